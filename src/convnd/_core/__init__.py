@@ -1,0 +1,1 @@
+"""The compiled core. Only :mod:`convnd.kernels` imports from here."""

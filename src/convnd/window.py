@@ -1,0 +1,300 @@
+"""Windows: kernel size, stride, dilation and padding, and where they fall on samples of any size.
+
+All shape arithmetic of convolution and pooling stands here, once: integers, one axis beside the
+other, vectorised over samples. With S the input, k the kernel, s the stride, d the dilation of an
+axis and e = d (k - 1) + 1 the extent of the window:
+
+    output = floor((S + low + high - e) / s) + 1                       (explicit padding)
+    output = ceil(S / s),  low + high = max((output - 1) s + e - S, 0) ("same")
+
+Output q reads the inputs q s + j d - low for j = 0 ... k - 1 that exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError, ShapeError
+from .layout import Ints, Layout
+
+Pairs = tuple[tuple[int, int], ...]
+PADDINGS = ("valid", "same", "same_lower", "causal", "full")
+
+
+def per_axis(value: Any, ndim: int, name: str, least: int = 1) -> tuple[int, ...]:
+    """One int for every axis: from one int, or from as many ints as there are axes."""
+    items = (value,) * ndim if isinstance(value, (int, np.integer)) else value
+    if (
+        not isinstance(items, (Sequence, np.ndarray))
+        or isinstance(items, str)
+        or len(items) != ndim
+        or not all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in items)
+        or any(item < least for item in items)
+    ):
+        raise ArgumentError(
+            f"{name} must be an int of at least {least}, or {ndim} of them (one an axis). Received: {name}={value!r}"
+        )
+    return tuple(int(item) for item in items)
+
+
+def padding_rule(padding: Any, ndim: int) -> str | Pairs:
+    """A padding as its name ("same", "same_lower", "causal") or as a (low, high) pair for each axis."""
+    if isinstance(padding, str):
+        if padding not in PADDINGS:
+            raise ArgumentError(f"padding must be one of {', '.join(PADDINGS)}, ints or pairs. Received: padding={padding!r}")
+        return padding
+    if isinstance(padding, (int, np.integer)):
+        padding = (padding,) * ndim
+    rule = "padding must be a name, an int, one int an axis, or a (low, high) pair an axis, none negative"
+    if not isinstance(padding, (Sequence, np.ndarray)) or len(padding) != ndim:
+        raise ArgumentError(f"{rule}; there are {ndim} axes. Received: padding={padding!r}")
+    pairs = []
+    for item in padding:
+        pair = (item, item) if isinstance(item, (int, np.integer)) else item
+        if (
+            not isinstance(pair, (Sequence, np.ndarray))
+            or len(pair) != 2
+            or not all(isinstance(end, (int, np.integer)) and end >= 0 for end in pair)
+        ):
+            raise ArgumentError(f"{rule}. Received: padding={padding!r}")
+        pairs.append((int(pair[0]), int(pair[1])))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window on every axis, its arguments normalised. Make one with :meth:`Window.of`."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: str | Pairs
+    ceil_mode: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        ndim: int,
+        kernel: Any,
+        stride: Any = 1,
+        padding: Any = "valid",
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        name: str = "kernel_size",
+    ) -> Window:
+        """A window for ``ndim`` axes from arguments as users give them."""
+        return cls(
+            per_axis(kernel, ndim, name),
+            per_axis(stride, ndim, "stride"),
+            per_axis(dilation, ndim, "dilation"),
+            padding_rule(padding, ndim),
+            bool(ceil_mode),
+        )
+
+    @property
+    def ndim(self) -> int:
+        return len(self.kernel)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """What the window spans on each axis: dilation (kernel - 1) + 1."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def on(self, layout: Layout) -> Placement:
+        """Where this window falls on every sample of ``layout``."""
+        known: dict[Window, Placement] = layout.__dict__.setdefault("placements", {})
+        if self not in known:
+            known[self] = self._place(layout)
+        return known[self]
+
+    def _place(self, layout: Layout) -> Placement:
+        refuse_empty(layout)
+        sizes = layout.shapes
+        output = np.empty_like(sizes)
+        low = np.empty_like(sizes)
+        for axis in range(self.ndim):
+            output[:, axis], low[:, axis] = self._place_axis(axis, sizes[:, axis])
+        if output.size and output.min() < 1:
+            sample, axis = (int(i) for i in np.argwhere(output < 1)[0])
+            raise ShapeError(
+                f"sample {sample} is too short for the window: axis {axis} has {sizes[sample, axis]} positions, the "
+                f"window spans {self.extent[axis]} (kernel {self.kernel[axis]}, dilation {self.dilation[axis]}) and "
+                f"padding={self.padding!r} doesn't make up for it. Received: sample of shape {layout.shape(sample)}"
+            )
+        return Placement(self, layout, Layout(output), low)
+
+    def _place_axis(self, axis: int, size: Ints) -> tuple[Ints, Ints]:
+        stride, extent = self.stride[axis], self.extent[axis]
+        pair = self._fixed_padding(axis)
+        if pair is None:
+            output = -(-size // stride)
+            total = np.maximum((output - 1) * stride + extent - size, 0)
+            return output, (total + 1) // 2 if self.padding == "same_lower" else total // 2
+        low, high = pair
+        room = size + (low + high - extent)
+        if self.ceil_mode:
+            output = -(-room // stride) + 1
+            output -= ((output - 1) * stride >= size + low) & (output > 1)
+        else:
+            output = room // stride + 1
+        return np.where(room < 0, 0, output), np.full_like(size, low)
+
+    def _fixed_padding(self, axis: int) -> tuple[int, int] | None:
+        """(low, high) of an axis; None where it follows from the size ("same")."""
+        if not isinstance(self.padding, str):
+            return self.padding[axis]
+        if self.padding == "valid":
+            return 0, 0
+        if self.padding == "full":
+            return self.extent[axis] - 1, self.extent[axis] - 1
+        if self.padding == "causal" and axis == 0:
+            return self.extent[axis] - 1, 0
+        return None
+
+    def transposed_on(self, layout: Layout, output_padding: Any = 0, like: Layout | None = None) -> Placement:
+        """The placement whose OUTPUT is ``layout``: what a transposed convolution of ``layout`` inverts.
+
+        The input has (S - 1) stride + extent - low - high + output_padding positions on an axis, with
+        "same" S stride; or it is ``like``, if this window maps ``like`` to ``layout``.
+        """
+        refuse_empty(layout)
+        if like is None:
+            extra = per_axis(output_padding, self.ndim, "output_padding", least=0)
+            for axis, more in enumerate(extra):
+                if more and more >= max(self.stride[axis], self.dilation[axis]):
+                    raise ArgumentError(
+                        f"output_padding must be below the stride or the dilation of its axis. Received: {output_padding!r}"
+                    )
+            sizes = np.empty_like(layout.shapes)
+            for axis in range(self.ndim):
+                pair = self._fixed_padding(axis)
+                small, stride = layout.shapes[:, axis], self.stride[axis]
+                if pair is None:
+                    sizes[:, axis] = small * stride
+                else:
+                    sizes[:, axis] = (small - 1) * stride + self.extent[axis] - sum(pair) + extra[axis]
+            if sizes.size and sizes.min() < 1:
+                sample = int(np.argmax((sizes < 1).any(axis=1)))
+                raise ShapeError(
+                    f"sample {sample}: padding={self.padding!r} leaves nothing of the transposed convolution's output. "
+                    f"Received: sample of shape {layout.shape(sample)}"
+                )
+            like = Layout(sizes)
+            if extra == (0,) * self.ndim or isinstance(self.padding, str):
+                return self._check_back(like, layout)
+            return Placement(self, like, layout, self._place_low(like))
+        if like.ndim != self.ndim or len(like) != len(layout):
+            raise ShapeError(
+                f"like must have {len(layout)} samples of {self.ndim} axes. Received: {len(like)} samples of {like.ndim}"
+            )
+        return self._check_back(like, layout)
+
+    def _place_low(self, layout: Layout) -> Ints:
+        low = np.empty_like(layout.shapes)
+        for axis in range(self.ndim):
+            low[:, axis] = self._place_axis(axis, layout.shapes[:, axis])[1]
+        return low
+
+    def _check_back(self, like: Layout, layout: Layout) -> Placement:
+        place = self.on(like)
+        if place.output != layout:
+            sample = int(np.argmax((place.output.shapes != layout.shapes).any(axis=1)))
+            raise ShapeError(
+                f"sample {sample}: a convolution maps the wanted size {like.shape(sample)} to "
+                f"{place.output.shape(sample)}, not back to the input's {layout.shape(sample)}"
+            )
+        return Placement(self, like, layout, place.low)
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A window on a batch: output q of a sample reads inputs q stride + j dilation - low that exist.
+
+    ``input`` and ``output`` are layouts, ``low`` is the padding before each axis, int64 (N, ndim).
+    """
+
+    window: Window
+    input: Layout
+    output: Layout
+    low: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Pooling regions, the product of ranges of each axis, in both directions.
+
+    Every table holds, for each sample and each of its axes in turn, one entry an output (``first``,
+    ``count``, ``tap``) or an input (``begin``, ``end``) of that axis, all samples in one flat array.
+    Output q covers the inputs first + i step, i = 0 ... count - 1, the first of which is tap number
+    ``tap`` of the window; input i lies in outputs begin <= q < end whose steps meet it.
+    """
+
+    input: Layout
+    output: Layout
+    step: tuple[int, ...]
+    window: tuple[int, ...] | None
+    first: Ints
+    count: Ints
+    tap: Ints
+    begin: Ints
+    end: Ints
+
+
+def refuse_empty(layout: Layout) -> None:
+    """Operations refuse a sample without positions, by name."""
+    if len(layout) and not layout.sizes.all():
+        sample = int(np.argmin(layout.sizes))
+        raise ShapeError(f"sample {sample} has no positions. Received: sample of shape {layout.shape(sample)}")
+
+
+def _axis_lengths(layout: Layout) -> tuple[Ints, Ints]:
+    """For every entry of a flat per-axis table: which (sample, axis) row it is of, and its number in it."""
+    lengths = layout.shapes.reshape(-1)
+    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
+    starts = np.cumsum(lengths) - lengths
+    return rows, np.arange(len(rows), dtype=np.int64) - starts[rows]
+
+
+def window_regions(place: Placement) -> Regions:
+    """The regions of a pooling window."""
+    window = place.window
+    count_axes = len(place.input)
+    stride, step, kernel = (
+        np.tile(np.asarray(values, dtype=np.int64), count_axes)
+        for values in (window.stride, window.dilation, window.kernel)
+    )
+    low, size, outputs = place.low.reshape(-1), place.input.shapes.reshape(-1), place.output.shapes.reshape(-1)
+    row, q = _axis_lengths(place.output)
+    start = q * stride[row] - low[row]
+    tap = np.where(start < 0, -(start // step[row]), 0)
+    first = start + tap * step[row]
+    last = np.minimum((size[row] - 1 - start) // step[row], kernel[row] - 1)
+    row_in, i = _axis_lengths(place.input)
+    reach = i + low[row_in]
+    extent = step * (kernel - 1)
+    begin = np.maximum(-((extent[row_in] - reach) // stride[row_in]), 0)
+    end = np.minimum(reach // stride[row_in] + 1, outputs[row_in])
+    return Regions(
+        place.input, place.output, window.dilation, window.kernel, first, np.maximum(last - tap + 1, 0), tap, begin, end
+    )
+
+
+def proportional_regions(layout: Layout, bins: tuple[int, ...]) -> Regions:
+    """Bin i of b on an axis of length S covers positions floor(i S / b) up to ceil((i + 1) S / b)."""
+    refuse_empty(layout)
+    output = Layout.dense(len(layout), bins)
+    per_row = np.tile(np.asarray(bins, dtype=np.int64), len(layout))
+    size = layout.shapes.reshape(-1)
+    row, q = _axis_lengths(output)
+    first = q * size[row] // per_row[row]
+    count = -(-(q + 1) * size[row] // per_row[row]) - first
+    row_in, i = _axis_lengths(layout)
+    b, s = per_row[row_in], size[row_in]
+    # Bin q covers i when floor(q s / b) <= i and i < ceil((q + 1) s / b), that is q s < (i + 1) b and i b < (q + 1) s.
+    begin = i * b // s
+    end = -(-(i + 1) * b // s)
+    return Regions(layout, output, (1,) * layout.ndim, None, first, count, np.zeros_like(first), begin, end)
