@@ -1,0 +1,59 @@
+"""How operations take their operands and give their results back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArgumentError, ShapeError
+from ..layout import Layout
+from ..tensor import Array, Batch, Tensor, check_dtype, check_same_dtype
+
+FUSED = ("relu", "leaky_relu", "sigmoid", "tanh", "elu")
+
+
+def batch(x: Any, name: str = "x") -> Tensor:
+    """An ndarray (N, *S, C), a Ragged or a Tensor with a layout, as a Tensor."""
+    if isinstance(x, Tensor):
+        if x.layout is None:
+            raise ArgumentError(f"{name} must have samples: it is a parameter or a loss. Received: {x!r}")
+        return x
+    return Tensor(x)
+
+
+def layout_of(x: Tensor) -> Layout:
+    """The layout of a tensor that :func:`batch` let through."""
+    assert x.layout is not None
+    return x.layout
+
+
+def parameter(value: Any, name: str, x: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+    """A weight, a bias or the like as a Tensor without a layout, of the dtype of ``x`` and the given shape."""
+    if isinstance(value, Tensor):
+        if value.layout is not None:
+            raise ArgumentError(f"{name} must be an array or a parameter, without samples. Received: {value!r}")
+    else:
+        array = np.asarray(value)
+        check_dtype(array, name)
+        value = Tensor.of(array, None, "array")
+    check_same_dtype(value.values, name, x.values, "x")
+    if shape is not None and value.values.shape != shape:
+        raise ShapeError(f"{name} must have shape {shape}. Received: {name} of shape {value.values.shape}")
+    return value
+
+
+def give_back(result: Tensor, *given: Any) -> Batch:
+    """The result as a Tensor if any operand was one, else in the result's own kind."""
+    if any(isinstance(operand, Tensor) for operand in given):
+        return result
+    plain: Array = result.numpy()
+    return plain
+
+
+def check_fused(activation: str | None) -> None:
+    """Refuse an activation that can't be fused: only those whose derivative follows from the output can."""
+    if activation is not None and activation not in FUSED:
+        raise ArgumentError(
+            f"activation must be None or one of {', '.join(FUSED)}. Received: activation={activation!r}"
+        )

@@ -1,0 +1,379 @@
+"""Convolution, its adjoint and its weight gradient: three primitives, each the others' gradient.
+
+With <a, b> the sum of all products, for every x, w and g whose shapes fit:
+
+    <conv(x, w), g> = <x, conv_transpose(g, w)> = <w, conv_weight(x, g)>
+
+Each is linear in both of its operands, so this one line is also the table of their gradients:
+
+    of                      to the first operand      to the second
+    y = conv(x, w)          conv_transpose(g, w)      conv_weight(x, g)
+    x = conv_transpose(y, w)       conv(g, w)         conv_weight(g, y)
+    w = conv_weight(x, y)   conv_transpose(y, g)      conv(x, g)
+
+A convolution and a transposed convolution are defined on one sample: op(batch) = concat(op(sample)),
+to the last bit. A weight gradient sums over the batch, in a fixed tree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from ..errors import ArgumentError, ShapeError
+from ..layout import Layout, Ragged
+from ..tensor import Array, Batch, Tensor, check_same_dtype, record
+from ..window import Placement, Window
+from ._operands import batch, check_fused, give_back, layout_of, parameter
+
+ALGORITHMS = ("auto", "direct", "winograd", "fft")
+_AVAILABLE = ("auto", "direct")
+
+
+def conv(
+    x: Batch,
+    weight: Array | Tensor,
+    bias: Array | Tensor | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+    flip: bool = False,
+    activation: str | None = None,
+    algorithm: str = "auto",
+) -> Batch:
+    """Convolution (cross-correlation) of every sample, whatever its size.
+
+    For output position q and filter f, over taps j whose position exists and channels c of the group:
+    ``y[q, f] = activation(bias[f] + sum_jc x[q stride + j dilation - low, c] weight[j, c, f])``.
+
+    Parameters
+    ----------
+    x : ndarray (N, *S, C), Ragged or Tensor
+        float32 or float64.
+    weight : (*kernel, C / groups, F)
+        An array or a parameter, of the dtype of ``x``.
+    bias : (F,), optional
+    stride, dilation : int, or one an axis
+    padding : "valid", "same", "same_lower", "causal", "full", an int, one int or (low, high) pair an axis
+    groups : int
+        Channels and filters are divided into this many groups that don't see each other.
+    flip : bool
+        Convolution proper, with the kernel flipped: eq. 9.5 of the book instead of eq. 9.6.
+    activation : None, "relu", "leaky_relu", "sigmoid", "tanh" or "elu"
+        Applied to the result.
+    algorithm : "auto" or "direct"
+
+    Returns
+    -------
+    The kind of ``x``, with F channels; a Tensor if any operand is one.
+
+    Raises
+    ------
+    ShapeError
+        If channels don't fit, or a sample is too short for the window (the message names it).
+    DtypeError
+        If an operand isn't float32 or float64, or their dtypes differ.
+    ArgumentError
+        If an option is outside its rule.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, *Deep Learning*, section 9.1, eq. 9.5 and 9.6.
+
+    Examples
+    --------
+    >>> x = np.arange(5.0).reshape(1, 5, 1)
+    >>> conv(x, np.array([1.0, -1.0]).reshape(2, 1, 1)).ravel().tolist()
+    [-1.0, -1.0, -1.0, -1.0]
+    >>> r = Ragged.pack([np.ones((3, 1)), np.ones((5, 1))])
+    >>> conv(r, np.ones((3, 1, 1))).layout
+    Layout([[1], [3]])
+    """
+    _check_algorithm(algorithm)
+    check_fused(activation)
+    t = batch(x)
+    w = _weight(weight, t, groups, inputs="C")
+    b = None if bias is None else parameter(bias, "bias", t, (w.channels,))
+    window = Window.of(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation)
+    place = window.on(layout_of(t))
+    return give_back(_conv(t, w, b, place, groups, flip, activation), x, weight, bias)
+
+
+def _conv(
+    x: Tensor, w: Tensor, b: Tensor | None, place: Placement, groups: int, flip: bool, activation: str | None
+) -> Tensor:
+    layout = place.output
+    kernel, packs = _kernel(w, flip)
+    place, kernel = _over_all_positions(place, kernel)
+    bias = None if b is None else b.values
+    y = kernels.conv(x.values, place, kernel, bias, groups=groups, activation=activation, packs=packs)
+
+    def grad_fn(g: Array) -> list[Array | None]:
+        if activation is not None:
+            g = kernels.activate_grad(y, g, activation)
+        to_x = to_w = to_b = None
+        if x.requires_grad:
+            to_x = kernels.conv_transpose(g, place, kernel, None, groups=groups, packs=packs)
+        if w.requires_grad:
+            to_w = _flipped(kernels.conv_weight(x.values, g, place, groups=groups), flip).reshape(w.values.shape)
+        if b is not None and b.requires_grad:
+            to_b = kernels.column_sum(g)
+        return [to_x, to_w] if b is None else [to_x, to_w, to_b]
+
+    return record(y, layout, x.kind, (x, w) if b is None else (x, w, b), grad_fn)
+
+
+def conv_transpose(
+    x: Batch,
+    weight: Array | Tensor,
+    bias: Array | Tensor | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = "valid",
+    output_padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    flip: bool = False,
+    activation: str | None = None,
+    like: Batch | Layout | None = None,
+) -> Batch:
+    """Transposed convolution of every sample: the adjoint of the convolution with the same arguments.
+
+    ``<conv(u, w), x> = <u, conv_transpose(x, w)>`` for every u. An axis of size S becomes
+    ``(S - 1) stride + dilation (kernel - 1) + 1 - low - high + output_padding``; with "same", S stride.
+
+    Parameters
+    ----------
+    x : ndarray (N, *S, F), Ragged or Tensor
+    weight : (*kernel, C / groups, F)
+        The very weight of the convolution, so the result has C channels.
+    bias : (C,), optional
+    output_padding : int, or one an axis
+        Positions added at the end of an axis.
+    like : batch or Layout, optional
+        The result gets its size, sample by sample; each must be one that the convolution maps to the
+        sample's own. A decoder meets its encoder so, at odd sizes too.
+
+    stride, padding, dilation, groups, flip, activation and errors are those of :func:`conv`.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, *Deep Learning*, section 9.5; Dumoulin and Visin, "A guide to convolution
+    arithmetic for deep learning", arXiv:1603.07285, chapter 4.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 2.0]).reshape(1, 2, 1)
+    >>> conv_transpose(x, np.array([1.0, 10.0]).reshape(2, 1, 1), stride=2).ravel().tolist()
+    [1.0, 10.0, 2.0, 20.0]
+    >>> conv_transpose(x, np.ones((2, 1, 1)), stride=2, like=np.zeros((1, 5, 1))).shape
+    (1, 5, 1)
+    """
+    check_fused(activation)
+    t = batch(x)
+    w = _weight(weight, t, groups, inputs="F")
+    b = None if bias is None else parameter(bias, "bias", t, (w.values.shape[-2] * groups,))
+    window = Window.of(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation)
+    place = window.transposed_on(layout_of(t), output_padding, _layout_like(like))
+    layout = place.input
+    kernel, packs = _kernel(w, flip)
+    place, kernel = _over_all_positions(place, kernel)
+    bias_values = None if b is None else b.values
+    y = kernels.conv_transpose(t.values, place, kernel, bias_values, groups=groups, activation=activation, packs=packs)
+
+    def grad_fn(g: Array) -> list[Array | None]:
+        if activation is not None:
+            g = kernels.activate_grad(y, g, activation)
+        to_x = to_w = to_b = None
+        if t.requires_grad:
+            to_x = kernels.conv(g, place, kernel, None, groups=groups, packs=packs)
+        if w.requires_grad:
+            to_w = _flipped(kernels.conv_weight(g, t.values, place, groups=groups), flip).reshape(w.values.shape)
+        if b is not None and b.requires_grad:
+            to_b = kernels.column_sum(g)
+        return [to_x, to_w] if b is None else [to_x, to_w, to_b]
+
+    result = record(y, layout, t.kind, (t, w) if b is None else (t, w, b), grad_fn)
+    return give_back(result, x, weight, bias, like)
+
+
+def conv_weight(
+    x: Batch,
+    grad: Batch,
+    kernel_size: Any,
+    *,
+    stride: Any = 1,
+    padding: Any = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+    flip: bool = False,
+) -> Array | Tensor:
+    """The gradient of a convolution to its weight: ``<conv(x, w), grad> = <w, conv_weight(x, grad)>`` for every w.
+
+    It sums over the batch: in a fixed tree over the samples in batch order, the same bits for any
+    number of threads and for dense or ragged input.
+
+    Parameters
+    ----------
+    x : ndarray (N, *S, C), Ragged or Tensor
+        The convolution's input.
+    grad : batch with F channels
+        The gradient of its output, so of the output's sizes.
+    kernel_size : int, or one an axis
+
+    stride, padding, dilation, groups, flip and errors are those of :func:`conv`.
+
+    Returns
+    -------
+    ndarray (*kernel, C / groups, F); a Tensor if any operand is one.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, *Deep Learning*, section 9.5, eq. 9.11.
+
+    Examples
+    --------
+    >>> conv_weight(np.arange(4.0).reshape(1, 4, 1), np.ones((1, 3, 1)), 2).ravel().tolist()
+    [3.0, 6.0]
+    """
+    t, g = batch(x), batch(grad, "grad")
+    check_same_dtype(g.values, "grad", t.values, "x")
+    groups = _groups(groups, t.channels, g.channels)
+    window = Window.of(layout_of(t).ndim, kernel_size, stride, padding, dilation)
+    place = window.on(layout_of(t))
+    if layout_of(g) != place.output:
+        raise ShapeError(f"grad must have the convolution's output layout {place.output!r}. Received: {g.layout!r}")
+    w = _flipped(kernels.conv_weight(t.values, g.values, place, groups=groups), flip)
+
+    def grad_fn(v: Array) -> tuple[Array | None, Array | None]:
+        v = _flipped(v, flip)
+        to_x = kernels.conv_transpose(g.values, place, v, None, groups=groups) if t.requires_grad else None
+        to_g = kernels.conv(t.values, place, v, None, groups=groups) if g.requires_grad else None
+        return to_x, to_g
+
+    result = record(w, None, "array", (t, g), grad_fn)
+    return result if isinstance(x, Tensor) or isinstance(grad, Tensor) else result.values
+
+
+def linear(
+    x: Batch, weight: Array | Tensor, bias: Array | Tensor | None = None, *, activation: str | None = None
+) -> Batch:
+    """The same affine map at every position: ``activation(x @ weight + bias)``, a convolution of size 1.
+
+    Parameters
+    ----------
+    x : ndarray (N, *S, C), Ragged or Tensor
+    weight : (C, F)
+    bias : (F,), optional
+    activation : None, "relu", "leaky_relu", "sigmoid", "tanh" or "elu"
+
+    Errors are those of :func:`conv`.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, *Deep Learning*, section 6.1.
+
+    Examples
+    --------
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0], [10.0]]), np.array([0.5])).tolist()
+    [[21.5]]
+    """
+    check_fused(activation)
+    t = batch(x)
+    w = parameter(weight, "weight", t)
+    if w.values.ndim != 2 or w.values.shape[0] != t.channels:
+        raise ShapeError(f"weight must be ({t.channels}, F): x has {t.channels} channels. Received: {w.values.shape}")
+    b = None if bias is None else parameter(bias, "bias", t, (w.channels,))
+    # A window without axes on samples of one position each; _conv runs it over all positions at once.
+    place = Placement(Window((), (), (), "valid"), layout_of(t), layout_of(t), np.zeros((len(t), 0), np.int64))
+    return give_back(_conv(t, w, b, place, 1, False, activation), x, weight, bias)
+
+
+def _check_algorithm(algorithm: str) -> None:
+    if algorithm not in ALGORITHMS:
+        raise ArgumentError(f"algorithm must be one of {', '.join(_AVAILABLE)}. Received: algorithm={algorithm!r}")
+    if algorithm not in _AVAILABLE:
+        raise ArgumentError(
+            f"algorithm={algorithm!r} isn't available yet; use one of {', '.join(_AVAILABLE)}. "
+            f"Received: algorithm={algorithm!r}"
+        )
+
+
+def _groups(groups: Any, channels: int, filters: int) -> int:
+    if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
+        raise ArgumentError(f"groups must be an int of at least 1. Received: groups={groups!r}")
+    if channels % groups or filters % groups:
+        raise ShapeError(
+            f"groups must divide the {channels} input channels and the {filters} filters. Received: groups={groups}"
+        )
+    return int(groups)
+
+
+def _weight(weight: Any, x: Tensor, groups: Any, inputs: str) -> Tensor:
+    """The weight (*kernel, C / groups, F), checked against ``x``, whose channels are C or F."""
+    w = parameter(weight, "weight", x)
+    shape = w.values.shape
+    ndim = layout_of(x).ndim
+    if len(shape) != ndim + 2 or 0 in shape:
+        raise ShapeError(
+            f"weight must be (*kernel, C / groups, F) with a kernel of {ndim} axes, as x has. "
+            f"Received: weight of shape {shape}"
+        )
+    whole = groups if isinstance(groups, (int, np.integer)) and groups > 0 else 1
+    expected = shape[-2] * whole if inputs == "C" else shape[-1]
+    if x.channels != expected:
+        raise ShapeError(
+            f"x has {x.channels} channels, but weight of shape {shape} with groups={groups} takes {expected}. "
+            f"Received: x of {x.channels} channels"
+        )
+    _groups(groups, shape[-2] * whole, shape[-1])
+    return w
+
+
+def _flipped(kernel: Array, flip: bool) -> Array:
+    return np.ascontiguousarray(np.flip(kernel, tuple(range(kernel.ndim - 2)))) if flip else kernel
+
+
+def _kernel(w: Tensor, flip: bool) -> tuple[Array, dict[Any, Any]]:
+    """The kernel as the primitives take it, and the dict for its packed copies; a flipped one is kept with them."""
+    if not flip:
+        return w.values, w.packs
+    if "flipped" not in w.packs:
+        w.packs["flipped"] = (_flipped(w.values, flip), {})
+    kernel, packs = w.packs["flipped"]
+    return kernel, packs
+
+
+def _over_all_positions(place: Placement, kernel: Array) -> tuple[Placement, Array]:
+    """A window of one position with stride 1 runs over the positions of all samples as if they were one.
+
+    Each output is a function of one input position then, so the law holds all the same.
+    """
+    window = place.window
+    if any(k > 1 for k in window.kernel) or any(s > 1 for s in window.stride) or place.input != place.output:
+        return place, kernel
+    known = place.input.__dict__
+    if "in_a_row" not in known:
+        positions = place.input.positions
+        row = Layout([[positions]]) if positions else Layout.dense(0, (1,))
+        known["in_a_row"] = Window.of(1, 1).on(row)
+    return known["in_a_row"], kernel.reshape(1, *kernel.shape[-2:])
+
+
+def _layout_like(like: Any) -> Layout | None:
+    if like is None or isinstance(like, Layout):
+        return like
+    if isinstance(like, Tensor):
+        return layout_of(batch(like, "like"))
+    if isinstance(like, Ragged):
+        return like.layout
+    array = np.asarray(like)
+    if array.ndim < 2:
+        raise ShapeError(f"like must be a batch (samples, *shape, channels) or a Layout. Received: shape {array.shape}")
+    return Layout.dense(array.shape[0], array.shape[1:-1])
+
+
