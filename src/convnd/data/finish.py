@@ -1,0 +1,92 @@
+"""From sealed pieces to the finished HDF5 file: the same samples in the same order give the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .pieces import Pieces
+from .schema import Info, fixed_strings, write_attributes
+
+# Small enough that reading one sample of a shuffled batch doesn't drag much else along, large enough that the
+# overhead of a chunk (its checksum, its place in the index) doesn't show.
+CHUNK_BYTES = 32 << 10
+
+
+def write_hdf5(path: Path, info: Info, pieces: Pieces, compress: bool) -> None:
+    """Write the finished file. Memory: one chunk of values, and what the samples' names and shapes take."""
+    columns = pieces.columns()
+    with h5py.File(path, "w", libver=("v110", "v110")) as root:
+        filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if compress else {}
+        write_attributes(root, info)
+        shapes = np.array(columns["shapes"], dtype="<i8").reshape(-1, info.ndim)
+        _write(root, "shapes", shapes, filters)
+        rows = int(shapes.prod(axis=1).sum())
+        _stream(root, "values", pieces, (rows, info.channels), info.dtype, filters)
+        if info.target is not None:
+            _write_targets(root, info, pieces, columns, filters)
+        splits = np.array(columns["splits"], dtype=object)
+        for split in sorted({split for split in splits if split is not None}):
+            _write(root, f"splits/{split}", np.flatnonzero(splits == split).astype("<i8"), filters)
+        _write_meta(root, info, columns, filters)
+
+
+def _write_targets(
+    root: h5py.Group, info: Info, pieces: Pieces, columns: dict[str, list[Any]], filters: dict[str, Any]
+) -> None:
+    count = len(columns["names"])
+    shape: tuple[int, ...] = (count,)
+    if info.target == "numbers":
+        shape = (count, info.target_channels)
+    elif info.target == "ragged":
+        target_shapes = np.array(columns["target_shapes"], dtype="<i8").reshape(count, info.target_ndim)
+        _write(root, "target_shapes", target_shapes, filters)
+        shape = (int(target_shapes.prod(axis=1).sum()), info.target_channels)
+    _stream(root, "targets", pieces, shape, str(info.target_dtype), filters)
+
+
+def _write_meta(root: h5py.Group, info: Info, columns: dict[str, list[Any]], filters: dict[str, Any]) -> None:
+    for key in ("name", "group", "file"):
+        if any(entry is not None for entry in columns[f"{key}s"]):
+            _write(root, f"meta/{key}", fixed_strings([entry or "" for entry in columns[f"{key}s"]]), filters)
+    if any(entry is not None for entry in columns["weights"]):
+        weights = np.array([1.0 if entry is None else entry for entry in columns["weights"]], dtype="<f8")
+        _write(root, "meta/weight", weights, filters)
+    if any(entry is not None for entry in columns["spacings"]):
+        missing = [np.nan if axis.spacing is None else axis.spacing for axis in info.axes] or [np.nan] * info.ndim
+        spacings = np.array([missing if entry is None else entry for entry in columns["spacings"]], dtype="<f8")
+        _write(root, "meta/spacing", spacings, filters)
+
+
+def _dataset(root: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, filters: dict[str, Any]) -> h5py.Dataset:
+    width = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
+    chunk = (max(1, min(shape[0], CHUNK_BYTES // max(width, 1))), *shape[1:])
+    # A dataset without elements (the shapes of samples without axes) can't be chunked, and has nothing to protect.
+    more = {"chunks": chunk, "fletcher32": True, **filters} if np.prod(shape) else {}
+    return root.create_dataset(name, shape=shape, dtype=dtype, track_times=False, **more)
+
+
+def _write(root: h5py.Group, name: str, array: NDArray[Any], filters: dict[str, Any]) -> None:
+    dataset = _dataset(root, name, array.shape, array.dtype, filters)
+    if array.size:
+        dataset[...] = array
+
+
+def _stream(
+    root: h5py.Group, name: str, pieces: Pieces, shape: tuple[int, ...], dtype: str, filters: dict[str, Any]
+) -> None:
+    """One stream of the pieces into a dataset, a whole chunk at a time: chunks written in parts would be placed
+    in the file by how the pieces happened to be cut."""
+    stored = np.dtype(dtype).newbyteorder("<")
+    dataset = _dataset(root, name, shape, stored, filters)
+    rows = dataset.chunks[0]
+    width = int(np.prod(shape[1:], dtype=np.int64)) * stored.itemsize
+    start = 0
+    for block in pieces.blocks(name, rows * width):
+        part = block.view(stored).reshape(-1, *shape[1:])
+        dataset[start : start + len(part)] = part
+        start += len(part)
