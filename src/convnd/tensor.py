@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -336,11 +336,10 @@ class Tensor:
             raise ArgumentError("a tensor without a layout has no samples to choose from")
         chosen = sample_numbers(key, len(self))
         rows = position_numbers(self.layout, chosen)
-        distinct = isinstance(rows, slice) or len(np.unique(chosen)) == len(chosen)
 
         def grad_fn(g: Array) -> tuple[Array]:
             whole = np.zeros_like(self.values)
-            if distinct:
+            if isinstance(rows, slice) or len(np.unique(chosen)) == len(chosen):
                 whole[rows] = g
             else:
                 np.add.at(whole, rows, g)
@@ -379,6 +378,7 @@ class Tensor:
 
 
 Batch = Array | Ragged | Tensor
+X = TypeVar("X", bound=Batch)  # an operation gives back the kind it was given
 
 
 def dense_shape(layout: Layout) -> tuple[int, ...]:
@@ -491,4 +491,5 @@ def _reduce_to(gradient: Array, operand: Array) -> Array:
         return gradient
     if operand.ndim == 0:
         return np.asarray(gradient.sum(dtype=np.float64), dtype=operand.dtype)
-    return kernels.column_sum(np.asarray(gradient, order="C"))
+    total: Array = kernels.column_sum(np.asarray(gradient, order="C"))
+    return total

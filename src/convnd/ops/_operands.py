@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
-from ..tensor import Array, Batch, Tensor, check_dtype, check_same_dtype
+from ..tensor import Tensor, X, check_dtype, check_same_dtype
 
 FUSED = ("relu", "leaky_relu", "sigmoid", "tanh", "elu")
 
@@ -37,18 +37,17 @@ def parameter(value: Any, name: str, x: Tensor, shape: tuple[int, ...] | None = 
         array = np.asarray(value)
         check_dtype(array, name)
         value = Tensor.of(array, None, "array")
-    check_same_dtype(value.values, name, x.values, "x")
-    if shape is not None and value.values.shape != shape:
-        raise ShapeError(f"{name} must have shape {shape}. Received: {name} of shape {value.values.shape}")
-    return value
+    own: Tensor = value
+    check_same_dtype(own.values, name, x.values, "x")
+    if shape is not None and own.values.shape != shape:
+        raise ShapeError(f"{name} must have shape {shape}. Received: {name} of shape {own.values.shape}")
+    return own
 
 
-def give_back(result: Tensor, *given: Any) -> Batch:
-    """The result as a Tensor if any operand was one, else in the result's own kind."""
-    if any(isinstance(operand, Tensor) for operand in given):
-        return result
-    plain: Array = result.numpy()
-    return plain
+def give_back(result: Tensor, x: X, *others: Any) -> X:
+    """The result as a Tensor if any operand was one, else in its own kind, which is that of ``x``."""
+    tensor = isinstance(x, Tensor) or any(isinstance(operand, Tensor) for operand in others)
+    return cast(X, result if tensor else result.numpy())
 
 
 def check_fused(activation: str | None) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout, Ragged
-from ..tensor import Array, Batch, Tensor, check_same_dtype, record
+from ..tensor import Array, Batch, Tensor, X, check_same_dtype, record
 from ..window import Placement, Window
 from ._operands import batch, check_fused, give_back, layout_of, parameter
 
@@ -33,7 +33,7 @@ _AVAILABLE = ("auto", "direct")
 
 
 def conv(
-    x: Batch,
+    x: X,
     weight: Array | Tensor,
     bias: Array | Tensor | None = None,
     *,
@@ -44,7 +44,7 @@ def conv(
     flip: bool = False,
     activation: str | None = None,
     algorithm: str = "auto",
-) -> Batch:
+) -> X:
     """Convolution (cross-correlation) of every sample, whatever its size.
 
     For output position q and filter f, over taps j whose position exists and channels c of the group:
@@ -128,7 +128,7 @@ def _conv(
 
 
 def conv_transpose(
-    x: Batch,
+    x: X,
     weight: Array | Tensor,
     bias: Array | Tensor | None = None,
     *,
@@ -140,7 +140,7 @@ def conv_transpose(
     flip: bool = False,
     activation: str | None = None,
     like: Batch | Layout | None = None,
-) -> Batch:
+) -> X:
     """Transposed convolution of every sample: the adjoint of the convolution with the same arguments.
 
     ``<conv(u, w), x> = <u, conv_transpose(x, w)>`` for every u. An axis of size S becomes
@@ -260,8 +260,8 @@ def conv_weight(
 
 
 def linear(
-    x: Batch, weight: Array | Tensor, bias: Array | Tensor | None = None, *, activation: str | None = None
-) -> Batch:
+    x: X, weight: Array | Tensor, bias: Array | Tensor | None = None, *, activation: str | None = None
+) -> X:
     """The same affine map at every position: ``activation(x @ weight + bias)``, a convolution of size 1.
 
     Parameters

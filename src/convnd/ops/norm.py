@@ -8,12 +8,12 @@ import numpy as np
 
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
-from ..tensor import Array, Batch, Tensor, record
+from ..tensor import Array, Tensor, X, record
 from ._operands import batch, check_fused, give_back, parameter
 
 
 def batch_norm(
-    x: Batch,
+    x: X,
     gamma: Array | Tensor,
     beta: Array | Tensor,
     running_mean: Array,
@@ -23,7 +23,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     activation: str | None = None,
-) -> Batch:
+) -> X:
     """Batch normalisation: ``activation(gamma (x - mean) / sqrt(var + eps) + beta)``, channel by channel.
 
     In training, mean and variance are those of all true positions of the batch (padding doesn't exist),

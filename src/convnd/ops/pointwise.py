@@ -11,13 +11,13 @@ import numpy as np
 from .. import kernels
 from ..errors import ArgumentError
 from ..random import Key
-from ..tensor import Array, Batch, record
+from ..tensor import Array, X, record
 from ._operands import FUSED, batch, give_back, layout_of
 
 ACTIVATIONS = (*FUSED, "gelu", "silu", "softplus")
 
 
-def activate(x: Batch, name: str) -> Batch:
+def activate(x: X, name: str) -> X:
     """The activation called ``name``: "relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu" or "softplus".
 
     >>> activate(np.array([[-1.0, 2.0]]), "relu").tolist()
@@ -32,7 +32,7 @@ def activate(x: Batch, name: str) -> Batch:
     return give_back(record(y, t.layout, t.kind, (t,), lambda g: (kernels.activate_grad(kept, g, name),)), x)
 
 
-def relu(x: Batch) -> Batch:
+def relu(x: X) -> X:
     """max(x, 0). Source: Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
 
     >>> relu(np.array([[-1.0, 2.0]])).tolist()
@@ -41,7 +41,7 @@ def relu(x: Batch) -> Batch:
     return activate(x, "relu")
 
 
-def leaky_relu(x: Batch) -> Batch:
+def leaky_relu(x: X) -> X:
     """x where positive, else 0.01 x. Source: Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network
     acoustic models", ICML 2013.
 
@@ -51,7 +51,7 @@ def leaky_relu(x: Batch) -> Batch:
     return activate(x, "leaky_relu")
 
 
-def sigmoid(x: Batch) -> Batch:
+def sigmoid(x: X) -> X:
     """1 / (1 + exp(-x)). Source: *Deep Learning*, eq. 3.30.
 
     >>> sigmoid(np.array([[0.0]])).tolist()
@@ -60,7 +60,7 @@ def sigmoid(x: Batch) -> Batch:
     return activate(x, "sigmoid")
 
 
-def tanh(x: Batch) -> Batch:
+def tanh(x: X) -> X:
     """The hyperbolic tangent. Source: *Deep Learning*, section 6.3.2.
 
     >>> tanh(np.array([[0.0]])).tolist()
@@ -69,7 +69,7 @@ def tanh(x: Batch) -> Batch:
     return activate(x, "tanh")
 
 
-def elu(x: Batch) -> Batch:
+def elu(x: X) -> X:
     """x where positive, else exp(x) - 1. Source: Clevert, Unterthiner, Hochreiter, "Fast and accurate deep network
     learning by exponential linear units", ICLR 2016.
 
@@ -79,7 +79,7 @@ def elu(x: Batch) -> Batch:
     return activate(x, "elu")
 
 
-def gelu(x: Batch) -> Batch:
+def gelu(x: X) -> X:
     """x Phi(x), Phi the normal distribution's cumulative function. Source: Hendrycks and Gimpel, "Gaussian error
     linear units", arXiv:1606.08415.
 
@@ -89,7 +89,7 @@ def gelu(x: Batch) -> Batch:
     return activate(x, "gelu")
 
 
-def silu(x: Batch) -> Batch:
+def silu(x: X) -> X:
     """x sigmoid(x). Source: Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units for neural network function
     approximation in reinforcement learning", Neural Networks 107, 2018.
 
@@ -99,7 +99,7 @@ def silu(x: Batch) -> Batch:
     return activate(x, "silu")
 
 
-def softplus(x: Batch) -> Batch:
+def softplus(x: X) -> X:
     """log(1 + exp(x)). Source: *Deep Learning*, eq. 3.31.
 
     >>> softplus(np.array([[0.0]])).round(6).tolist()
@@ -108,7 +108,7 @@ def softplus(x: Batch) -> Batch:
     return activate(x, "softplus")
 
 
-def softmax(x: Batch) -> Batch:
+def softmax(x: X) -> X:
     """exp(x_c) / sum_k exp(x_k) over the channels of each position. Source: *Deep Learning*, eq. 4.1.
 
     >>> softmax(np.array([[0.0, 0.0]])).tolist()
@@ -123,7 +123,7 @@ def softmax(x: Batch) -> Batch:
     return give_back(record(y, t.layout, t.kind, (t,), grad_fn), x)
 
 
-def log_softmax(x: Batch) -> Batch:
+def log_softmax(x: X) -> X:
     """x_c - log sum_k exp(x_k) over the channels of each position. Source: *Deep Learning*, eq. 6.30.
 
     >>> log_softmax(np.array([[0.0, 0.0]])).round(6).tolist()
@@ -138,7 +138,7 @@ def log_softmax(x: Batch) -> Batch:
     return give_back(record(y, t.layout, t.kind, (t,), grad_fn), x)
 
 
-def dropout(x: Batch, rate: float, key: Key) -> Batch:
+def dropout(x: X, rate: float, key: Key) -> X:
     """Set each value to zero with probability ``rate``, and divide the others by 1 - rate.
 
     Parameters

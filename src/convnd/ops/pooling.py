@@ -12,7 +12,7 @@ import numpy as np
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
-from ..tensor import Array, Batch, Tensor, record
+from ..tensor import Array, Tensor, X, record
 from ..window import Regions, Window, per_axis, proportional_regions, window_regions
 from ._operands import batch, give_back, layout_of
 
@@ -20,8 +20,8 @@ MODES = ("max", "mean", "sum")
 
 
 def max_pool(
-    x: Batch, size: Any, *, stride: Any = None, padding: Any = "valid", dilation: Any = 1, ceil_mode: bool = False
-) -> Batch:
+    x: X, size: Any, *, stride: Any = None, padding: Any = "valid", dilation: Any = 1, ceil_mode: bool = False
+) -> X:
     """The largest value under the window, channel by channel. Padding never counts.
 
     Parameters
@@ -59,7 +59,7 @@ def max_pool(
 
 
 def avg_pool(
-    x: Batch,
+    x: X,
     size: Any,
     *,
     stride: Any = None,
@@ -67,7 +67,7 @@ def avg_pool(
     dilation: Any = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = False,
-) -> Batch:
+) -> X:
     """The mean under the window, channel by channel, over true positions.
 
     ``count_include_pad`` divides by the whole window's positions instead, as if padding were zeros.
@@ -86,7 +86,7 @@ def avg_pool(
     return give_back(_pool(t, _window(t, size, stride, padding, dilation, ceil_mode), mode), x)
 
 
-def proportional_pool(x: Batch, bins: Any, mode: str = "max") -> Batch:
+def proportional_pool(x: X, bins: Any, mode: str = "max") -> X:
     """Pool every sample into the same number of bins, whatever its size.
 
     Bin i of b on an axis of length S covers positions floor(i S / b) up to ceil((i + 1) S / b), also where S < b.
@@ -117,7 +117,7 @@ def proportional_pool(x: Batch, bins: Any, mode: str = "max") -> Batch:
     return give_back(_pool(t, _proportional(layout, number), _mode(mode)), x)
 
 
-def global_pool(x: Batch, mode: str = "mean") -> Batch:
+def global_pool(x: X, mode: str = "mean") -> X:
     """One vector a sample: the mean, largest value or sum over all its positions. The result has no spatial axes.
 
     Parameters

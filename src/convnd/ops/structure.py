@@ -11,12 +11,12 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
-from ..tensor import Array, Batch, Tensor, check_same_dtype, dense_shape, record
+from ..tensor import Array, Tensor, X, check_same_dtype, dense_shape, record
 from ..window import refuse_empty
 from ._operands import batch, give_back, layout_of
 
 
-def flatten(x: Batch) -> Batch:
+def flatten(x: X) -> X:
     """All positions and channels of a sample as the channels of one position: (N, *S, C) to (N, |S| C).
 
     The last axis runs fastest, then the axis before it. All samples must have one shape: pool
@@ -49,7 +49,7 @@ def flatten(x: Batch) -> Batch:
     return give_back(result, x)
 
 
-def concat(xs: Sequence[Batch]) -> Batch:
+def concat(xs: Sequence[X]) -> X:
     """The channels of several batches of one layout, one after the other.
 
     Parameters
@@ -66,7 +66,7 @@ def concat(xs: Sequence[Batch]) -> Batch:
     >>> concat([np.ones((1, 2, 1)), np.zeros((1, 2, 1))]).tolist()
     [[[1.0, 0.0], [1.0, 0.0]]]
     """
-    if not isinstance(xs, (list, tuple)) or not xs:
+    if not isinstance(xs, Sequence) or not xs:
         raise ArgumentError(f"xs must be a list of at least one batch. Received: {xs!r}")
     tensors = [batch(x, f"xs[{number}]") for number, x in enumerate(xs)]
     _check_alike(tensors)
@@ -77,10 +77,10 @@ def concat(xs: Sequence[Batch]) -> Batch:
         return [np.ascontiguousarray(part) for part in np.split(g, ends, axis=1)]
 
     values = np.concatenate([t.values for t in tensors], axis=1)
-    return give_back(record(values, first.layout, first.kind, tensors, grad_fn), *xs)
+    return give_back(record(values, first.layout, first.kind, tensors, grad_fn), xs[0], *xs[1:])
 
 
-def add(xs: Sequence[Batch]) -> Batch:
+def add(xs: Sequence[X]) -> X:
     """The sum of several batches of one layout and as many channels, from first to last.
 
     Parameters
@@ -93,7 +93,7 @@ def add(xs: Sequence[Batch]) -> Batch:
     >>> add([np.ones((1, 2, 1)), np.ones((1, 2, 1))]).tolist()
     [[[2.0], [2.0]]]
     """
-    if not isinstance(xs, (list, tuple)) or not xs:
+    if not isinstance(xs, Sequence) or not xs:
         raise ArgumentError(f"xs must be a list of at least one batch. Received: {xs!r}")
     tensors = [batch(x, f"xs[{number}]") for number, x in enumerate(xs)]
     _check_alike(tensors)
@@ -105,7 +105,7 @@ def add(xs: Sequence[Batch]) -> Batch:
                 f"xs[{number}] must have the {first.channels} channels of xs[0]. Received: {t.channels} channels"
             )
         values = values + t.values
-    return give_back(record(values, first.layout, first.kind, tensors, lambda g: [g] * len(tensors)), *xs)
+    return give_back(record(values, first.layout, first.kind, tensors, lambda g: [g] * len(tensors)), xs[0], *xs[1:])
 
 
 def _check_alike(tensors: list[Tensor]) -> None:
