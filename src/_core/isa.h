@@ -1,0 +1,45 @@
+/* The instruction sets this library was built for, best last, and whether this processor has them. */
+#ifndef CONVND_ISA_H
+#define CONVND_ISA_H
+
+#include "tile/tile.h"
+
+typedef struct {
+    const char *name;
+    const convnd_tiles *tiles[2]; /* float, double */
+    int (*available)(void);
+} convnd_level;
+
+static int convnd_always(void) { return 1; }
+
+#if defined(__x86_64__)
+extern const convnd_tiles convnd_tiles_baseline_f32, convnd_tiles_baseline_f64;
+extern const convnd_tiles convnd_tiles_v3_f32, convnd_tiles_v3_f64;
+extern const convnd_tiles convnd_tiles_v4_f32, convnd_tiles_v4_f64;
+
+static int convnd_has_v3(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2");
+}
+static int convnd_has_v4(void) {
+    return convnd_has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+static const convnd_level convnd_levels[] = {
+    {"x86-64", {&convnd_tiles_baseline_f32, &convnd_tiles_baseline_f64}, convnd_always},
+    {"x86-64-v3", {&convnd_tiles_v3_f32, &convnd_tiles_v3_f64}, convnd_has_v3},
+    {"x86-64-v4", {&convnd_tiles_v4_f32, &convnd_tiles_v4_f64}, convnd_has_v4},
+};
+#elif defined(__aarch64__)
+extern const convnd_tiles convnd_tiles_neon_f32, convnd_tiles_neon_f64;
+static const convnd_level convnd_levels[] = {{"neon", {&convnd_tiles_neon_f32, &convnd_tiles_neon_f64}, convnd_always}};
+#else
+extern const convnd_tiles convnd_tiles_baseline_f32, convnd_tiles_baseline_f64;
+static const convnd_level convnd_levels[] = {
+    {"baseline", {&convnd_tiles_baseline_f32, &convnd_tiles_baseline_f64}, convnd_always}};
+#endif
+
+enum { CONVND_LEVELS = sizeof(convnd_levels) / sizeof(convnd_levels[0]) };
+
+#endif

@@ -1,0 +1,50 @@
+"""Which instruction set: chosen once, the best that the processor has, overridable with CONVND_ISA."""
+
+import os
+
+cdef extern from "isa.h":
+    ctypedef struct convnd_level:
+        const char *name
+        const convnd_tiles *tiles[2]
+        int (*available)() noexcept nogil
+    const convnd_level convnd_levels[]
+    int CONVND_LEVELS
+
+cdef int chosen = 0
+
+
+cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil:
+    return convnd_levels[chosen].tiles[0 if itemsize == 4 else 1]
+
+
+def built():
+    """Names of the instruction sets this library holds, the best last."""
+    cdef int i
+    return [convnd_levels[i].name.decode() for i in range(CONVND_LEVELS)]
+
+
+def available():
+    """Names of the instruction sets this processor has, the best last."""
+    cdef int i
+    return [convnd_levels[i].name.decode() for i in range(CONVND_LEVELS) if convnd_levels[i].available()]
+
+
+def use(name):
+    """Use the instruction set of this name from now on."""
+    global chosen
+    if name not in available():
+        raise ValueError(f"CONVND_ISA must be one of {', '.join(available())}. Received: {name!r}")
+    chosen = built().index(name)
+
+
+def current():
+    """Name of the instruction set in use."""
+    return built()[chosen]
+
+
+def lanes(int64_t itemsize):
+    """Elements of a vector."""
+    return tiles(itemsize).lanes
+
+
+use(os.environ.get("CONVND_ISA") or available()[-1])

@@ -1,0 +1,159 @@
+"""Windows and shapes to ranges of taps: the only compiled code that knows rank.
+
+One description serves a convolution, and each phase of a transposed one. On an axis, output number q of a
+phase lies at out_phase + q out_step, and its tap j reads input q in_step + base + j base_step, if that exists.
+
+For the transposed convolution with stride s and dilation d, output o takes tap t from input (o + low - t d) / s
+where that is whole. With g = gcd(s, d) and the taps t = c, c + s/g, c + 2 s/g ... of class c, where c d = o + low
+(mod s), the inputs are d/g apart. So phase o mod s is a convolution of stride 1 with the taps of one class,
+descending; packed weights keep the taps in that order (see tap_order).
+"""
+
+from libc.stdint cimport int64_t
+
+cdef enum:
+    MAX_RANK = 16
+
+cdef struct Axis:
+    int64_t count       # outputs
+    int64_t out_size    # positions of the output's axis
+    int64_t out_phase
+    int64_t out_step
+    int64_t in_size
+    int64_t in_step
+    int64_t base
+    int64_t base_step
+    int64_t taps
+    int64_t slot        # place of the first tap among the packed taps of this axis
+    int64_t kernel      # taps of this axis in the pack
+
+cdef struct Window:
+    int64_t rank
+    bint transposed
+    int64_t kernel[MAX_RANK]
+    int64_t stride[MAX_RANK]
+    int64_t dilation[MAX_RANK]
+
+
+# b > 0. Written so that it is right with C's division and with Python's.
+cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept nogil:
+    return a // b if a >= 0 else -((-a + b - 1) // b)
+
+
+cdef inline int64_t ceil_div(int64_t a, int64_t b) noexcept nogil:
+    return -floor_div(-a, b)
+
+
+cdef inline int64_t gcd(int64_t a, int64_t b) noexcept nogil:
+    cdef int64_t t
+    while b:
+        t = a % b
+        a = b
+        b = t
+    return a
+
+
+# Taps c, c + period, c + 2 period ... below kernel.
+cdef inline int64_t class_size(int64_t kernel, int64_t period, int64_t c) noexcept nogil:
+    return (kernel - c + period - 1) // period if c < kernel else 0
+
+
+cdef inline int64_t phases(const Window *window) noexcept nogil:
+    cdef int64_t n = 1, a
+    if window.transposed:
+        for a in range(window.rank):
+            n *= window.stride[a]
+    return n
+
+
+# All axes of one sample in one phase. Shapes and low are this sample's rows.
+cdef inline void place(const Window *window, int64_t phase, const int64_t *in_shape, const int64_t *out_shape,
+                       const int64_t *low, Axis *axes) noexcept nogil:
+    cdef int64_t a, s, d, k, g, period, c, target
+    cdef Axis *axis
+    for a in range(window.rank - 1, -1, -1):
+        axis = &axes[a]
+        s, d, k = window.stride[a], window.dilation[a], window.kernel[a]
+        axis.kernel = k
+        axis.in_size, axis.out_size = in_shape[a], out_shape[a]
+        axis.slot = 0
+        if not window.transposed:
+            axis.count, axis.out_phase, axis.out_step = out_shape[a], 0, 1
+            axis.in_step, axis.base, axis.base_step, axis.taps = s, -low[a], d, k
+            continue
+        axis.out_phase, axis.out_step, axis.in_step = phase % s, s, 1
+        phase = phase // s
+        axis.count = ceil_div(out_shape[a] - axis.out_phase, s) if axis.out_phase < out_shape[a] else 0
+        g = gcd(s, d)
+        period = s // g
+        axis.base_step = d // g
+        axis.base = 0
+        axis.taps = 0
+        target = axis.out_phase + low[a]
+        for c in range(min(period, k)):
+            if (target - c * d) % s == 0:
+                axis.taps = class_size(k, period, c)
+                axis.base = (target - (c + (axis.taps - 1) * period) * d) // s
+                break
+            axis.slot += class_size(k, period, c)
+
+
+# First and last + 1 of the outputs whose tap j exists.
+cdef inline int64_t outputs_from(const Axis *axis, int64_t j) noexcept nogil:
+    return max(0, ceil_div(-axis.base - j * axis.base_step, axis.in_step))
+
+
+cdef inline int64_t outputs_to(const Axis *axis, int64_t j) noexcept nogil:
+    return min(axis.count, floor_div(axis.in_size - 1 - axis.base - j * axis.base_step, axis.in_step) + 1)
+
+
+# First and last + 1 of the taps that exist at output q.
+cdef inline int64_t taps_from(const Axis *axis, int64_t q) noexcept nogil:
+    return max(0, ceil_div(-axis.base - q * axis.in_step, axis.base_step))
+
+
+cdef inline int64_t taps_to(const Axis *axis, int64_t q) noexcept nogil:
+    return min(axis.taps, floor_div(axis.in_size - 1 - axis.base - q * axis.in_step, axis.base_step) + 1)
+
+
+# Rows are the outputs on all axes but the last.
+cdef inline int64_t count_rows(int64_t rank, const Axis *axes) noexcept nogil:
+    cdef int64_t n = 1, a
+    for a in range(rank - 1):
+        n *= axes[a].count
+    return n
+
+
+# The taps of the outer axes at this row, ascending: pairs (input row, packed slot). Returns how many.
+# `taps` has room for twice the kernel's outer taps in pairs; the result is at its start.
+cdef inline int64_t outer_taps(int64_t rank, const Axis *axes, int64_t row, int64_t *taps) noexcept nogil:
+    cdef int64_t coordinate[MAX_RANK]
+    cdef int64_t a, j, e, first, last, n = 1, more
+    cdef const Axis *axis
+    for a in range(rank - 2, -1, -1):
+        coordinate[a] = row % axes[a].count
+        row = row // axes[a].count
+    taps[0] = 0
+    taps[1] = 0
+    for a in range(rank - 1):
+        axis = &axes[a]
+        first, last = taps_from(axis, coordinate[a]), taps_to(axis, coordinate[a])
+        more = max(0, last - first)
+        # From the end, so that entries are read before they are written over.
+        for e in range(n - 1, -1, -1):
+            for j in range(last - 1, first - 1, -1):
+                taps[2 * (e * more + j - first) + 1] = taps[2 * e + 1] * axis.kernel + axis.slot + j
+                taps[2 * (e * more + j - first)] = (
+                    taps[2 * e] * axis.in_size + coordinate[a] * axis.in_step + axis.base + j * axis.base_step)
+        n *= more
+    return n
+
+
+# The output row (all axes but the last) that this row of the phase is.
+cdef inline int64_t output_row(int64_t rank, const Axis *axes, int64_t row) noexcept nogil:
+    cdef int64_t a, index = 0, unit = 1
+    for a in range(rank - 2, -1, -1):
+        index += unit * (axes[a].out_phase + (row % axes[a].count) * axes[a].out_step)
+        unit *= axes[a].out_size
+        row = row // axes[a].count
+    return index

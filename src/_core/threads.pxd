@@ -1,0 +1,11 @@
+"""Tasks on threads. How work is cut into tasks must follow from shapes alone; then threads never change a bit."""
+
+from libc.stdint cimport int64_t
+
+ctypedef void (*Task)(void *context, int64_t index, int64_t slot) noexcept nogil
+
+# Slots of scratch that a coming parallel_for may use: allocate one of each before it.
+cdef int64_t slots() noexcept nogil
+
+# Runs task(context, i, slot) for i in range(count); `work` is about the number of operations in all.
+cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) noexcept nogil

@@ -1,0 +1,67 @@
+"""The only place that knows OpenMP."""
+
+import os
+
+from cython.parallel cimport parallel, prange, threadid
+
+cdef extern from "omp.h":
+    int omp_get_max_threads() noexcept nogil
+
+cdef extern from "tile/tile.h":
+    ctypedef unsigned long long uint64_t
+    uint64_t convnd_flush_denormals() noexcept nogil
+    void convnd_restore_denormals(uint64_t state) noexcept nogil
+
+# Below this many operations a second thread costs more than it brings.
+cdef int64_t SERIAL_WORK = 200_000
+
+cdef int limit = 0  # our own setting; 0: none
+cdef bint forked = False
+
+
+def _after_fork():
+    # libgomp's threads don't live on in a forked child, and waiting for them would hang.
+    global forked
+    forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+cdef int64_t slots() noexcept nogil:
+    # omp_set_num_threads reaches other libraries, so it is never called; what others set is heard.
+    cdef int most = omp_get_max_threads()
+    if forked:
+        return 1
+    return limit if 0 < limit < most else most
+
+
+cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) noexcept nogil:
+    cdef int64_t i
+    cdef int threads = <int>min(slots(), count)
+    cdef int slot
+    cdef uint64_t state
+    if threads <= 1 or work < SERIAL_WORK:
+        state = convnd_flush_denormals()
+        for i in range(count):
+            task(context, i, 0)
+        convnd_restore_denormals(state)
+        return
+    with parallel(num_threads=threads):
+        slot = threadid()
+        state = convnd_flush_denormals()
+        for i in prange(count, schedule="dynamic", chunksize=1):
+            task(context, i, slot)
+        convnd_restore_denormals(state)
+
+
+def set_num_threads(int n):
+    """At most n threads from now on; 0 for as many as OpenMP gives."""
+    global limit
+    limit = n
+
+
+def get_num_threads():
+    """Threads that a large operation uses."""
+    return slots()

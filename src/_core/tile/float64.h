@@ -1,0 +1,17 @@
+/* Constants of the element type double. */
+#define real double
+#define integer int64_t
+#define EXP_LOW (-708.0)
+#define EXP_HIGH 709.7
+#define ROUND_SHIFT 6755399441055744.0
+#define LN2_HIGH 6.93147180369123816490e-01
+#define LN2_LOW 1.90821492927058770002e-10
+#define EXP_FACTORIAL 6227020800.0
+#define EXP_TERMS {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, \
+    1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0}
+#define EXPONENT_BIAS 1023
+#define MANTISSA_BITS 52
+#define LOG_LAST 37
+#define TANH_TERMS {-443861162.0 / 1856156927625, 6404582.0 / 10854718875, -929569.0 / 638512875, \
+    21844.0 / 6081075, -1382.0 / 155925, 62.0 / 2835, -17.0 / 315, 2.0 / 15, -1.0 / 3}
+#define TANH_SMALL 0.125

@@ -1,0 +1,39 @@
+/* Vectors of the element type `real`, by GCC and Clang vector extensions. Included once for each type.
+ *
+ * Needs: real, integer (of the same width), NAME(x) giving names of this level and type their own suffix. */
+
+typedef real NAME(vec) __attribute__((vector_size(CONVND_VECTOR), aligned(CONVND_VECTOR), may_alias));
+typedef real NAME(vec_u) __attribute__((vector_size(CONVND_VECTOR), aligned(sizeof(real)), may_alias));
+typedef integer NAME(mask) __attribute__((vector_size(CONVND_VECTOR), aligned(CONVND_VECTOR), may_alias));
+#define vec NAME(vec)
+#define vec_u NAME(vec_u)
+#define mask NAME(mask)
+#define VL ((int64_t)(CONVND_VECTOR / sizeof(real)))
+
+INLINE vec NAME(load)(const real *p) { return *(const vec_u *)p; }
+INLINE void NAME(store)(real *p, vec a) { *(vec_u *)p = a; }
+INLINE vec NAME(splat)(real a) { return a - (vec){0}; }
+
+/* The first n elements; the other lanes are zero, so the operations on them are those of a full vector. */
+SLOW vec NAME(load_part)(const real *p, int64_t n) {
+    vec a = {0};
+    if (n >= VL) return NAME(load)(p);
+    for (int64_t i = 0; i < n; i++) a[i] = p[i];
+    return a;
+}
+SLOW void NAME(store_part)(real *p, vec a, int64_t n) {
+    if (n >= VL) { NAME(store)(p, a); return; }
+    for (int64_t i = 0; i < n; i++) p[i] = a[i];
+}
+
+/* Where the mask is set a, else b. */
+INLINE vec NAME(choose)(mask m, vec a, vec b) { return (vec)(((mask)a & m) | ((mask)b & ~m)); }
+INLINE vec NAME(larger)(vec a, vec b) { return NAME(choose)(a > b, a, b); }
+
+#define load NAME(load)
+#define store NAME(store)
+#define splat NAME(splat)
+#define load_part NAME(load_part)
+#define store_part NAME(store_part)
+#define choose NAME(choose)
+#define larger NAME(larger)

@@ -1,0 +1,45 @@
+"""What every kernel asks of its arrays, and outputs for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DtypeError, ShapeError
+
+Array = NDArray[Any]
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def floats(**arrays: Array | None) -> None:
+    """All arrays are of one dtype, float32 or float64."""
+    first = None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if array.dtype not in DTYPES:
+            raise DtypeError(
+                f"{name} must be float32 or float64: cast it, {name}.astype('float32'). Received: {name} of {array.dtype}"
+            )
+        if first is None:
+            first = name, array.dtype
+        elif array.dtype != first[1]:
+            raise DtypeError(
+                f"{name} and {first[0]} must have one dtype: cast one, {name}.astype('{first[1]}'). "
+                f"Received: {first[0]} of {first[1]}, {name} of {array.dtype}"
+            )
+
+
+def rows(name: str, x: Array, positions: int) -> Array:
+    """x as a C-contiguous (positions, channels) array."""
+    if x.ndim != 2 or x.shape[0] != positions:
+        raise ShapeError(f"{name} must have shape ({positions} positions, channels). Received: {x.shape}")
+    return np.ascontiguousarray(x)
+
+
+def empty(positions: int, channels: int, dtype: Any) -> Array:
+    """A new array for an output, its content undefined."""
+    return np.empty((positions, channels), dtype=dtype)

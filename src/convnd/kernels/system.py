@@ -1,0 +1,38 @@
+"""Threads and the instruction set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import threadpoolctl
+
+from .._core import isa, threads
+from ..errors import ArgumentError
+
+
+def set_num_threads(n: int) -> None:
+    """Use at most ``n`` threads from now on, never more than OpenMP allows (OMP_NUM_THREADS, threadpoolctl)."""
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ArgumentError(f"n must be an int of at least 1. Received: n={n!r}")
+    threads.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Threads that a large operation uses."""
+    return int(threads.get_num_threads())
+
+
+def config() -> dict[str, Any]:
+    """Instruction sets built, available and in use; threads; the OpenMP runtimes loaded."""
+    runtimes = [
+        {"name": pool["prefix"], "version": pool["version"], "file": pool["filepath"]}
+        for pool in threadpoolctl.threadpool_info()
+        if pool["user_api"] == "openmp"
+    ]
+    return {
+        "isa": isa.current(),
+        "isa_available": isa.available(),
+        "isa_built": isa.built(),
+        "threads": get_num_threads(),
+        "openmp": runtimes,
+    }
