@@ -36,11 +36,11 @@ def prepare(folder: Path, out: Path) -> None:
         ndim=1,
         channels=12,
         classes=read_header(folder / FILES["train"]).classes,
-        axes=[{"name": "frame"}],
+        axes=[{"name": "time", "spacing": 0.0064, "unit": "s"}],
         channel_names=[f"LPC cepstrum {number}" for number in range(1, 13)],
         source=SOURCE,
         licence="CC BY 4.0",
-        recipe={"kind": "series", "dtype": "float32"},
+        recipe={"kind": "series", "dtype": "float32", "scale": None},
         compress=True,
         resume=True,
     ) as writer:

@@ -55,7 +55,7 @@ class Batches:
     The order is a pure function of the seed, the epoch and the samples' shapes. The split is cut into blocks
     of neighbouring samples, at places that differ from epoch to epoch; blocks are shuffled; batches are cut
     from that order, each as long as its positions stay within the budget. A block is at most 1/32 of
-    a batch (one sample, where samples are large or the whole split fits the budget), and is read as one slice.
+    a batch, or one sample where samples are large, and is read as one slice.
 
     Memory: at any time at most ``prefetch + 1`` batches exist, the one handed out included, so
     at most ``(prefetch + 1) * positions`` positions (with ``oversize="alone"`` a larger sample counts itself).
@@ -157,7 +157,7 @@ def _blocked_order(sizes: Ints, budget: int, most: int, seed: int, epoch: int) -
     count = len(sizes)
     blocks = np.arange(count, dtype=np.int64)
     most_positions, most_samples = max(1, budget // PLACES), max(1, most // PLACES)
-    if sizes.sum() > budget and most_samples > 1:
+    if most_samples > 1:
         # A block ends where the running number of positions or of samples passes a multiple of its limit,
         # counted from a start that depends on the epoch.
         phases = draws(2, seed, epoch, 1)

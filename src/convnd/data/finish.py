@@ -14,7 +14,7 @@ from .schema import Info, fixed_strings, write_attributes
 
 # Small enough that reading one sample of a shuffled batch doesn't drag much else along, large enough that the
 # overhead of a chunk (its checksum, its place in the index) doesn't show.
-CHUNK_BYTES = 32 << 10
+CHUNK_BYTES = 16 << 10
 
 
 def write_hdf5(path: Path, info: Info, pieces: Pieces, compress: bool) -> None:

@@ -39,7 +39,7 @@ class Pieces:
 
     def __init__(self, folder: Path, settings: dict[str, Any], resume: bool) -> None:
         self.folder = folder
-        self.names: set[str] = set()
+        self.names: dict[str, None] = {}
         self._sealed = 0
         self._rows: list[dict[str, Any]] = []
         self._files: dict[str, IO[bytes]] = {}
@@ -73,7 +73,7 @@ class Pieces:
     def _keep_sealed(self) -> None:
         """Take over the sound pieces. Behind a damaged one, order would change: those go too."""
         while self._is_sound(self._sealed):
-            self.names.update(self._seal(self._sealed)["names"])
+            self.names.update(dict.fromkeys(self._seal(self._sealed)["names"]))
             self._sealed += 1
         self._drop_from(self._sealed)
 
@@ -123,7 +123,7 @@ class Pieces:
             sums[stream] = zlib.crc32(data, sums[stream])
         self._bytes, self._sums = ends, sums
         self._rows.append(row)
-        self.names.add(row["name"])
+        self.names[row["name"]] = None
         if sum(ends.values()) >= PIECE_BYTES or len(self._rows) >= PIECE_SAMPLES:
             self.seal()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -131,9 +131,9 @@ class Writer:
         )
 
     @property
-    def done(self) -> frozenset[str]:
-        """Names of the samples that are in."""
-        return frozenset(self._open.names)
+    def done(self) -> KeysView[str]:
+        """Names of the samples that are in: a view that follows what is appended."""
+        return self._open.names.keys()
 
     @property
     def _open(self) -> Pieces:
@@ -238,6 +238,8 @@ class Writer:
             pieces, self._pieces = self._pieces, None
             try:
                 pieces.seal()
+                if not pieces.names:
+                    pieces.remove()
             finally:
                 pieces.release()
 
