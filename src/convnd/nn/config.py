@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import ArgumentError
+from .arguments import flag
 from .graph import Graph, Node, Sequential, place_name
 from .layer import Layer, join, located
 
@@ -95,7 +96,7 @@ def _from(config: Any, path: str, made: dict[str, Layer]) -> Layer:
         raise ArgumentError(f'a layer\'s config must be a table with a "type". Received: {config!r}')
     kind, rest = config["type"], {key: value for key, value in config.items() if key != "type"}
     if kind == SHARED:
-        if list(rest) != ["of"] or rest["of"] not in made:
+        if list(rest) != ["of"] or not isinstance(rest["of"], str) or rest["of"] not in made:
             raise ArgumentError(f'{SHARED} needs "of", the path of a layer listed before. Received: {rest}')
         return made[rest["of"]]
     layer = _make(kind, rest, path, made)
@@ -111,9 +112,7 @@ def _make(kind: str, rest: dict[str, Any], path: str, made: dict[str, Layer]) ->
         return _make_sequential(rest, path, made)
     if kind == "Graph":
         return _make_graph(rest, path, made)
-    frozen = rest.pop("frozen", False)
-    if not isinstance(frozen, bool):
-        raise ArgumentError(f"frozen must be true or false. Received: frozen={frozen!r}")
+    frozen = flag(rest.pop("frozen", False), "frozen")
     _check_arguments(kind, rest)
     layer = Layer.types[kind](**rest)
     return layer.freeze() if frozen else layer
@@ -151,8 +150,8 @@ def _kind(entry: Any, made: dict[str, Layer]) -> str:
     """The type of a layer, that of the other place for a shared one. What is wrong is for :func:`_from` to say."""
     if not isinstance(entry, Mapping):
         return ""
-    if entry.get("type") == SHARED and entry.get("of") in made:
-        return type(made[entry["of"]]).__name__
+    if entry.get("type") == SHARED and str(entry.get("of")) in made:
+        return type(made[str(entry["of"])]).__name__
     return str(entry.get("type"))
 
 

@@ -8,31 +8,10 @@ from .. import ops
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
 from ..tensor import Batch, Tensor
-from ..window import Window, padding_rule
+from ..window import Window
+from .arguments import axis_ints, count, flag, fused, padding_argument, product, shape_after
 from .init import initial
-from .layer import Layer, Maker, Mode, Spec, axis_ints, count
-from .pointwise import fused
-
-
-def padding_argument(padding: Any) -> Any:
-    """A padding while the rank isn't known yet: a name, an int, or a (low, high) pair an axis."""
-    if isinstance(padding, (list, tuple)):
-        return padding_rule(padding, len(padding))
-    rule = padding_rule(padding, 1)
-    return rule if isinstance(rule, str) else rule[0][0]
-
-
-def shape_after(window: Window, shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """The shape that a window leaves of one sample."""
-    return None if shape is None else window.on(Layout.dense(1, shape)).output.shape(0)
-
-
-def product(values: tuple[int, ...]) -> int:
-    """The product as a Python int, which never overflows."""
-    result = 1
-    for value in values:
-        result *= value
-    return result
+from .layer import Layer, Maker, Mode, Spec
 
 
 class _Windowed(Layer):
@@ -102,7 +81,7 @@ class Conv(_Windowed):
         self.filters = count(filters, "filters")
         self._set_window(kernel, stride, padding, dilation)
         self.groups = count(groups, "groups")
-        self.bias = bool(bias)
+        self.bias = flag(bias, "bias")
         self.activation = fused(activation)
         self.init = initial(init)
         if self.filters % self.groups:
@@ -176,7 +155,7 @@ class DepthwiseConv(Conv):
     ) -> None:
         self._set_window(kernel, stride, padding, dilation)
         self.multiplier = count(multiplier, "multiplier")
-        self.bias = bool(bias)
+        self.bias = flag(bias, "bias")
         self.activation = fused(activation)
         self.init = initial(init)
 
@@ -237,7 +216,7 @@ class ConvTranspose(_Windowed):
         self._set_window(kernel, stride, padding, dilation)
         self.output_padding = axis_ints(output_padding, "output_padding", least=0)
         self.groups = count(groups, "groups")
-        self.bias = bool(bias)
+        self.bias = flag(bias, "bias")
         self.activation = fused(activation)
         self.init = initial(init)
         if self.filters % self.groups:
@@ -313,7 +292,7 @@ class Linear(Layer):
         self, features: int, bias: bool = True, activation: str | None = None, init: Any = "glorot_uniform"
     ) -> None:
         self.features = count(features, "features")
-        self.bias = bool(bias)
+        self.bias = flag(bias, "bias")
         self.activation = fused(activation)
         self.init = initial(init)
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..errors import ArgumentError, ConvndError, DtypeError, ShapeError
 from ..random import Key
 from ..tensor import Array, Batch, Tensor, no_grad
 from ..window import per_axis
+from .arguments import count, product
 from .init import Initial, draw
 
 RESERVED = frozenset({"type", "name", "inputs", "like", "frozen", "of"})  # keys of configs with a meaning of their own
@@ -38,17 +39,15 @@ class Spec:
     @classmethod
     def of(cls, ndim: Any, channels: Any, shape: Any = None) -> Spec:
         """A Spec from arguments as users give them."""
-        for name, value, least in (("ndim", ndim, 0), ("channels", channels, 1)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise ArgumentError(f"{name} must be an int of at least {least}. Received: {name}={value!r}")
-        return cls(int(ndim), int(channels), None if shape is None else per_axis(shape, int(ndim), "shape"))
+        rank = count(ndim, "ndim", least=0)
+        return cls(rank, count(channels, "channels"), None if shape is None else per_axis(shape, rank, "shape"))
 
     @property
     def positions(self) -> int:
         """Positions of one sample. The shape must be known."""
         if self.shape is None:
             raise ShapeError("the spatial shape isn't known here: give build(..., shape=...)")
-        return int(np.prod(self.shape, dtype=np.int64))
+        return product(self.shape)
 
     def __str__(self) -> str:
         known = "" if self.shape is None else f", shape={self.shape}"
@@ -65,7 +64,7 @@ class Mode:
 
     def inside(self, name: str) -> Mode:
         """The mode of the child ``name``."""
-        return replace(self, path=join(self.path, name))
+        return Mode(self.training, self.rng, join(self.path, name))
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ class Layer:
     fixed: ClassVar[tuple[str, ...]] = ()
     """Which fields of its input's Spec the parameters hold a layer to. Empty: it has none and needs no build."""
 
-    arity: ClassVar[tuple[int, int]] = (1, 1)
-    """The least and the largest number of inputs."""
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    """The least and the largest number of inputs; None where there is no largest."""
 
     types: ClassVar[dict[str, type[Layer]]] = {}
     """Every layer class by its name in configs. A subclass enters itself; a leading underscore keeps it out."""
@@ -198,19 +197,9 @@ class Layer:
         given = Spec.of(ndim, channels, shape)
         if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
             raise DtypeError(f"dtype must be float32 or float64. Received: dtype={dtype!r}")
-        places = trace(self, given)
-        paths = {id(layer): path for path, layer in self.walk()}
-        planned: dict[int, tuple[Layer, Spec, Maker]] = {}
-        for place in places:
-            layer, spec = place.layer, place.inputs[0]
-            known = planned[id(layer)][1] if id(layer) in planned else layer.input
-            if known is not None:
-                layer.check_input(spec, known, place.path)
-            elif layer.fixed:
-                new = Maker(seed, paths.get(id(layer), place.path), str(np.dtype(dtype)), not layer._frozen)
-                layer.make(spec, new)
-                planned[id(layer)] = (layer, spec, new)
-        for layer, spec, new in planned.values():
+        dtype = str(np.dtype(dtype))
+        made = plan(self, given, lambda layer, path: Maker(seed, path, dtype, trainable=not layer.frozen))[1]
+        for layer, spec, new in made:
             layer.params, layer.buffers, layer.input = new.params, new.buffers, spec
         return self
 
@@ -221,6 +210,13 @@ class Layer:
             received = ", ".join(f"{field}={getattr(spec, field)}" for field in self.fixed)
             at = f"{path}: " if path else ""
             raise ShapeError(f"{at}{type(self).__name__} was built for {wanted}. Received: {received}")
+
+    def check_arity(self, received: int) -> None:
+        """Raise an ArgumentError if the layer doesn't take this many inputs."""
+        least, most = self.arity
+        if received < least or (most is not None and received > most):
+            rule = f"at least {least}" if most is None else f"{least}" if most == least else f"{least} to {most}"
+            raise ArgumentError(f"{type(self).__name__} takes {rule} input(s). Received: {received}")
 
     def trace(self, inputs: tuple[Spec, ...], path: str, places: list[Place]) -> Spec:
         """Apply the shape rule, noting in ``places`` every place passed, children first."""
@@ -255,8 +251,7 @@ class Layer:
         """``forward``, after a check that the layer is built and the input is what it was built for."""
         if not self.built:
             raise ArgumentError(f"call build(ndim, channels) before the layer itself. Received: an unbuilt {self!r}")
-        if not self.arity[0] <= len(inputs) <= self.arity[1]:
-            raise ArgumentError(f"{type(self).__name__} takes {self.arity} inputs. Received: {len(inputs)}")
+        self.check_arity(len(inputs))
         if self.input is not None and inputs[0].layout is not None:
             self.check_input(Spec(inputs[0].layout.ndim, int(inputs[0].values.shape[1])), self.input)
         return cast(Tensor, self.forward(*inputs, mode=mode))
@@ -354,11 +349,27 @@ class Layer:
         return to_source(self)
 
 
-def trace(layer: Layer, given: Spec) -> list[Place]:
-    """Every place that an input passes through the layer, in order; a network comes after its parts."""
+def plan(
+    net: Layer, given: Spec, maker: Callable[[Layer, str], Maker]
+) -> tuple[list[Place], list[tuple[Layer, Spec, Maker]]]:
+    """Every place that an input passes, a network after its parts; and what each unbuilt layer is to be made of.
+
+    The whole of the network is checked, shared layers at all their places, and nothing is changed.
+    """
     places: list[Place] = []
-    layer.trace((given,), "", places)
-    return places
+    net.trace((given,), "", places)
+    paths = {id(layer): path for path, layer in net.walk()}
+    made: dict[int, tuple[Layer, Spec, Maker]] = {}
+    for place in places:
+        layer, spec = place.layer, place.inputs[0]
+        known = made[id(layer)][1] if id(layer) in made else layer.input
+        if known is not None:
+            layer.check_input(spec, known, place.path)
+        elif layer.fixed:
+            new = maker(layer, paths[id(layer)])
+            layer.make(spec, new)
+            made[id(layer)] = (layer, spec, new)
+    return places, list(made.values())
 
 
 def join(path: str, name: str) -> str:
@@ -373,34 +384,6 @@ def located(name: str) -> Iterator[None]:
         yield
     except ConvndError as error:
         raise type(error)(f"{name}: {error}") from error
-
-
-def axis_ints(value: Any, name: str, least: int = 1) -> int | tuple[int, ...]:
-    """A per-axis argument while the rank isn't known yet: an int, or a tuple of them."""
-    if isinstance(value, Sequence) and not isinstance(value, str) and len(value):
-        return per_axis(value, len(value), name, least)
-    return per_axis(value, 1, name, least)[0]
-
-
-def count(value: Any, name: str, least: int = 1) -> int:
-    """An int of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ArgumentError(f"{name} must be an int of at least {least}. Received: {name}={value!r}")
-    return int(value)
-
-
-def share(value: Any, name: str) -> float:
-    """A number from 0 up to, not including, 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < 1:
-        raise ArgumentError(f"{name} must be a number in [0, 1). Received: {name}={value!r}")
-    return float(value)
-
-
-def one_of(value: Any, name: str, choices: Sequence[str]) -> str:
-    """One of the names in ``choices``."""
-    if value not in choices:
-        raise ArgumentError(f"{name} must be one of {', '.join(choices)}. Received: {name}={value!r}")
-    return str(value)
 
 
 def _check_value(name: str, value: Array, own: Array) -> None:

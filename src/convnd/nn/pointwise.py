@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import ops
 from ..errors import ArgumentError
-from ..ops._operands import FUSED
 from ..tensor import Batch, Tensor
-from .layer import Layer, Maker, Mode, Spec, one_of, share
-
-ACTIVATIONS = (*FUSED, "gelu", "silu", "softplus", "softmax", "log_softmax")
-
-
-def fused(activation: Any) -> str | None:
-    """The name of an activation that other layers apply to their results, or None."""
-    if activation is None:
-        return None
-    if activation in ACTIVATIONS and activation not in FUSED:
-        raise ArgumentError(
-            f"activation={activation!r} can't be fused: follow the layer with Activation({activation!r}). "
-            f"Fused are: {', '.join(FUSED)}"
-        )
-    return one_of(activation, "activation", FUSED)
+from .arguments import ACTIVATIONS, fused, one_of, share
+from .layer import Layer, Maker, Mode, Spec
 
 
 class _Pointwise(Layer):

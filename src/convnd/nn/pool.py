@@ -8,8 +8,8 @@ from .. import ops
 from ..errors import ShapeError
 from ..tensor import Batch, Tensor
 from ..window import Window, per_axis
-from .conv import padding_argument, product, shape_after
-from .layer import Layer, Mode, Spec, axis_ints, one_of
+from .arguments import axis_ints, flag, one_of, padding_argument, product, shape_after
+from .layer import Layer, Mode, Spec
 
 
 class _Pool(Layer):
@@ -22,7 +22,7 @@ class _Pool(Layer):
         self.stride = None if stride is None else axis_ints(stride, "stride")
         self.padding = padding_argument(padding)
         self.dilation = axis_ints(dilation, "dilation")
-        self.ceil_mode = bool(ceil_mode)
+        self.ceil_mode = flag(ceil_mode, "ceil_mode")
 
     def output(self, *inputs: Spec) -> Spec:
         (x,) = inputs

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
-from .layer import Layer, Place, Spec, trace
+from .arguments import product
+from .init import Initial
+from .layer import Layer, Maker, Place, Spec, plan
 from .pool import Flatten
 
 
@@ -91,33 +92,64 @@ def summary(net: Layer, shape: tuple[int, ...]) -> Summary:
     if not isinstance(shape, (tuple, list)) or not shape:
         raise ShapeError(f"shape must be a tuple (*spatial, channels). Received: shape={shape!r}")
     given = Spec.of(len(shape) - 1, shape[-1], tuple(shape[:-1]))
-    if not net.built:
-        net = copy.deepcopy(net)
-    net.build(given.ndim, given.channels, shape=given.shape)
+    places, unbuilt = plan(net, given, _Sizes.of)
+    sizes = _sizes(net) | {id(layer): new for layer, _, new in unbuilt if isinstance(new, _Sizes)}
     counted: set[int] = set()
-    rows = tuple(_row(place, net, counted) for place in trace(net, given) if not any(place.layer.children()))
-    parameters = net.parameters()
+    rows = tuple(_row(place, sizes, counted, _itemsize(net)) for place in places if not any(place.layer.children()))
     return Summary(
         input=(*(given.shape or ()), given.channels),
         rows=rows,
-        parameters=sum(parameter.values.size for parameter in parameters),
-        trainable=sum(parameter.values.size for parameter in parameters if parameter.requires_grad),
+        parameters=sum(row.parameters for row in rows),
+        trainable=sum(sizes[id(layer)].trainable for _, layer in net.walk()),
         multiply_adds=sum(row.multiply_adds for row in rows),
         bytes=sum(row.bytes for row in rows),
     )
 
 
-def _row(place: Place, net: Layer, counted: set[int]) -> Row:
+class _Sizes(Maker):
+    """Counts parameters, where a Maker makes them."""
+
+    def __init__(self, frozen: bool = False) -> None:
+        self.total = self.trainable = 0
+        self._frozen = frozen
+
+    @classmethod
+    def of(cls, layer: Layer, path: str) -> _Sizes:
+        return cls(layer.frozen)
+
+    def parameter(self, name: str, shape: tuple[int, ...], init: Initial, fans: tuple[int, int] = (1, 1)) -> None:
+        self.add(product(shape), not self._frozen)
+
+    def buffer(self, name: str, shape: tuple[int, ...], value: float) -> None:
+        """Not a parameter."""
+
+    def add(self, size: int, trainable: bool) -> None:
+        """Count ``size`` parameters."""
+        self.total += size
+        self.trainable += size if trainable else 0
+
+
+def _sizes(net: Layer) -> dict[int, _Sizes]:
+    """The sizes of the layers that are built."""
+    sizes: dict[int, _Sizes] = {}
+    for _, layer in net.walk():
+        sizes[id(layer)] = _Sizes()
+        for parameter in layer.params.values():
+            sizes[id(layer)].add(parameter.values.size, parameter.requires_grad)
+    return sizes
+
+
+def _row(place: Place, sizes: dict[int, _Sizes], counted: set[int], itemsize: int) -> Row:
     layer, output = place.layer, place.output
-    own = [] if id(layer) in counted else list(layer.params.values())
+    parameters = 0 if id(layer) in counted else sizes[id(layer)].total
     counted.add(id(layer))
     return Row(
         path=place.path or type(layer).__name__.lower(),
         type=type(layer).__name__,
         output=(*(output.shape or ()), output.channels),
-        parameters=sum(parameter.values.size for parameter in own),
+        parameters=parameters,
         multiply_adds=layer.cost(*place.inputs, output=output),
-        bytes=0 if isinstance(layer, Flatten) else output.positions * output.channels * _itemsize(net),
+        bytes=0 if isinstance(layer, Flatten) else output.positions * output.channels * itemsize,
     )
 
 
