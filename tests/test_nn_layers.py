@@ -118,6 +118,7 @@ def test_a_failed_build_makes_nothing() -> None:
         ({"ndim": 1.0, "channels": 1}, "ndim must be an int"),
         ({"ndim": 2, "channels": 2, "shape": (3,)}, "shape must be an int of at least 1, or 2 of them"),
         ({"ndim": 1, "channels": 2, "dtype": "float16"}, "dtype must be float32 or float64. Received: dtype='float16'"),
+        ({"ndim": 1, "channels": 2, "dtype": "wide"}, r"dtype must be float32 or float64. Received: dtype='wide'"),
     ],
 )
 def test_build_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -198,7 +199,9 @@ def test_float64_starts_from_the_same_values() -> None:
     assert {value.dtype for value in double.state().values()} == {np.dtype("float64")}
     for name, value in double.state().items():
         assert (value.astype(np.float32) == single.state()[name]).all()
-    with pytest.raises(DtypeError, match=r"float64"):
+    with pytest.raises(
+        DtypeError, match=r"^conv1: Conv was built in float64: cast the input, x.astype\(np.float64\). Rec"
+    ):
         double(np.zeros((1, 8, 4), np.float32))
 
 

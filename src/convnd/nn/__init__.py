@@ -15,9 +15,10 @@ Sequential(Conv(8, 3, padding='same'), BatchNorm(activation='relu'), GlobalPool(
 from .config import from_config
 from .conv import Conv, ConvTranspose, DepthwiseConv, Linear
 from .graph import Add, Concat, Graph, Node, Sequential
-from .layer import Layer, Maker, Mode, Spec
+from .layer import Layer, Maker
 from .pointwise import Activation, BatchNorm, Dropout
 from .pool import AvgPool, Flatten, GlobalPool, MaxPool, ProportionalPool
+from .spec import Mode, Spec
 from .summary import Summary, summary
 
 __all__ = [

@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import ArgumentError
 from .arguments import flag
 from .graph import Graph, Node, Sequential, place_name
-from .layer import Layer, join, located
+from .layer import Layer
+from .spec import join, located
 
 SHARED = "Shared"
 

@@ -11,7 +11,8 @@ from ..tensor import Batch, Tensor
 from ..window import Window
 from .arguments import axis_ints, count, flag, fused, padding_argument, product, shape_after
 from .init import initial
-from .layer import Layer, Maker, Mode, Spec
+from .layer import Layer, Maker
+from .spec import Mode, Spec
 
 
 class _Windowed(Layer):

@@ -9,7 +9,8 @@ from typing import Any
 from .. import ops
 from ..errors import ArgumentError, ShapeError
 from ..tensor import Batch, Tensor
-from .layer import Layer, Mode, Place, Spec, join, located
+from .layer import Layer, Place
+from .spec import Mode, Spec, join, located
 
 INPUT = "input"
 
@@ -106,7 +107,8 @@ class Graph(Layer):
         self._check_feeds()
         self.order = _order(self.nodes)
         self._check_all_used()
-        self._last_use = {feed: name for name in self.order for feed in self.nodes[name].feeds}
+        last = {feed: name for name in self.order for feed in self.nodes[name].feeds if feed != self.output_node}
+        self._spent = {name: [feed for feed, user in last.items() if user == name] for name in self.order}
 
     def _check_feeds(self) -> None:
         known = (INPUT, *self.nodes)
@@ -173,10 +175,9 @@ class Graph(Layer):
         for name in self.order:
             node = self.nodes[name]
             with located(name):
-                values[name] = node.layer.run(*(values[feed] for feed in node.feeds), mode=mode.inside(name))
-            for feed in set(node.feeds):
-                if self._last_use[feed] == name and feed != self.output_node:
-                    del values[feed]
+                values[name] = node.layer.run(*[values[feed] for feed in node.feeds], mode=mode.inside(name))
+            for feed in self._spent[name]:
+                del values[feed]
         return values[self.output_node]
 
 

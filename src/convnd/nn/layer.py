@@ -10,7 +10,6 @@ A layer says four things, and the rest follows here for all of them:
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,53 +17,13 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from ..errors import ArgumentError, ConvndError, DtypeError, ShapeError
+from ..errors import ArgumentError, DtypeError, ShapeError
 from ..random import Key
 from ..tensor import Array, Batch, Tensor, no_grad
-from ..window import per_axis
-from .arguments import count, product
 from .init import Initial, draw
+from .spec import Mode, Spec, join
 
 RESERVED = frozenset({"type", "name", "inputs", "like", "frozen", "of"})  # keys of configs with a meaning of their own
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What one layer hands to the next: rank, channels, and the spatial shape where it is known."""
-
-    ndim: int
-    channels: int
-    shape: tuple[int, ...] | None = None
-
-    @classmethod
-    def of(cls, ndim: Any, channels: Any, shape: Any = None) -> Spec:
-        """A Spec from arguments as users give them."""
-        rank = count(ndim, "ndim", least=0)
-        return cls(rank, count(channels, "channels"), None if shape is None else per_axis(shape, rank, "shape"))
-
-    @property
-    def positions(self) -> int:
-        """Positions of one sample. The shape must be known."""
-        if self.shape is None:
-            raise ShapeError("the spatial shape isn't known here: give build(..., shape=...)")
-        return product(self.shape)
-
-    def __str__(self) -> str:
-        known = "" if self.shape is None else f", shape={self.shape}"
-        return f"ndim={self.ndim}, channels={self.channels}{known}"
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How a call runs: training or not, the key of its random numbers, and where in the network it is."""
-
-    training: bool = False
-    rng: Key | None = None
-    path: str = ""
-
-    def inside(self, name: str) -> Mode:
-        """The mode of the child ``name``."""
-        return Mode(self.training, self.rng, join(self.path, name))
 
 
 @dataclass(frozen=True)
@@ -194,11 +153,8 @@ class Layer:
         ShapeError
             Layers that don't fit together, or a layer that was built for something else.
         """
-        given = Spec.of(ndim, channels, shape)
-        if np.dtype(dtype) not in (np.dtype("float32"), np.dtype("float64")):
-            raise DtypeError(f"dtype must be float32 or float64. Received: dtype={dtype!r}")
-        dtype = str(np.dtype(dtype))
-        made = plan(self, given, lambda layer, path: Maker(seed, path, dtype, trainable=not layer.frozen))[1]
+        given, name = Spec.of(ndim, channels, shape), _dtype_name(dtype)
+        made = plan(self, given, lambda layer, path: Maker(seed, path, name, trainable=not layer.frozen))[1]
         for layer, spec, new in made:
             layer.params, layer.buffers, layer.input = new.params, new.buffers, spec
         return self
@@ -252,8 +208,15 @@ class Layer:
         if not self.built:
             raise ArgumentError(f"call build(ndim, channels) before the layer itself. Received: an unbuilt {self!r}")
         self.check_arity(len(inputs))
-        if self.input is not None and inputs[0].layout is not None:
-            self.check_input(Spec(inputs[0].layout.ndim, int(inputs[0].values.shape[1])), self.input)
+        x = inputs[0]
+        if self.input is not None and x.layout is not None:
+            self.check_input(Spec(x.layout.ndim, x.channels), self.input)
+        own = next(iter(self.params.values()), x).dtype
+        if own != x.dtype:
+            raise DtypeError(
+                f"{type(self).__name__} was built in {own}: cast the input, x.astype(np.{own}). "
+                f"Received: dtype {x.dtype}"
+            )
         return cast(Tensor, self.forward(*inputs, mode=mode))
 
     # Parameters and state.
@@ -372,18 +335,15 @@ def plan(
     return places, list(made.values())
 
 
-def join(path: str, name: str) -> str:
-    """The path of ``name`` inside ``path``."""
-    return f"{path}.{name}" if path else name
-
-
-@contextlib.contextmanager
-def located(name: str) -> Iterator[None]:
-    """Put the name of a layer before the message of any of our errors raised inside."""
+def _dtype_name(dtype: Any) -> str:
+    """ "float32" or "float64", from whatever NumPy takes for it."""
     try:
-        yield
-    except ConvndError as error:
-        raise type(error)(f"{name}: {error}") from error
+        name = str(np.dtype(dtype))
+    except TypeError:
+        name = ""
+    if name not in ("float32", "float64"):
+        raise DtypeError(f"dtype must be float32 or float64. Received: dtype={dtype!r}")
+    return name
 
 
 def _check_value(name: str, value: Array, own: Array) -> None:

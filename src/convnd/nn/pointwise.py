@@ -6,7 +6,8 @@ from .. import ops
 from ..errors import ArgumentError
 from ..tensor import Batch, Tensor
 from .arguments import ACTIVATIONS, fused, one_of, share
-from .layer import Layer, Maker, Mode, Spec
+from .layer import Layer, Maker
+from .spec import Mode, Spec
 
 
 class _Pointwise(Layer):

@@ -9,7 +9,8 @@ from ..errors import ShapeError
 from ..tensor import Batch, Tensor
 from ..window import Window, per_axis
 from .arguments import axis_ints, flag, one_of, padding_argument, product, shape_after
-from .layer import Layer, Mode, Spec
+from .layer import Layer
+from .spec import Mode, Spec
 
 
 class _Pool(Layer):

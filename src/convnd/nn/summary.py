@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import ShapeError
 from .arguments import product
 from .init import Initial
-from .layer import Layer, Maker, Place, Spec, plan
+from .layer import Layer, Maker, Place, plan
 from .pool import Flatten
+from .spec import Spec
 
 
 @dataclass(frozen=True)
