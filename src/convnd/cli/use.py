@@ -1,0 +1,193 @@
+"""``convnd evaluate``, ``predict``, ``summary`` and ``config``: what comes after, and before, training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from ..errors import ConvndError
+from . import options
+
+if TYPE_CHECKING:
+    from ..train import Model
+
+RUN = click.Path(exists=True, path_type=Path)
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.argument("data", type=options.DATA)
+@click.option("--split", default="test", show_default=True, help="The split to measure on.")
+@options.positions
+@options.samples
+@options.threads
+@options.quiet
+@options.as_json
+def evaluate(
+    run: Path, data: Path, split: str, positions: int | None, samples: int | None, quiet: bool, as_json: bool
+) -> None:
+    """Measure the trained network of the run folder RUN on a split of the data file DATA.
+
+    \b
+    Examples:
+      convnd evaluate run sounds.h5
+      convnd evaluate run sounds.h5 --split train --json
+    """
+    import convnd as cn
+
+    model = cn.load(run)
+    with cn.data.open(data) as file:
+        metrics = cn.evaluate(
+            model, file[split], positions=positions, samples=samples, progress=False if quiet else None
+        )
+    if as_json:
+        options.emit(metrics)
+    else:
+        click.echo(options.metrics_text(metrics))
+
+
+@click.command()
+@click.argument("run", type=RUN)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--split", help="Of .h5 files: the split to predict; by default all samples.")
+@click.option("--save", type=options.FOLDER, metavar="FOLDER",
+              help="Write results at positions (label maps) as one .npy a sample into this folder.")
+@options.threads
+@options.as_json
+def predict(
+    run: Path, files: tuple[Path, ...], split: str | None, save: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """Ask the trained network of the run folder RUN about new files.
+
+    FILE is a recording or a table like those the data were prepared from (it is prepared in the same way), a .npy
+    array (*S, channels) in physical values, or a data file (.h5). A file that can't be used is named on standard error
+    and the others go on; the exit code is then 1.
+
+    \b
+    Examples:
+      convnd predict run new.wav other.wav
+      convnd predict run new.wav --json
+      convnd predict run scans.h5 --split test --save labels/
+    """
+    import convnd as cn
+
+    model = cn.load(run)
+    if save is not None:
+        save.mkdir(parents=True, exist_ok=True)
+    answers: list[dict[str, Any]] = []
+    failed = False
+    for path in files:
+        try:
+            for name, values in _samples(path, split, model):
+                found = _answer(model, values, save, f"{path.stem}-{len(answers)}")
+                answer = {"file": str(path), "sample": name, **found}
+                answers.append(answer)
+                if not as_json:
+                    click.echo(_line(answer))
+        except BrokenPipeError:  # of our output, not of the file
+            raise
+        except (ConvndError, OSError) as error:
+            failed = True
+            text = str(error) if isinstance(error, ConvndError) else f"{path}: {error.strerror or error}"
+            click.echo(f"convnd: {text}", err=True)
+    if as_json:
+        options.emit(answers)
+    if failed:
+        raise SystemExit(1)
+
+
+def _samples(path: Path, split: str | None, model: Model) -> Iterator[tuple[str, Any]]:
+    """The samples in a file, each with its name."""
+    from ..data import load_inputs
+    from ..data import open as open_file
+
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        yield from load_inputs(path, model.config["data"]["recipe"])
+        return
+    with open_file(path) as file:
+        for sample in file.samples if split is None else file[split]:
+            yield str(sample.meta.get("name") or sample.number), sample.values
+
+
+def _answer(model: Model, values: Any, save: Path | None, stem: str) -> dict[str, Any]:
+    """What the model says about one sample, JSON-able."""
+    if model.kind == "class":
+        shares = model.probabilities([values])[0]
+        best = model.classes[int(shares.argmax())]
+        every = {name: round(float(share), 6) for name, share in zip(model.classes, shares, strict=True)}
+        return {"class": best, "probability": every[best], "probabilities": every}
+    result = model.predict([values])[0]
+    if model.kind == "numbers":
+        return {"numbers": [float(number) for number in result]}
+    answer: dict[str, Any] = {"shape": list(result.shape)}
+    if model.kind == "labels":
+        counts = np.bincount(result.reshape(-1), minlength=len(model.classes))
+        answer["positions"] = {name: int(count) for name, count in zip(model.classes, counts, strict=True)}
+        result = result.astype(np.min_scalar_type(len(model.classes)))
+    if save is not None:
+        target = save / f"{stem}.npy"
+        np.save(target, result)
+        answer["saved"] = str(target)
+    return answer
+
+
+def _line(answer: dict[str, Any]) -> str:
+    """An answer in one line: the file, the sample where it isn't the file's only one, the result."""
+    name = answer["file"] if answer["sample"] == Path(answer["file"]).name else f"{answer['file']}: {answer['sample']}"
+    if "class" in answer:
+        return f"{name}\t{answer['class']}\t{answer['probability']:.4f}"
+    if "numbers" in answer:
+        return "\t".join([name, *(f"{number:.6g}" for number in answer["numbers"])])
+    counts = ", ".join(f"{label}: {count}" for label, count in answer.get("positions", {}).items())
+    return "\t".join([name, "x".join(map(str, answer["shape"])), *filter(None, [counts, answer.get("saved")])])
+
+
+@click.command()
+@click.argument("model")
+@click.argument("shape")
+@click.option("--classes", default=10, show_default=True, type=click.IntRange(1), help="Of a named network.")
+@click.option("--set", "model_options", multiple=True, metavar="KEY=VALUE", help="An option of a named network.")
+@options.as_json
+def summary(model: str, shape: str, classes: int, model_options: tuple[str, ...], as_json: bool) -> None:
+    """Show the layers, parameters and cost of a network for one sample.
+
+    MODEL is a named network or a .toml file; SHAPE is the sample's sizes and, last, its channels.
+
+    \b
+    Examples:
+      convnd summary small 28x28x1
+      convnd summary net.toml 16000x1
+    """
+    from .. import nn
+    from .train import network
+
+    try:
+        sizes = tuple(int(part) for part in shape.lower().split("x"))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise click.BadParameter(f"must be sizes and channels, such as 28x28x1. Received: {shape}", param_hint="SHAPE")
+    found = nn.summary(network(model, classes, model_options), sizes)
+    if as_json:
+        options.emit(found.to_dict())
+    else:
+        click.echo(str(found))
+
+
+@click.command()
+def config() -> None:
+    """Show convnd's version, the instruction set it chose, and its threads.
+
+    \b
+    Example:
+      convnd config
+    """
+    import convnd as cn
+
+    shown = cn.show_config()
+    if shown is not None:
+        click.echo(shown if isinstance(shown, str) else "\n".join(f"{name}: {value}" for name, value in shown.items()))

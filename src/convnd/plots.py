@@ -1,0 +1,82 @@
+"""Pictures after a run, drawn where matplotlib is installed (the ``plot`` extra).
+
+Figures are made as objects on the Agg canvas: pyplot, its global state and any window stay untouched.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+NOT_INSTALLED = "no pictures: matplotlib is not installed (pip install convnd[plot])"
+
+
+def available() -> bool:
+    """Whether matplotlib is there."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def learning_curves(path: str | Path, history: Sequence[Mapping[str, Any]], headline: str, best_epoch: int) -> Path:
+    """Loss and headline metric of every epoch, training beside validation, as a PNG."""
+    figure = _figure(9.0, 3.6)
+    epochs = [line["epoch"] for line in history]
+    names = ["loss"] if headline == "loss" else ["loss", headline]
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            values = [line.get(key) for line in history]
+            if any(value is not None for value in values):
+                shown = [math.nan if value is None else value for value in values]
+                axes.plot(epochs, shown, marker="." if len(epochs) < 40 else None, label=label)
+        axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"best epoch ({best_epoch})")
+        axes.set_xlabel("epoch")
+        axes.set_title(name)
+        axes.legend()
+    return _save(figure, path)
+
+
+def confusion_matrix(path: str | Path, confusion: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Path:
+    """How often each true class (row) was given each name (column), as a PNG. Colour: share of the row."""
+    count = len(names)
+    side = min(max(3.2, 1.8 + 0.42 * count), 14.0)
+    figure = _figure(side + 0.8, side)
+    axes = figure.subplots()
+    shares = [[cell / max(sum(row), 1) for cell in row] for row in confusion]
+    picture = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
+    figure.colorbar(picture, ax=axes, label="share of the true class")
+    axes.set_xticks(range(count), names, rotation=90 if count > 4 else 0)
+    axes.set_yticks(range(count), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title)
+    if count <= 20:
+        for i, row in enumerate(confusion):
+            for j, cell in enumerate(row):
+                if cell:
+                    colour = "white" if shares[i][j] > 0.5 else "black"
+                    axes.text(j, i, _short(cell), ha="center", va="center", color=colour)
+    return _save(figure, path)
+
+
+def _short(count: int) -> str:
+    """A count in few characters: voxels come in millions."""
+    for limit, unit in ((10**7, "M"), (10**4, "k")):
+        if count >= limit:
+            return f"{count / (limit // 10):.0f}{unit}"
+    return str(count)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: str | Path) -> Path:
+    figure.savefig(path)
+    return Path(path)

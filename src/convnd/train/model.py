@@ -1,0 +1,182 @@
+"""The result of a run: a network with what it needs to meet raw samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checkpoint import Checkpoint
+from ..data import Normaliser
+from ..errors import ArgumentError, DtypeError, ShapeError, TrainingError
+from ..layout import Layout, Ragged
+from ..nn import Layer, from_config
+from .folder import BEST, LAST
+
+PIECE = 1 << 20  # positions that go through the network at a time; results don't depend on it
+Samples = NDArray[Any] | Ragged | Sequence[NDArray[Any]]
+
+
+class Model:
+    """A trained network, ready for raw samples: it normalises them as in training.
+
+    Made by :func:`convnd.load` and found as ``run.model``. Samples are what batches of the training's file held, the
+    physical values; integers are taken as the file's stored numbers and multiplied by its scale.
+
+    Attributes
+    ----------
+    net : Layer
+    normaliser : Normaliser or None
+    classes : list of str
+        Empty where the targets are numbers.
+    config : dict
+        The run's network, settings and data, as in its config.json.
+
+    Examples
+    --------
+    >>> import convnd as cn
+    >>> net = cn.nn.Sequential(cn.nn.GlobalPool(), cn.nn.Linear(2)).build(ndim=1, channels=3)
+    >>> config = {"data": {"ndim": 1, "channels": 3}, "objective": {"kind": "class", "classes": ["no", "yes"]}}
+    >>> model = Model(net, None, config)
+    >>> model([np.zeros((5, 3)), np.zeros((9, 3))]).values.shape
+    (2, 2)
+    >>> model.predict([np.zeros((5, 3)), np.zeros((9, 3))])
+    ['no', 'no']
+    """
+
+    def __init__(self, net: Layer, normaliser: Normaliser | None, config: dict[str, Any]) -> None:
+        self.net, self.normaliser, self.config = net, normaliser, config
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Model:
+        """The model of a run folder or a checkpoint file: see :func:`convnd.load`."""
+        path = Path(path)
+        if not path.is_file():
+            found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
+            if not found:
+                raise TrainingError(f"{path} is not a run folder: there is neither {BEST} nor {LAST} in it")
+            path = found[0]
+        checkpoint = Checkpoint.read(path)
+        config = checkpoint.meta["config"]
+        data, state = config["data"], config["normaliser"]
+        net = from_config(config["network"])
+        net.build(data["ndim"], data["channels"], shape=data["shape"], dtype=config["dtype"])
+        net.load_state(checkpoint.part("net"))
+        return cls(net, None if state is None else Normaliser.from_state(state), config)
+
+    @property
+    def kind(self) -> str:
+        """The kind of target: "class", "labels", "numbers" or "fields" (see :mod:`convnd.train.objective`)."""
+        return str(self.config["objective"]["kind"])
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.config["objective"]["classes"])
+
+    def __call__(self, x: Samples) -> Any:
+        """The network's output for raw samples: scores before the softmax, or numbers.
+
+        Parameters
+        ----------
+        x : ndarray (N, *S, C), Ragged, or a list of arrays (*S_i, C)
+
+        Returns
+        -------
+        ndarray for an ndarray, else Ragged. A sample's result doesn't depend on the others.
+
+        Raises
+        ------
+        ShapeError
+            Samples of another rank or number of channels than in training.
+        DtypeError
+            Values that aren't real numbers.
+        """
+        samples = self._samples(x)
+        pieces = [self._run(samples[first:last]) for first, last in _cut(samples.layout)]
+        layout = Layout(np.concatenate([piece.layout.shapes for piece in pieces]))
+        output = Ragged(np.concatenate([piece.values for piece in pieces]), layout)
+        if isinstance(x, np.ndarray):
+            return output.values.reshape(len(layout), *layout.shape(0), output.values.shape[1])
+        return output
+
+    def probabilities(self, x: Samples) -> Any:
+        """The classes' probabilities: (N, K) for one class a sample, else in the kind of ``x`` at every position."""
+        if not self.classes:
+            raise ArgumentError("probabilities are of classes, and this model gives numbers: call predict")
+        scores = self(x)
+        if self.kind == "class":
+            return _softmax(scores.values if isinstance(scores, Ragged) else scores)
+        return Ragged(_softmax(scores.values), scores.layout) if isinstance(scores, Ragged) else _softmax(scores)
+
+    def predict(self, x: Samples) -> Any:
+        """The answer for every sample.
+
+        Returns
+        -------
+        The class names (a list of N texts); for a class at every position the class numbers, an int64 array (N, *S) for
+        an ndarray and else a list of arrays (*S_i); for numbers (N, K), or one output array a sample.
+        """
+        output = self(x)
+        if self.kind == "class":
+            best = (output.values if isinstance(output, Ragged) else output).argmax(axis=-1)
+            return [self.classes[number] for number in best.reshape(-1).tolist()]
+        if self.kind == "numbers":
+            return output.values if isinstance(output, Ragged) else output
+        if self.kind == "fields":
+            return output.unpack() if isinstance(output, Ragged) else output
+        if isinstance(output, Ragged):
+            return [sample.argmax(axis=-1) for sample in output]
+        return output.argmax(axis=-1)
+
+    def _samples(self, x: Samples) -> Ragged:
+        """Raw samples as one float32 batch, checked against the training's data."""
+        if isinstance(x, np.ndarray):
+            if x.ndim < 2:
+                raise ShapeError(f"x must be an array (samples, *shape, channels). Received: shape {x.shape}")
+            layout = Layout.dense(len(x), x.shape[1:-1])
+            x = Ragged(x.reshape(layout.positions, x.shape[-1]), layout)
+        elif not isinstance(x, Ragged):
+            x = Ragged.pack(x)
+        data = self.config["data"]
+        if not len(x):
+            raise ArgumentError("x must hold at least one sample. Received: none")
+        if x.layout.ndim != data["ndim"] or x.values.shape[1] != data["channels"]:
+            raise ShapeError(
+                f"the model takes samples of {data['ndim']} axes and {data['channels']} channels. "
+                f"Received: {x.layout.ndim} axes and {x.values.shape[1]} channels"
+            )
+        if x.values.dtype.kind not in "iuf":
+            raise DtypeError(f"samples must be real numbers. Received: dtype {x.values.dtype}")
+        values = x.values
+        if values.dtype.kind in "iu" and data.get("scale") is not None:
+            values = values * np.asarray(data["scale"], np.float64)
+        return Ragged(values.astype(np.float32), x.layout)
+
+    def _run(self, x: Ragged) -> Ragged:
+        output: Ragged = self.net(x if self.normaliser is None else self.normaliser.apply(x))
+        return output
+
+    def __repr__(self) -> str:
+        what = f"{len(self.classes)} classes" if self.classes else self.kind
+        return f"<Model: {what}, {sum(p.values.size for p in self.net.parameters()):,} parameters>"
+
+
+def _cut(layout: Layout) -> list[tuple[int, int]]:
+    """Runs of samples of at most PIECE positions, or of one sample."""
+    cuts, first, offsets = [], 0, layout.offsets
+    while first < len(layout):
+        last = int(np.searchsorted(offsets, offsets[first] + PIECE, side="right")) - 1
+        last = min(max(last, first + 1), len(layout))
+        cuts.append((first, last))
+        first = last
+    return cuts
+
+
+def _softmax(scores: NDArray[Any]) -> NDArray[Any]:
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    shares: NDArray[Any] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
