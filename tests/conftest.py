@@ -1,0 +1,23 @@
+"""What the tests share: seeded draws of samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture
+def draw(rng):
+    """draw(ndim, channels, dtype=, count=, low=, high=): samples of random shapes, the last as large as the first."""
+
+    def samples(ndim, channels, dtype=np.float64, count=5, low=3, high=8):
+        shapes = [tuple(rng.integers(low, high, size=ndim)) for _ in range(count - 1)]
+        shapes.append(shapes[0])
+        return [rng.standard_normal((*shape, channels)).astype(dtype) for shape in shapes]
+
+    return samples
