@@ -6,6 +6,7 @@ from typing import Any
 
 import threadpoolctl
 
+from .. import __version__
 from .._core import isa, threads
 from ..errors import ArgumentError
 
@@ -36,3 +37,17 @@ def config() -> dict[str, Any]:
         "threads": get_num_threads(),
         "openmp": runtimes,
     }
+
+
+def show_config() -> None:
+    """Print the version, the instruction set, the number of threads and the OpenMP runtimes.
+
+    The best instruction set that the processor has is chosen when convnd loads; the environment variable
+    CONVND_ISA (a name of those available) overrides it.
+    """
+    found = config()
+    print(f"convnd {__version__}")
+    print(f"instruction set: {found['isa']} (available: {', '.join(found['isa_available'])})")
+    print(f"threads: {found['threads']}")
+    for runtime in found["openmp"]:
+        print(f"OpenMP: {runtime['name']} {runtime['version'] or ''} {runtime['file']}".rstrip())
