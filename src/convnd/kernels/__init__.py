@@ -5,7 +5,7 @@ this point everything is trusted. Nothing here knows Tensor or the tape.
 """
 
 from .conv import conv, conv_transpose, conv_weight
-from .system import config, get_num_threads, set_num_threads
+from .system import config, get_num_threads, set_num_threads, show_config
 
 __all__ = [
     "config",
@@ -14,4 +14,5 @@ __all__ = [
     "conv_weight",
     "get_num_threads",
     "set_num_threads",
+    "show_config",
 ]
