@@ -115,7 +115,8 @@ def test_dense_and_ragged_have_the_same_bits(rng):
 def test_losses_add_up(rng):
     x = Tensor(rng.standard_normal((3, 4)), requires_grad=True)
     check_gradient(
-        lambda x: 0.3 * loss.cross_entropy(x, [0, 1, 2]) + loss.mse(x, np.zeros((3, 4))) / 2 - loss.dice(x, [3, 1, 2]), [x]
+        lambda x: 0.3 * loss.cross_entropy(x, [0, 1, 2]) + loss.mse(x, np.zeros((3, 4))) / 2 - loss.dice(x, [3, 1, 2]),
+        [x],
     )
 
 
@@ -146,7 +147,11 @@ def test_dice_is_its_formula_on_each_sample(rng):
 
 R = Ragged(np.zeros((8, 3)), Layout([[3], [5]]))
 ERRORS = [
-    (lambda: loss.cross_entropy(np.zeros((3, 4)), [0, 4, 1]), DataError, r"sample 1: label 4 is out of range; .* 0 to 3"),
+    (
+        lambda: loss.cross_entropy(np.zeros((3, 4)), [0, 4, 1]),
+        DataError,
+        r"sample 1: label 4 is out of range; .* 0 to 3",
+    ),
     (lambda: loss.cross_entropy(np.zeros((3, 4)), [0, 1, -1]), DataError, "sample 2: label -1"),
     (lambda: loss.cross_entropy(R, [0, 1, 2, 0, 1, 9, 0, 0]), DataError, "sample 1, position 2: label 9"),
     (lambda: loss.dice(R, [0, 1, 2, 3, 1, 2, 0, 0]), DataError, "sample 1, position 0: label 3"),
@@ -160,7 +165,11 @@ ERRORS = [
     (lambda: loss.cross_entropy(np.zeros((2, 4)), [0.0, 1.0]), DtypeError, r"targets\.astype\(np\.int64\)"),
     (lambda: loss.cross_entropy(np.zeros((2, 4), int), [0, 1]), DtypeError, "float32 or float64"),
     (lambda: loss.cross_entropy(np.zeros((2, 4)), [0, 1], label_smoothing=2), ArgumentError, "label_smoothing must be"),
-    (lambda: loss.cross_entropy(np.zeros((2, 4)), [0, 1], class_weights=[1.0]), ShapeError, r"one weight a class, \(4,\)"),
+    (
+        lambda: loss.cross_entropy(np.zeros((2, 4)), [0, 1], class_weights=[1.0]),
+        ShapeError,
+        r"one weight a class, \(4,\)",
+    ),
     (lambda: loss.cross_entropy(np.zeros((2, 4)), [0, 1], sample_weights=[1, -1]), ArgumentError, "-1.0 for sample 1"),
     (lambda: loss.mse(np.zeros((2, 4)), np.zeros((2, 3))), ShapeError, "layout and channels of outputs"),
     (lambda: loss.mse(np.zeros((2, 4)), np.zeros((2, 4), np.float32)), DtypeError, r"targets\.astype\(np\.float64\)"),

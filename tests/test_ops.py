@@ -40,7 +40,8 @@ def named(cases):
 
 def weight_for(rng, ndim, name, options, dtype=np.float64, kernel=3):
     filters = FILTERS.get(name, 6)
-    weight = rng.standard_normal((*[kernel - (axis == 1) for axis in range(ndim)], 4 // options.get("groups", 1), filters))
+    sizes = [kernel - (axis == 1) for axis in range(ndim)]
+    weight = rng.standard_normal((*sizes, 4 // options.get("groups", 1), filters))
     return weight.astype(dtype), rng.standard_normal(filters).astype(dtype)
 
 
@@ -258,7 +259,7 @@ def test_weight_gradients_are_the_same_bits_dense_and_ragged(rng):
 
 def test_check_law_finds_what_breaks_it(draw):
     samples = draw(1, 2)
-    with pytest.raises(AssertionError, match="sample . in the batch"):
+    with pytest.raises(AssertionError, match=r"sample \d in the batch"):
         check_law(lambda x: Ragged(x.values - x.values.mean(0), x.layout), samples)
 
 
@@ -358,7 +359,10 @@ def test_a_flipped_weight_follows_its_changes(rng):
 def test_a_decoder_meets_its_encoder_at_odd_sizes(rng):
     """A small U-Net over volumes of odd and mixed sizes: down, up with like=, and a skip."""
     x = Ragged.pack([rng.standard_normal((*shape, 1)) for shape in ((5, 6, 7), (4, 4, 3))])
-    down, up = Tensor.parameter(rng.standard_normal((2, 2, 2, 1, 3))), Tensor.parameter(rng.standard_normal((2, 2, 2, 2, 3)))
+    down, up = (
+        Tensor.parameter(rng.standard_normal((2, 2, 2, 1, 3))),
+        Tensor.parameter(rng.standard_normal((2, 2, 2, 2, 3))),
+    )
 
     def net(x, down, up):
         low = ops.conv(x, down, stride=2, padding="same", activation="tanh")
@@ -433,20 +437,36 @@ def test_an_empty_batch_goes_through(rng):
 X = np.ones((2, 6, 4))
 W = np.ones((3, 4, 2))
 ERRORS = [
-    (lambda: ops.conv(np.ones((2, 6, 4), int), W), DtypeError, r"x must be .*x\.astype\(np\.float32\)\. Received: dtype int64"),
-    (lambda: ops.conv(X.astype(np.float32), W), DtypeError, r"weight must have the dtype of x, float32; cast it: weight\.astype"),
+    (
+        lambda: ops.conv(np.ones((2, 6, 4), int), W),
+        DtypeError,
+        r"x must be .*x\.astype\(np\.float32\)\. Received: dtype int64",
+    ),
+    (
+        lambda: ops.conv(X.astype(np.float32), W),
+        DtypeError,
+        r"weight must have the dtype of x, float32; cast it: weight\.astype",
+    ),
     (lambda: ops.conv(X, W, np.ones(2, np.float32)), DtypeError, r"bias\.astype\(np\.float64\)"),
     (lambda: ops.conv(X, W[:, :3]), ShapeError, "x has 4 channels, but weight of shape .* takes 3"),
     (lambda: ops.conv(X, W[None]), ShapeError, r"a kernel of 1 axes.*Received: weight of shape \(1, 3, 4, 2\)"),
     (lambda: ops.conv(X, W, np.ones(3)), ShapeError, r"bias must have shape \(2,\)\. Received: .*\(3,\)"),
     (lambda: ops.conv(X, W, groups=3), ShapeError, "takes 12"),
-    (lambda: ops.conv(X, np.ones((3, 1, 2)), groups=4), ShapeError, "must divide the 4 input channels and the 2 filters"),
+    (
+        lambda: ops.conv(X, np.ones((3, 1, 2)), groups=4),
+        ShapeError,
+        "must divide the 4 input channels and the 2 filters",
+    ),
     (lambda: ops.conv(X, W, groups=0), ArgumentError, "groups must be an int of at least 1. Received: groups=0"),
     (lambda: ops.conv(X, np.ones((7, 4, 2))), ShapeError, "sample 0 is too short for the window"),
     (lambda: ops.conv(X, W, stride=(1, 1)), ArgumentError, r"stride must .* Received: stride=\(1, 1\)"),
     (lambda: ops.conv(X, W, padding="half"), ArgumentError, "padding must be one of"),
     (lambda: ops.conv(X, W, activation="gelu"), ArgumentError, "activation must be None or one of relu, .*'gelu'"),
-    (lambda: ops.conv(X, W, algorithm="fft"), ArgumentError, "algorithm='fft' isn't available yet; use one of auto, direct"),
+    (
+        lambda: ops.conv(X, W, algorithm="fft"),
+        ArgumentError,
+        "algorithm='fft' isn't available yet; use one of auto, direct",
+    ),
     (lambda: ops.conv(X, W, algorithm="winograd"), ArgumentError, "isn't available yet"),
     (lambda: ops.conv(X, W, algorithm="fast"), ArgumentError, "algorithm must be one of auto, direct"),
     (lambda: ops.conv(Tensor.parameter(X), W), ArgumentError, "x must have samples"),
@@ -459,11 +479,23 @@ ERRORS = [
     (lambda: ops.conv_weight(X, X.astype(np.float32), 3), DtypeError, r"grad\.astype\(np\.float64\)"),
     (lambda: ops.linear(X, W), ShapeError, r"weight must be \(4, F\)"),
     (lambda: ops.max_pool(X, 0), ArgumentError, "size must be an int of at least 1"),
-    (lambda: ops.max_pool(X, 2, padding=3), ShapeError, "sample 0: padding=3 leaves a window .* without a true position"),
+    (
+        lambda: ops.max_pool(X, 2, padding=3),
+        ShapeError,
+        "sample 0: padding=3 leaves a window .* without a true position",
+    ),
     (lambda: ops.proportional_pool(X, (2, 2)), ArgumentError, "bins must be"),
-    (lambda: ops.proportional_pool(X, 2, "median"), ArgumentError, "mode must be one of max, mean, sum. Received: mode='median'"),
+    (
+        lambda: ops.proportional_pool(X, 2, "median"),
+        ArgumentError,
+        "mode must be one of max, mean, sum. Received: mode='median'",
+    ),
     (lambda: ops.global_pool(Ragged(np.ones((3, 1)), Layout([[3], [0]]))), ShapeError, "sample 1 has no positions"),
-    (lambda: ops.flatten(Ragged.pack([np.ones((3, 1)), np.ones((4, 1))])), ShapeError, "sample 1 differs from sample 0"),
+    (
+        lambda: ops.flatten(Ragged.pack([np.ones((3, 1)), np.ones((4, 1))])),
+        ShapeError,
+        "sample 1 differs from sample 0",
+    ),
     (lambda: ops.concat([]), ArgumentError, "at least one batch"),
     (lambda: ops.concat([X, X[:, 1:]]), ShapeError, r"xs\[1\], sample 0: must have the shape \(6,\)"),
     (lambda: ops.concat([X, X[:1]]), ShapeError, r"xs\[1\] must have the 2 samples"),
@@ -478,9 +510,21 @@ ERRORS = [
         ShapeError,
         "at least 2 positions",
     ),
-    (lambda: ops.batch_norm(X, np.ones(3), np.ones(4), np.ones(4), np.ones(4)), ShapeError, r"gamma must have shape \(4,\)"),
-    (lambda: ops.batch_norm(X, np.ones(4), np.ones(4), [1.0] * 4, np.ones(4)), ShapeError, "running_mean must be an ndarray"),
-    (lambda: ops.batch_norm(X, np.ones(4), np.ones(4), np.ones(4), np.ones(4), eps=0), ArgumentError, "eps must be positive"),
+    (
+        lambda: ops.batch_norm(X, np.ones(3), np.ones(4), np.ones(4), np.ones(4)),
+        ShapeError,
+        r"gamma must have shape \(4,\)",
+    ),
+    (
+        lambda: ops.batch_norm(X, np.ones(4), np.ones(4), [1.0] * 4, np.ones(4)),
+        ShapeError,
+        "running_mean must be an ndarray",
+    ),
+    (
+        lambda: ops.batch_norm(X, np.ones(4), np.ones(4), np.ones(4), np.ones(4), eps=0),
+        ArgumentError,
+        "eps must be positive",
+    ),
 ]
 
 

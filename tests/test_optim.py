@@ -171,7 +171,9 @@ def test_a_schedule_is_data_and_a_pure_function(config):
     assert config["name"] in optim.SCHEDULES
 
 
-@pytest.mark.parametrize(("config", "theirs"), [(CONFIGS[1], "StepLR"), (CONFIGS[2], "Cosine"), (CONFIGS[3], "OneCycleLR")])
+@pytest.mark.parametrize(
+    ("config", "theirs"), [(CONFIGS[1], "StepLR"), (CONFIGS[2], "Cosine"), (CONFIGS[3], "OneCycleLR")]
+)
 def test_schedules_are_pytorchs(config, theirs):
     torch = pytest.importorskip("torch")
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -184,7 +186,13 @@ def test_schedules_are_pytorchs(config, theirs):
     else:
         # PyTorch's last step is its number total_steps - 1, and it counts the rise in steps less one.
         scheduler = schedulers.OneCycleLR(
-            optimiser, max_lr=0.1, total_steps=21, pct_start=6 / 21, div_factor=10, final_div_factor=10, cycle_momentum=False
+            optimiser,
+            max_lr=0.1,
+            total_steps=21,
+            pct_start=6 / 21,
+            div_factor=10,
+            final_div_factor=10,
+            cycle_momentum=False,
         )
     rate = optim.schedule(config)
     for step in range(15):
@@ -212,12 +220,20 @@ ERRORS = [
     (lambda: optim.Adam([P], betas=(0.9,)), ArgumentError, "betas must be two numbers"),
     (lambda: optim.Adam([P], betas=(0.9, 1.0)), ArgumentError, r"betas\[1\]"),
     (lambda: optim.clip_grad_norm([P], 0), ArgumentError, "limit must be positive"),
-    (lambda: optim.schedule({"name": "linear", "lr": 1}), ArgumentError, "one of constant, step_decay, cosine, one_cycle"),
+    (
+        lambda: optim.schedule({"name": "linear", "lr": 1}),
+        ArgumentError,
+        "one of constant, step_decay, cosine, one_cycle",
+    ),
     (lambda: optim.schedule({"name": "cosine", "lr": 1}), ArgumentError, "missing: steps"),
     (lambda: optim.schedule({"name": "constant", "lr": 1, "steps": 3}), ArgumentError, "'constant' takes lr. Received"),
     (lambda: optim.schedule({"name": "constant", "lr": "1"}), ArgumentError, "lr must be a finite number"),
     (lambda: optim.schedule({"name": "step_decay", "lr": 1, "every": 0}), ArgumentError, "every must .* at least 1"),
-    (lambda: optim.schedule({"name": "one_cycle", "lr": 1, "steps": 9, "rise": 2}), ArgumentError, "rise must be at most 1"),
+    (
+        lambda: optim.schedule({"name": "one_cycle", "lr": 1, "steps": 9, "rise": 2}),
+        ArgumentError,
+        "rise must be at most 1",
+    ),
 ]
 
 

@@ -30,7 +30,9 @@ def test_same_is_scipys_centred_filter(rng, size):
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
-@pytest.mark.parametrize(("stride", "dilation", "padding", "groups"), [(1, 1, 0, 1), (2, 1, 1, 2), (1, 2, 2, 4), (3, 2, 1, 1)])
+@pytest.mark.parametrize(
+    ("stride", "dilation", "padding", "groups"), [(1, 1, 0, 1), (2, 1, 1, 2), (1, 2, 2, 4), (3, 2, 1, 1)]
+)
 def test_convolutions_agree_with_pytorch(rng, ndim, stride, dilation, padding, groups):
     torch = pytest.importorskip("torch")
     f = torch.nn.functional
@@ -49,7 +51,9 @@ def test_convolutions_agree_with_pytorch(rng, ndim, stride, dilation, padding, g
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", "same_lower", "causal", "full", ((1, 2), (0, 1))], ids=str)
-@pytest.mark.parametrize(("stride", "dilation", "groups", "flip"), [(1, 1, 1, False), (2, 1, 2, True), (2, 2, 1, False)])
+@pytest.mark.parametrize(
+    ("stride", "dilation", "groups", "flip"), [(1, 1, 1, False), (2, 1, 2, True), (2, 2, 1, False)]
+)
 def test_adjoint_identities(rng, padding, stride, dilation, groups, flip):
     options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups, "flip": flip}
     x, w = rng.standard_normal((7, 8, 4)), rng.standard_normal((3, 2, 4 // groups, 6))

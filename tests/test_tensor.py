@@ -84,8 +84,10 @@ def test_an_empty_batch_is_legal():
     ],
 )
 def test_arithmetic_gradients(rng, function, ragged):
-    make = (lambda: Ragged.pack([rng.standard_normal((n, 3)) for n in (2, 4)])) if ragged else (
-        lambda: rng.standard_normal((2, 4, 3))
+    make = (
+        (lambda: Ragged.pack([rng.standard_normal((n, 3)) for n in (2, 4)]))
+        if ragged
+        else (lambda: rng.standard_normal((2, 4, 3)))
     )
     vector, scalar = Tensor.parameter(rng.uniform(1, 2, 3)), Tensor.parameter(np.array(1.5))
     check_gradient(function, [leaf(make()), leaf(make()), vector, scalar])
@@ -96,8 +98,8 @@ def test_arithmetic_is_numpys_to_the_bit(rng):
     v = rng.standard_normal(3).astype(np.float32)
     t, u = Tensor(x), Tensor(y)
     for found, wanted in (
-        (t + u, x + y), (t - v, x - v), (v - t, v - x), (t * 3, x * np.float32(3)), (2 / t, np.float32(2) / x), (-t, -x),
-        (t / u, x / y), (y * t, y * x),
+        (t + u, x + y), (t - v, x - v), (v - t, v - x), (t * 3, x * np.float32(3)), (2 / t, np.float32(2) / x),
+        (-t, -x), (t / u, x / y), (y * t, y * x),
     ):  # fmt: skip
         assert isinstance(found, Tensor)
         assert found.dtype == np.float32

@@ -104,9 +104,7 @@ def test_proportional_regions(bins):
     regions = proportional_regions(layout, (bins,))
     starts = 0
     for row, size in enumerate(layout.shapes[:, 0].tolist()):
-        covered = [
-            list(range(i * size // bins, -(-(i + 1) * size // bins))) for i in range(bins)
-        ]
+        covered = [list(range(i * size // bins, -(-(i + 1) * size // bins))) for i in range(bins)]
         firsts = regions.first[row * bins : (row + 1) * bins].tolist()
         counts = regions.count[row * bins : (row + 1) * bins].tolist()
         assert [list(range(f, f + c)) for f, c in zip(firsts, counts, strict=True)] == covered
@@ -135,11 +133,15 @@ def test_window_refuses(arguments, message):
 
 
 def test_errors_name_the_sample():
-    with pytest.raises(ShapeError, match="sample 1 is too short for the window: axis 0 has 2 positions, the window spans 3"):
+    with pytest.raises(
+        ShapeError, match="sample 1 is too short for the window: axis 0 has 2 positions, the window spans 3"
+    ):
         Window.of(1, 3).on(Layout([[5], [2]]))
     with pytest.raises(ShapeError, match="sample 2 has no positions"):
         Window.of(1, 3, padding="same").on(Layout([[5], [2], [0]]))
-    with pytest.raises(ShapeError, match=r"sample 0: a convolution maps the wanted size \(9,\) to \(5,\), not back to the"):
+    with pytest.raises(
+        ShapeError, match=r"sample 0: a convolution maps the wanted size \(9,\) to \(5,\), not back to the"
+    ):
         Window.of(1, 2, 2, "same").transposed_on(Layout([[4]]), like=Layout([[9]]))
     with pytest.raises(ArgumentError, match="output_padding must be below"):
         Window.of(1, 3, 2).transposed_on(Layout([[4]]), output_padding=2)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .checkpoint import load
     from .kernels import get_num_threads, set_num_threads, show_config
     from .layout import Layout, Ragged
-    from .nn import summary
+    from .nn.summary import summary
     from .tensor import Tensor, no_grad
     from .train import evaluate, fit
 

@@ -106,25 +106,23 @@ def conv(
 def _conv(
     x: Tensor, w: Tensor, b: Tensor | None, place: Placement, groups: int, flip: bool, activation: str | None
 ) -> Tensor:
-    layout = place.output
-    kernel, packs = _kernel(w, flip)
-    place, kernel = _over_all_positions(place, kernel)
     bias = None if b is None else b.values
-    y = kernels.conv(x.values, place, kernel, bias, groups=groups, activation=activation, packs=packs)
+    shared: dict[str, Any] = {"groups": groups, "flip": flip}
+    y = kernels.conv(x.values, place, w.values, bias, activation=activation, packs=w.packs, **shared)
 
     def grad_fn(g: Array) -> list[Array | None]:
         if activation is not None:
             g = kernels.activate_grad(y, g, activation)
         to_x = to_w = to_b = None
         if x.requires_grad:
-            to_x = kernels.conv_transpose(g, place, kernel, None, groups=groups, packs=packs)
+            to_x = kernels.conv_transpose(g, place, w.values, packs=w.packs, **shared)
         if w.requires_grad:
-            to_w = _flipped(kernels.conv_weight(x.values, g, place, groups=groups), flip).reshape(w.values.shape)
+            to_w = kernels.conv_weight(x.values, g, place, **shared)
         if b is not None and b.requires_grad:
             to_b = kernels.column_sum(g)
         return [to_x, to_w] if b is None else [to_x, to_w, to_b]
 
-    return record(y, layout, x.kind, (x, w) if b is None else (x, w, b), grad_fn)
+    return record(y, place.output, x.kind, (x, w) if b is None else (x, w, b), grad_fn)
 
 
 def conv_transpose(
@@ -179,26 +177,29 @@ def conv_transpose(
     b = None if bias is None else parameter(bias, "bias", t, (w.values.shape[-2] * groups,))
     window = Window.of(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation)
     place = window.transposed_on(layout_of(t), output_padding, _layout_like(like))
-    layout = place.input
-    kernel, packs = _kernel(w, flip)
-    place, kernel = _over_all_positions(place, kernel)
-    bias_values = None if b is None else b.values
-    y = kernels.conv_transpose(t.values, place, kernel, bias_values, groups=groups, activation=activation, packs=packs)
+    return give_back(_conv_transpose(t, w, b, place, groups, flip, activation), x, weight, bias, like)
+
+
+def _conv_transpose(
+    x: Tensor, w: Tensor, b: Tensor | None, place: Placement, groups: int, flip: bool, activation: str | None
+) -> Tensor:
+    bias = None if b is None else b.values
+    shared: dict[str, Any] = {"groups": groups, "flip": flip}
+    y = kernels.conv_transpose(x.values, place, w.values, bias, activation=activation, packs=w.packs, **shared)
 
     def grad_fn(g: Array) -> list[Array | None]:
         if activation is not None:
             g = kernels.activate_grad(y, g, activation)
         to_x = to_w = to_b = None
-        if t.requires_grad:
-            to_x = kernels.conv(g, place, kernel, None, groups=groups, packs=packs)
+        if x.requires_grad:
+            to_x = kernels.conv(g, place, w.values, packs=w.packs, **shared)
         if w.requires_grad:
-            to_w = _flipped(kernels.conv_weight(g, t.values, place, groups=groups), flip).reshape(w.values.shape)
+            to_w = kernels.conv_weight(g, x.values, place, **shared)
         if b is not None and b.requires_grad:
             to_b = kernels.column_sum(g)
         return [to_x, to_w] if b is None else [to_x, to_w, to_b]
 
-    result = record(y, layout, t.kind, (t, w) if b is None else (t, w, b), grad_fn)
-    return give_back(result, x, weight, bias, like)
+    return record(y, place.input, x.kind, (x, w) if b is None else (x, w, b), grad_fn)
 
 
 def conv_weight(
@@ -247,12 +248,12 @@ def conv_weight(
     place = window.on(layout_of(t))
     if layout_of(g) != place.output:
         raise ShapeError(f"grad must have the convolution's output layout {place.output!r}. Received: {g.layout!r}")
-    w = _flipped(kernels.conv_weight(t.values, g.values, place, groups=groups), flip)
+    shared: dict[str, Any] = {"groups": groups, "flip": flip}
+    w = kernels.conv_weight(t.values, g.values, place, **shared)
 
     def grad_fn(v: Array) -> tuple[Array | None, Array | None]:
-        v = _flipped(v, flip)
-        to_x = kernels.conv_transpose(g.values, place, v, None, groups=groups) if t.requires_grad else None
-        to_g = kernels.conv(t.values, place, v, None, groups=groups) if g.requires_grad else None
+        to_x = kernels.conv_transpose(g.values, place, v, **shared) if t.requires_grad else None
+        to_g = kernels.conv(t.values, place, v, **shared) if g.requires_grad else None
         return to_x, to_g
 
     result = record(w, None, "array", (t, g), grad_fn)
@@ -288,7 +289,7 @@ def linear(
     if w.values.ndim != 2 or w.values.shape[0] != t.channels:
         raise ShapeError(f"weight must be ({t.channels}, F): x has {t.channels} channels. Received: {w.values.shape}")
     b = None if bias is None else parameter(bias, "bias", t, (w.channels,))
-    # A window without axes on samples of one position each; _conv runs it over all positions at once.
+    # A window without axes: every position is by itself.
     place = Placement(Window((), (), (), "valid"), layout_of(t), layout_of(t), np.zeros((len(t), 0), np.int64))
     return give_back(_conv(t, w, b, place, 1, False, activation), x, weight, bias)
 
@@ -332,36 +333,6 @@ def _weight(weight: Any, x: Tensor, groups: Any, inputs: str) -> Tensor:
         )
     _groups(groups, shape[-2] * whole, shape[-1])
     return w
-
-
-def _flipped(kernel: Array, flip: bool) -> Array:
-    return np.ascontiguousarray(np.flip(kernel, tuple(range(kernel.ndim - 2)))) if flip else kernel
-
-
-def _kernel(w: Tensor, flip: bool) -> tuple[Array, dict[Any, Any]]:
-    """The kernel as the primitives take it, and the dict for its packed copies; a flipped one is kept with them."""
-    if not flip:
-        return w.values, w.packs
-    if "flipped" not in w.packs:
-        w.packs["flipped"] = (_flipped(w.values, flip), {})
-    kernel, packs = w.packs["flipped"]
-    return kernel, packs
-
-
-def _over_all_positions(place: Placement, kernel: Array) -> tuple[Placement, Array]:
-    """A window of one position with stride 1 runs over the positions of all samples as if they were one.
-
-    Each output is a function of one input position then, so the law holds all the same.
-    """
-    window = place.window
-    if any(k > 1 for k in window.kernel) or any(s > 1 for s in window.stride) or place.input != place.output:
-        return place, kernel
-    known = place.input.__dict__
-    if "in_a_row" not in known:
-        positions = place.input.positions
-        row = Layout([[positions]]) if positions else Layout.dense(0, (1,))
-        known["in_a_row"] = Window.of(1, 1).on(row)
-    return known["in_a_row"], kernel.reshape(1, *kernel.shape[-2:])
 
 
 def _layout_like(like: Any) -> Layout | None:
