@@ -126,7 +126,7 @@ def test_like_must_be_a_size_the_convolution_maps_back() -> None:
     net = nn.Graph(
         {
             "down": nn.MaxPool(3),
-            "up": nn.Node(nn.ConvTranspose(2, 2, stride=2), "down", like="input"),
+            "up": nn.Node(nn.ConvTranspose(2, 2, stride=2), like="input"),
         }
     ).build(1, 2)
     with pytest.raises(ShapeError, match=r"^up: sample 0: a convolution maps the wanted size \(9,\) to \(4,\)"):

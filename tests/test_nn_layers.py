@@ -25,6 +25,7 @@ LAYERS = [
     nn.BatchNorm(momentum=0.5, eps=1e-3, activation="relu"),
     nn.MaxPool((2, 3), stride=1, padding="same", ceil_mode=True),
     nn.AvgPool(2, padding=(1, 0), dilation=2),
+    nn.AvgPool(3, ceil_mode=True),
     nn.ProportionalPool((2, 3), mode="mean"),
     nn.GlobalPool("max"),
     nn.Flatten(),
@@ -192,6 +193,12 @@ def test_seeds_are_reproducible_and_follow_the_path() -> None:
     more = longer.build(1, 4, seed=3).state()
     assert all((first[name] == more[name]).all() for name in first)
     assert (first["linear1.weight"].ravel()[:6] != more["linear2.weight"].ravel()).all()
+
+
+def test_layers_of_one_shape_start_apart() -> None:
+    state = nn.Sequential(nn.Linear(3), nn.Linear(3), nn.Sequential(nn.Linear(3))).build(0, 3).state()
+    weights = [value for name, value in state.items() if name.endswith("weight")]
+    assert len({weight.tobytes() for weight in weights}) == 3
 
 
 def test_float64_starts_from_the_same_values() -> None:

@@ -107,7 +107,7 @@ class Graph(Layer):
         self._check_feeds()
         self.order = _order(self.nodes)
         self._check_all_used()
-        last = {feed: name for name in self.order for feed in self.nodes[name].feeds if feed != self.output_node}
+        last = {feed: name for name in self.order for feed in self.nodes[name].feeds}
         self._spent = {name: [feed for feed, user in last.items() if user == name] for name in self.order}
 
     def _check_feeds(self) -> None:
