@@ -170,6 +170,39 @@ def test_one_number_needs_no_grad_and_more_do():
     assert x.grad is None
 
 
+def test_values_are_let_go_on_the_way_back():
+    """Going back, the memory of a result is free before its operands' gradients are asked for."""
+    x = leaf(np.ones((1, 1)))
+    alive = []
+
+    def step(parent):
+        grad_fn = lambda g: alive.append(count()) or (g,)  # noqa: E731
+        result = record(parent.values + 1, parent.layout, parent.kind, (parent,), grad_fn)
+        held.append(weakref.ref(result))
+        return result
+
+    held = []
+    count = lambda: sum(ref() is not None for ref in held)  # noqa: E731
+    y = x
+    for _ in range(5):
+        y = step(y)
+    y.backward()
+    assert alive == [5, 5, 4, 3, 2]  # the caller holds the last one to the end
+
+
+def test_a_forgotten_chain_goes_without_recursion():
+    y = leaf(np.ones((1, 1)))
+    for _ in range(50_000):
+        y = -y
+    del y  # deep ownership: this must not overflow the stack
+
+
+def test_numpy_does_not_take_a_tensor_for_a_sequence():
+    for call in (np.asarray, np.exp, Tensor.parameter):
+        with pytest.raises(TypeError):
+            call(leaf(np.ones((2, 3))))
+
+
 def test_a_second_backward_is_an_error_and_changes_nothing():
     x = leaf(np.ones((1, 1)))
     shared = x * 2.0

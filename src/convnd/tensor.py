@@ -238,6 +238,10 @@ class Tensor:
             raise TypeError(f"only a tensor of one number becomes a float. Received: {self!r}")
         return float(self.values.reshape(()))
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        # Without this NumPy would take a tensor for a sequence of its samples; and the tape would be lost unseen.
+        raise TypeError("a Tensor isn't turned into an array by itself; use .numpy() or .values")
+
     def __repr__(self) -> str:
         grad = ", requires_grad" if self.requires_grad else ""
         if self.layout is None:
@@ -305,7 +309,9 @@ class Tensor:
         else:
             seed = self._from_kind(grad)
         waiting: dict[int, Array] = {id(self): seed}
-        for result in _newest_first(self):
+        results = _oldest_first(self)
+        while results:
+            result = results.pop()  # nothing but the caller holds it from here on, so its values can go
             gradient = waiting.pop(id(result), None)
             node = result._node
             if node is None:
@@ -399,8 +405,8 @@ def record(values: Array, layout: Layout | None, kind: Kind, parents: Sequence[T
     return result
 
 
-def _newest_first(result: Tensor) -> list[Tensor]:
-    """All that ``result`` was computed from, recorded results from the newest to the oldest, then leaves."""
+def _oldest_first(result: Tensor) -> list[Tensor]:
+    """All that ``result`` was computed from: leaves, then recorded results from the oldest to the newest."""
     seen = {id(result): result}
     todo = [result]
     while todo:
@@ -421,7 +427,7 @@ def _newest_first(result: Tensor) -> list[Tensor]:
             if parent.requires_grad and id(parent) not in seen:
                 seen[id(parent)] = parent
                 todo.append(parent)
-    return sorted(seen.values(), key=lambda t: -1 if t._node is None else t._node.serial, reverse=True)
+    return sorted(seen.values(), key=lambda t: -1 if t._node is None else t._node.serial)
 
 
 # The function, and its gradients to the left and the right operand.
