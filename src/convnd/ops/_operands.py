@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, cast
 
 import numpy as np
@@ -9,8 +10,29 @@ import numpy as np
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
 from ..tensor import Tensor, X, check_dtype, check_same_dtype
+from ..window import Window
 
 FUSED = ("relu", "leaky_relu", "sigmoid", "tanh", "elu")
+
+
+_known_window = functools.lru_cache(maxsize=1024, typed=True)(Window.of)
+
+
+def window(
+    ndim: int,
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool = False,
+    name: str = "kernel_size",
+) -> Window:
+    """:meth:`Window.of`, remembered: a training step asks for the same few windows over and over."""
+    arguments = (ndim, kernel, stride, padding, dilation, ceil_mode, name)
+    try:
+        return _known_window(*arguments)
+    except TypeError:  # lists and arrays can't be keys
+        return Window.of(*arguments)
 
 
 def batch(x: Any, name: str = "x") -> Tensor:

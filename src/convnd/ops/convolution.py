@@ -26,7 +26,7 @@ from ..errors import ArgumentError, ShapeError
 from ..layout import Layout, Ragged
 from ..tensor import Array, Batch, Tensor, X, check_same_dtype, record
 from ..window import Placement, Window
-from ._operands import batch, check_fused, give_back, layout_of, parameter
+from ._operands import batch, check_fused, give_back, layout_of, parameter, window
 
 ALGORITHMS = ("auto", "direct", "winograd", "fft")
 _AVAILABLE = ("auto", "direct")
@@ -98,8 +98,7 @@ def conv(
     t = batch(x)
     w = _weight(weight, t, groups, inputs="C")
     b = None if bias is None else parameter(bias, "bias", t, (w.channels,))
-    window = Window.of(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation)
-    place = window.on(layout_of(t))
+    place = window(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation).on(layout_of(t))
     return give_back(_conv(t, w, b, place, groups, flip, activation), x, weight, bias)
 
 
@@ -175,8 +174,8 @@ def conv_transpose(
     t = batch(x)
     w = _weight(weight, t, groups, inputs="F")
     b = None if bias is None else parameter(bias, "bias", t, (w.values.shape[-2] * groups,))
-    window = Window.of(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation)
-    place = window.transposed_on(layout_of(t), output_padding, _layout_like(like))
+    geometry = window(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation)
+    place = geometry.transposed_on(layout_of(t), output_padding, _layout_like(like))
     return give_back(_conv_transpose(t, w, b, place, groups, flip, activation), x, weight, bias, like)
 
 
@@ -244,8 +243,7 @@ def conv_weight(
     t, g = batch(x), batch(grad, "grad")
     check_same_dtype(g.values, "grad", t.values, "x")
     groups = _groups(groups, t.channels, g.channels)
-    window = Window.of(layout_of(t).ndim, kernel_size, stride, padding, dilation)
-    place = window.on(layout_of(t))
+    place = window(layout_of(t).ndim, kernel_size, stride, padding, dilation).on(layout_of(t))
     if layout_of(g) != place.output:
         raise ShapeError(f"grad must have the convolution's output layout {place.output!r}. Received: {g.layout!r}")
     shared: dict[str, Any] = {"groups": groups, "flip": flip}

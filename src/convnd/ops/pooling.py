@@ -13,8 +13,8 @@ from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
 from ..tensor import Array, Tensor, X, record
-from ..window import Regions, Window, per_axis, proportional_regions, window_regions
-from ._operands import batch, give_back, layout_of
+from ..window import Regions, per_axis, proportional_regions, window_regions
+from ._operands import batch, give_back, layout_of, window
 
 MODES = ("max", "mean", "sum")
 
@@ -163,7 +163,7 @@ def _mode(mode: str) -> str:
 def _window(x: Tensor, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Regions:
     layout = layout_of(x)
     stride = size if stride is None else stride
-    place = Window.of(layout.ndim, size, stride, padding, dilation, ceil_mode, name="size").on(layout)
+    place = window(layout.ndim, size, stride, padding, dilation, ceil_mode, name="size").on(layout)
     known = place.__dict__  # a placement is kept by its layout, so the regions are as well
     if "regions" not in known:
         regions = window_regions(place)
