@@ -14,7 +14,7 @@ from convnd._core.isa cimport (
     convnd_conv_args, convnd_conv_tile, convnd_tiles, convnd_weight_args, convnd_weight_tile, tiles)
 from convnd._core.plan cimport (
     MAX_RANK, Axis, Window, class_size, count_rows, floor_div, gcd, outer_taps, output_row, outputs_from, outputs_to,
-    phases, place)
+    phases, place, taps_from, taps_to)
 from convnd._core.threads cimport parallel_for, slots
 
 ctypedef fused real:
@@ -26,6 +26,8 @@ cdef int64_t BLOCK_BYTES = 128 * 1024
 # Tasks to cut a large operation into, and positions below which a task isn't cut.
 cdef int64_t TASKS = 64
 cdef int64_t LEAST_POSITIONS = 24
+# From this many channels on, a tile at the edge of a row adds tap by tap; below, an output at the edge goes alone.
+cdef int64_t EDGE_DEPTH = 16
 # Positions that a weight-gradient tile sums over at a time: two panels of them stay in the first-level cache.
 cdef int64_t SEGMENT = 128
 # The weight gradient's partial sums: how many at the most, and how much memory.
@@ -222,13 +224,35 @@ cdef inline convnd_conv_tile tile_of(const Conv *job, int64_t vectors, int64_t h
     return job.tiles.depthwise[vectors][height] if job.depthwise else job.tiles.conv[vectors][height]
 
 
+cdef void run_alike(const Conv *job, const Panel *panel, convnd_conv_args *args, const Axis *inner, const char *x,
+                    char *out, const int64_t *outer, int64_t n_outer, int64_t *runs, int64_t q, int64_t end,
+                    int64_t first_tap, int64_t last_tap) noexcept nogil:
+    """Outputs q ... end of a row, which all have the same taps of the last axis."""
+    cdef int64_t size = job.tiles.itemsize, tallest = job.tiles.height[panel.vectors], n = 0, e, j, height
+    for e in range(n_outer):
+        for j in range(first_tap, min(last_tap, first_tap + 1) if job.merged else last_tap):
+            runs[2 * n] = (outer[2 * e] * inner.in_size + inner.base + j * inner.base_step) * job.channels
+            runs[2 * n + 1] = (outer[2 * e + 1] * inner.kernel + inner.slot + j) * job.depth
+            n += 1
+    args.runs, args.n_runs, args.activation = runs, n, job.activation
+    args.length = (last_tap - first_tap) * job.depth if job.merged else job.depth
+    n = (end - q + tallest - 1) // tallest
+    while q < end:
+        height = (end - q + n - 1) // n    # tiles as equal as can be
+        args.x = x + q * args.x_step * size
+        args.out = out + q * args.out_step * size
+        tile_of(job, panel.vectors, height)(args)
+        q += height
+        n -= 1
+
+
 cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, const Axis *inner, const char *x,
                    char *out, const int64_t *outer, int64_t n_outer, int64_t *runs, int64_t q,
                    int64_t height) noexcept nogil:
-    """Outputs q ... q + height of a row that lack some taps of the last axis: each tap adds to those that have it."""
+    """Outputs q ... q + height of a row, some of which lack some taps of the last axis: a tap adds to those that have it."""
     cdef int64_t e, j, to, first, last, end, r, size = job.tiles.itemsize
     cdef const char *start = args.start
-    cdef int64_t x_bytes = inner.in_step * job.channels * size, out_bytes = args.out_step * size
+    cdef int64_t x_bytes = args.x_step * size, out_bytes = args.out_step * size
     args.runs, args.n_runs, args.activation, args.length = runs, 0, 0, job.depth
     args.out = out + q * out_bytes
     tile_of(job, panel.vectors, height)(args)
@@ -263,7 +287,7 @@ cdef void run_row(const Conv *job, const Panel *panel, const Axis *inner, const 
                   const int64_t *outer, int64_t n_outer, int64_t *runs, int64_t col, int64_t cols) noexcept nogil:
     """One row of outputs of one panel; x and out are at the panel's first channel of the row's sample and of the row."""
     cdef int64_t size = job.tiles.itemsize, tallest = job.tiles.height[panel.vectors]
-    cdef int64_t q = col, end = col + cols, first, last, e, j, n, height
+    cdef int64_t q = col, end = col + cols, first, last, n, height
     cdef convnd_conv_args args
     args.w = job.w + panel.pack * size
     args.start = job.start + panel.start * size
@@ -271,33 +295,29 @@ cdef void run_row(const Conv *job, const Panel *panel, const Axis *inner, const 
     args.x_step = inner.in_step * job.channels
     args.out_step = inner.out_step * job.filters
     # Outputs that have every tap.
-    first = min(max(col, outputs_from(inner, 0)), end)
-    last = max(first, min(end, outputs_to(inner, inner.taps - 1))) if inner.taps else first
-    while q < first:
-        height = min(tallest, first - q)
-        run_edge(job, panel, &args, inner, x, out, outer, n_outer, runs, q, height)
-        q += height
-    if q < last:
-        n = 0
-        for e in range(n_outer):
-            for j in range(1 if job.merged else inner.taps):
-                runs[2 * n] = (outer[2 * e] * inner.in_size + inner.base + j * inner.base_step) * job.channels
-                runs[2 * n + 1] = (outer[2 * e + 1] * inner.kernel + inner.slot + j) * job.depth
-                n += 1
-        args.runs, args.n_runs, args.activation = runs, n, job.activation
-        args.length = inner.taps * job.depth if job.merged else job.depth
-        n = (last - q + tallest - 1) // tallest
-        while q < last:
-            height = (last - q + n - 1) // n    # tiles of a row as equal as can be
-            args.x = x + q * args.x_step * size
-            args.out = out + q * args.out_step * size
-            tile_of(job, panel.vectors, height)(&args)
+    first, last = col, end
+    if inner.taps:
+        first = min(max(col, outputs_from(inner, 0)), end)
+        last = max(first, min(end, outputs_to(inner, inner.taps - 1)))
+    if job.depth >= EDGE_DEPTH and (first > col or last < end):
+        n = (end - q + tallest - 1) // tallest
+        while q < end:
+            height = (end - q + n - 1) // n
+            if first <= q and q + height <= last:
+                run_alike(job, panel, &args, inner, x, out, outer, n_outer, runs, q, q + height, 0, inner.taps)
+            else:
+                run_edge(job, panel, &args, inner, x, out, outer, n_outer, runs, q, height)
             q += height
             n -= 1
+        return
     while q < end:
-        height = min(tallest, end - q)
-        run_edge(job, panel, &args, inner, x, out, outer, n_outer, runs, q, height)
-        q += height
+        if q == first and first < last:
+            run_alike(job, panel, &args, inner, x, out, outer, n_outer, runs, first, last, 0, inner.taps)
+            q = last
+        else:
+            run_alike(job, panel, &args, inner, x, out, outer, n_outer, runs, q, q + 1, taps_from(inner, q),
+                      max(taps_from(inner, q), taps_to(inner, q)))
+            q += 1
 
 
 cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._core.memory import Buffer
 from ..errors import DtypeError, ShapeError
 
 Array = NDArray[Any]
@@ -41,5 +42,9 @@ def rows(name: str, x: Array, positions: int) -> Array:
 
 
 def empty(positions: int, channels: int, dtype: Any) -> Array:
-    """A new array for an output, its content undefined."""
-    return np.empty((positions, channels), dtype=dtype)
+    """A new array for an output, its content undefined; its memory is used again when the array is gone."""
+    count = positions * channels
+    if count == 0:
+        return np.empty((positions, channels), dtype=dtype)
+    dtype = np.dtype(dtype)
+    return np.frombuffer(Buffer(count * dtype.itemsize), dtype, count).reshape(positions, channels)

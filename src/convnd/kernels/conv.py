@@ -66,7 +66,7 @@ def _pack(weight: Array, geometry: Ints, transposed: bool, flip: bool, groups: i
         return packs[key]
     flat = np.ascontiguousarray(weight).reshape(-1, *weight.shape[-2:])
     none = np.empty(0, dtype=weight.dtype)
-    packed = np.empty(core.pack(flat, geometry, transposed, flip, groups, none), dtype=weight.dtype)
+    packed = empty(1, core.pack(flat, geometry, transposed, flip, groups, none), weight.dtype)[0]
     core.pack(flat, geometry, transposed, flip, groups, packed)
     if packs is not None:
         packs[key] = packed
