@@ -57,8 +57,9 @@ class Batches:
     from that order, each as long as its positions stay within the budget. A block is at most 1/32 of
     a batch, or one sample where samples are large, and is read as one slice.
 
-    Memory: at any time at most ``prefetch + 1`` batches exist, the one handed out included, so
-    at most ``(prefetch + 1) * positions`` positions (with ``oversize="alone"`` a larger sample counts itself).
+    Memory: at any time at most ``prefetch + 2`` batches exist: ``prefetch`` read ahead, the one handed out, and the
+    one before it, which a ``for`` loop holds until it has the next. So at most ``(prefetch + 2) * positions``
+    positions in float32 (with ``oversize="alone"`` a larger sample counts itself), and 2 MiB for reading.
 
     Parameters
     ----------

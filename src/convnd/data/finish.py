@@ -23,7 +23,7 @@ def write_hdf5(path: Path, info: Info, pieces: Pieces, compress: bool) -> None:
     with h5py.File(path, "w", libver=("v110", "v110")) as root:
         filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if compress else {}
         write_attributes(root, info)
-        shapes = np.array(columns["shapes"], dtype="<i8").reshape(-1, info.ndim)
+        shapes = np.array(columns["shapes"], dtype="<i8").reshape(len(columns["names"]), info.ndim)
         _write(root, "shapes", shapes, filters)
         rows = int(shapes.prod(axis=1).sum())
         _stream(root, "values", pieces, (rows, info.channels), info.dtype, filters)

@@ -52,13 +52,20 @@ class Pieces:
             )
         folder.mkdir(exist_ok=True)
         self._lock = _lock(folder)
+        try:
+            self._begin(settings, found)
+        except BaseException:
+            self.release()
+            raise
+
+    def _begin(self, settings: dict[str, Any], found: bool) -> None:
         if found:
             self._check_settings(settings)
             self._keep_sealed()
         else:
             self._drop_from(0)
-            write_file(folder / "settings.json", json.dumps(settings, indent=1).encode())
-            sync_folder(folder.parent)
+            write_file(self.folder / "settings.json", json.dumps(settings, indent=1).encode())
+            sync_folder(self.folder.parent)
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         stored = json.loads((self.folder / "settings.json").read_bytes())

@@ -14,8 +14,8 @@ Item = TypeVar("Item")
 def prefetched(make: Callable[[int], Item], count: int, ahead: int) -> Iterator[Item]:
     """``make(0)`` ... ``make(count - 1)``, made up to ``ahead`` items before they are asked for.
 
-    At most ``ahead + 1`` items exist at a time: the thread begins another one only when the caller asks for
-    the next and so is done with the last. What ``make`` raises is raised here, at its place in the order.
+    At most ``ahead + 2`` items exist at a time: ``ahead`` made or in the making, the one handed out, and the one before
+    it, which a ``for`` loop holds until it has the next. What ``make`` raises is raised here, at its place.
     Leaving the loop (break, an error, Ctrl-C) stops the thread and waits for the item it is at.
     A forked child, in which the thread doesn't exist, makes the remaining items itself.
     """
@@ -24,7 +24,7 @@ def prefetched(make: Callable[[int], Item], count: int, ahead: int) -> Iterator[
             yield make(index)
         return
     process = os.getpid()
-    slots = threading.Semaphore(ahead)
+    slots = threading.Semaphore(ahead + 1)
     ready: queue.SimpleQueue[tuple[Item | None, BaseException | None]] = queue.SimpleQueue()
     stop = threading.Event()
 
@@ -49,9 +49,11 @@ def prefetched(make: Callable[[int], Item], count: int, ahead: int) -> Iterator[
             item, error = ready.get()
             if error is not None:
                 raise error
+            if index:
+                # The caller comes for the next one: it is done with the last, whose slot this is.
+                slots.release()
             yield item  # type: ignore[misc]
             item = None
-            slots.release()
     finally:
         stop.set()
         slots.release()

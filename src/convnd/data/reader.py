@@ -71,8 +71,8 @@ class File:
         try:
             with self._reading("its description"):
                 self.info: Info = read_attributes(self._root, self.path)
-                self.layout = Layout(self._root["shapes"][()].reshape(-1, self.info.ndim))
-                self.splits: tuple[str, ...] = tuple(self._root["splits"]) if "splits" in self._root else ()
+                self.layout = Layout(self._root["shapes"][()])
+                self.splits: tuple[str, ...] = self._members("splits")
                 self._check_structure()
         except BaseException:
             self.close()
@@ -127,6 +127,11 @@ class File:
                     f"Received: {found.dtype} of shape {found.shape}"
                 )
 
+    def _members(self, group: str) -> tuple[str, ...]:
+        """Names in a group, none if there is no such group; one that is there but damaged is an error."""
+        # By the names listed: h5py's `in` and `get` take an object that can't be read for one that isn't there.
+        return tuple(self._root[group].keys()) if group in list(self._root.keys()) else ()
+
     def __len__(self) -> int:
         return len(self.layout)
 
@@ -159,7 +164,7 @@ class File:
     def target_layout(self) -> Layout:
         """Shapes of the ragged targets."""
         with self._reading("the targets' shapes"):
-            return Layout(self._root["target_shapes"][()].reshape(-1, self.info.target_ndim))
+            return Layout(self._root["target_shapes"][()])
 
     @cached_property
     def targets(self) -> NDArray[Any] | None:
@@ -175,8 +180,7 @@ class File:
     def meta(self) -> dict[str, Any]:
         """By column (name, group, weight, file, spacing, where given): one entry a sample."""
         with self._reading("/meta"):
-            stored = self._root.get("meta", {})
-            columns = {key: stored[key][()] for key in META if key in stored}
+            columns = {key: self._root["meta"][key][()] for key in self._members("meta") if key in META}
         for key, column in columns.items():
             if len(column) != len(self):
                 raise DataError(f"{self.path}: /meta/{key} must have {len(self)} entries. Received: {len(column)}")

@@ -138,7 +138,8 @@ def _read_series(path: Path) -> tuple[NDArray[Any], list[str] | None]:
 
 def _only_array(path: Path) -> NDArray[Any]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, not by np.load, which leaves a broken file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if "values" not in arrays and len(arrays.files) != 1:
                 raise DataError(f'must hold an array "values", or one array only. Received: {", ".join(arrays.files)}')
             values: NDArray[Any] = arrays["values" if "values" in arrays else arrays.files[0]]

@@ -1,0 +1,233 @@
+"""Batches: the budget, the order, and a background thread that changes nothing but the time."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from convnd import data
+from convnd.data.prefetch import prefetched
+from convnd.errors import ArgumentError, DataError
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """200 series of 1 to 90 positions; a value tells its sample and position."""
+    path = tmp_path_factory.mktemp("batches") / "a.h5"
+    rng = np.random.default_rng(7)
+    with data.create(path, ndim=1, channels=2, dtype="int32", scale=0.5) as writer:
+        for number, length in enumerate(rng.integers(1, 91, 200)):
+            values = np.stack([1000 * number + np.arange(length), np.full(length, number)], axis=1).astype("int32")
+            writer.append(values, label=number, split="train" if number % 5 else "test", weight=number)
+    with data.open(path) as file:
+        yield file
+
+
+def expected(number, length):
+    return np.float32([[(1000 * number + position) / 2, number / 2] for position in range(length)])
+
+
+def as_bytes(batches):
+    return [(b.numbers.tolist(), b.targets.tolist(), b.weights.tolist(), b.x.values.tobytes()) for b in batches]
+
+
+DRAWS = [
+    {"positions": 90},
+    {"positions": 333, "seed": 4, "epoch": 2},
+    {"samples": 7, "seed": 1},
+    {"samples": 200},
+    {"positions": 4000, "samples": 90, "seed": 9},
+    {"positions": 5000, "shuffle": False},
+    {"positions": 20, "oversize": "alone", "seed": 3},
+    {"positions": 10**9},
+]
+
+
+@pytest.mark.parametrize("given", DRAWS, ids=str)
+@pytest.mark.parametrize("part", ["train", "test", "subset"])
+def test_batches(file, given, part):
+    """Every sample once, right values, within the budget; and as full as the order allows."""
+    split = file["train"].subset(np.random.default_rng(0).permutation(160)[:100]) if part == "subset" else file[part]
+    batches = split.batches(**given)
+    budget, most = given.get("positions", 10**9), given.get("samples", 10**9)
+    seen, sizes = [], []
+    for batch in batches:
+        assert batch.x.values.dtype == np.float32
+        assert len(batch) <= most
+        assert batch.x.layout.positions <= budget or (len(batch) == 1 and given.get("oversize") == "alone")
+        for number, values in zip(batch.numbers, batch.x, strict=True):
+            np.testing.assert_array_equal(values, expected(number, file.layout.sizes[number]))
+        assert batch.targets.tolist() == batch.numbers.tolist() == batch.weights.tolist()
+        seen += batch.numbers.tolist()
+        sizes.append((batch.x.layout.positions, len(batch), int(batch.x.layout.sizes[0])))
+    assert sorted(seen) == sorted(split.numbers.tolist())
+    assert len(batches) == len(sizes)
+    for (positions, samples, _), (_, _, following) in itertools.pairwise(sizes):
+        assert positions + following > budget or samples == most
+    if given.get("shuffle") is False:
+        assert seen == split.numbers.tolist()
+
+
+@pytest.mark.parametrize("given", DRAWS, ids=str)
+def test_prefetch_and_start_change_nothing(file, given):
+    whole = as_bytes(file["train"].batches(**given, prefetch=0))
+    batches = file["train"].batches(**given, prefetch=3)
+    assert as_bytes(batches) == whole
+    assert as_bytes(batches) == whole  # Once more.
+    assert [numbers.tolist() for numbers in batches.numbers()] == [batch[0] for batch in whole]
+    for start in {0, 1, len(whole) // 2, len(whole) - 1, len(whole), len(whole) + 3}:
+        rest = file["train"].batches(**given, start=start)
+        assert len(rest) == max(0, len(whole) - start)
+        assert as_bytes(rest) == whole[start:]
+
+
+def order(split, **given):
+    return np.concatenate(split.batches(**given).numbers()).tolist()
+
+
+@pytest.mark.parametrize("limit", [{"positions": 300}, {"samples": 100}])
+def test_the_order_follows_from_seed_and_epoch(file, limit):
+    split = file["train"]
+    orders = {(seed, epoch): order(split, **limit, seed=seed, epoch=epoch) for seed in range(4) for epoch in range(4)}
+    assert len({tuple(found) for found in orders.values()}) == 16
+    assert order(split, **limit, seed=2, epoch=3) == orders[2, 3]
+    assert order(split, **limit) == orders[0, 0]
+
+
+def test_the_order_is_the_same_on_every_machine(file):
+    """Frozen: a run resumed with another NumPy must go on in the same order."""
+    assert order(file["test"], samples=5, seed=1, epoch=2)[:10] == [165, 25, 30, 110, 90, 75, 160, 180, 70, 45]
+
+
+def test_large_batches_of_small_samples_are_read_in_few_slices(tmp_path):
+    with data.create(tmp_path / "a.h5", ndim=0, channels=1, target=None) as writer:
+        for number in range(5000):
+            writer.append(np.float32([number]))
+    split = data.open(tmp_path / "a.h5")["train"]
+    numbers = split.batches(samples=320, seed=0).numbers()
+    runs = [int((np.diff(batch) != 1).sum()) + 1 for batch in numbers]
+    assert max(runs) <= 60  # Not 320; and drawn from many places, not from one:
+    assert min(runs[:-1]) >= 25
+    following = order(split, samples=320, seed=0, epoch=1)
+    pairs = {pair for pair in itertools.pairwise(order(split, samples=320, seed=0)) if pair[1] == pair[0] + 1}
+    again = {pair for pair in itertools.pairwise(following) if pair[1] == pair[0] + 1}
+    assert pairs - again  # Blocks are cut at other places in another epoch.
+
+
+def test_shuffling_mixes_a_sorted_file(tmp_path):
+    """A file sorted by class: a batch still has about the share of each class that chance would give it."""
+    with data.create(tmp_path / "a.h5", ndim=1, channels=1) as writer:
+        for number in range(2000):
+            writer.append(np.zeros((1 + number % 7, 1), "float32"), label=number // 1000)
+    split = data.open(tmp_path / "a.h5")["train"]
+    shares = [batch.targets.mean() for batch in split.batches(samples=200, seed=0)]
+    assert np.std(shares) < 0.5 / 32**0.5 * 1.5
+
+
+def test_an_oversized_sample_is_named(file):
+    split = file["train"]
+    number = int(split.numbers[np.argmax(split.layout.sizes > 50)])
+    size = int(file.layout.sizes[number])
+    with pytest.raises(
+        DataError, match=rf"sample {number} \('{number}'\) of shape \({size},\) has {size} positions, above"
+    ):
+        split.batches(positions=50)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "need positions=, samples= or both"),
+        ({"positions": 0}, "positions must be an int of at least 1. Received: positions=0"),
+        ({"samples": 2.5}, "samples must be"),
+        ({"samples": True}, "samples must be"),
+        ({"samples": 1, "start": -1}, "start must be"),
+        ({"samples": 1, "prefetch": -1}, "prefetch must be"),
+        ({"samples": 1, "oversize": "skip"}, "oversize must be"),
+        ({"samples": 1, "seed": -1}, "seed and epoch must be"),
+        ({"samples": 1, "epoch": 0.5}, "seed and epoch must be"),
+    ],
+)
+def test_arguments_of_batches(file, given, message):
+    with pytest.raises(ArgumentError, match=message):
+        file["train"].batches(**given)
+
+
+def test_few_items_exist_at_a_time():
+    alive, most, lock = [0], [0], threading.Lock()
+
+    class Item:
+        def __init__(self):
+            with lock:
+                alive[0] += 1
+                most[0] = max(most[0], alive[0])
+
+        def __del__(self):
+            with lock:
+                alive[0] -= 1
+
+    for ahead in (0, 1, 3):
+        most[0] = 0
+        for _item in prefetched(lambda index: Item(), 30, ahead):
+            time.sleep(0.002)
+        assert ahead + 1 <= most[0] <= ahead + 2
+
+
+def prefetch_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "convnd-prefetch"]
+
+
+def test_leaving_the_loop_stops_the_thread(file):
+    for _batch in file["train"].batches(samples=1, prefetch=2):
+        assert len(prefetch_threads()) == 1
+        break
+    assert prefetch_threads() == []
+
+    def interrupted():
+        for _ in file["train"].batches(samples=1, prefetch=2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        interrupted()
+    del caught
+    assert prefetch_threads() == []
+
+
+def test_errors_come_at_their_place():
+    def make(index):
+        if index == 3:
+            raise DataError("sample 3 is damaged")
+        return index
+
+    items = prefetched(make, 10, 2)
+    assert list(itertools.islice(items, 3)) == [0, 1, 2]
+    with pytest.raises(DataError, match="sample 3 is damaged"):
+        next(items)
+    assert prefetch_threads() == []
+
+
+def test_a_forked_child_reads_on(file):
+    """In the middle of an epoch, with the parent's thread at work: no hang, and the same batches."""
+    batches = file["train"].batches(positions=200, seed=1, prefetch=2)
+    whole = as_bytes(batches)
+    stream = iter(batches)
+    first = as_bytes([next(stream)])
+    child = os.fork()
+    if child == 0:
+        same = False
+        try:
+            same = as_bytes(stream) == whole[1:] and as_bytes(file["train"].batches(positions=200, seed=1)) == whole
+        finally:
+            os._exit(0 if same else 1)
+    limit = time.monotonic() + 20
+    while (status := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < limit:
+        time.sleep(0.01)
+    if status == (0, 0):
+        os.kill(child, 9)
+    assert status == (child, 0)
+    assert first + as_bytes(stream) == whole
