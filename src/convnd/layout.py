@@ -7,7 +7,7 @@ special case in which the shapes agree.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Layout:
     @classmethod
     def dense(cls, count: int, shape: Sequence[int]) -> Layout:
         """The layout of ``count`` samples that all have ``shape``."""
-        return cls(np.tile(np.asarray(shape, dtype=np.int64).reshape(1, -1), (count, 1)))
+        return _dense(int(count), tuple(int(size) for size in shape))
 
     @property
     def ndim(self) -> int:
@@ -117,6 +117,12 @@ class Layout:
         own = np.array(shapes, dtype=np.int64, order="C")
         own.flags.writeable = False
         self.shapes = own
+
+
+@lru_cache(maxsize=256)
+def _dense(count: int, shape: tuple[int, ...]) -> Layout:
+    # Remembered, because a layout remembers where windows fall on it, and dense batches come in few shapes.
+    return Layout(np.tile(np.asarray(shape, dtype=np.int64).reshape(1, -1), (count, 1)))
 
 
 def sample_numbers(key: Any, count: int) -> Ints:
