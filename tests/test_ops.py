@@ -413,6 +413,7 @@ def test_a_result_has_its_operands_kind(rng):
     ragged = ops.conv(Ragged.pack(list(x)), Tensor.parameter(w))
     assert isinstance(ragged, Tensor)
     assert isinstance(ragged.numpy(), Ragged)
+    assert isinstance(ops.conv_transpose(ops.conv(x, w), w, like=Tensor(x)), np.ndarray)  # like is a size, no operand
     assert isinstance(ops.conv_weight(x, ops.conv(x, w), 3), np.ndarray)
     assert isinstance(ops.conv_weight(Tensor(x), ops.conv(x, w), 3), Tensor)
 

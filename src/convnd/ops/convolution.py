@@ -176,7 +176,7 @@ def conv_transpose(
     b = None if bias is None else parameter(bias, "bias", t, (w.values.shape[-2] * groups,))
     geometry = window(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation)
     place = geometry.transposed_on(layout_of(t), output_padding, _layout_like(like))
-    return give_back(_conv_transpose(t, w, b, place, groups, flip, activation), x, weight, bias, like)
+    return give_back(_conv_transpose(t, w, b, place, groups, flip, activation), x, weight, bias)
 
 
 def _conv_transpose(
