@@ -41,6 +41,10 @@ COMMANDS = {
 }
 
 
+class Stopped(Exception):
+    """Ctrl-C in a command, with what it says about it; click would put its own word in a KeyboardInterrupt's place."""
+
+
 class Lazy(click.Group):
     """A group whose commands are imported when they are called."""
 
@@ -53,6 +57,12 @@ class Lazy(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(entry.module), entry.name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Stopped(str(stop)) from stop
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -68,9 +78,9 @@ def _exists(module: str) -> bool:
 
 def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from importlib.metadata import version
+        from .. import __version__
 
-        click.echo(f"convnd {version('convnd')}")
+        click.echo(f"convnd {__version__}")
         ctx.exit()
 
 
@@ -107,7 +117,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as mistake:
         mistake.show()
         return mistake.exit_code
-    except (click.Abort, KeyboardInterrupt) as stop:
+    except (Stopped, click.Abort, KeyboardInterrupt) as stop:
         return _fail(str(stop) or "stopped", 1)
     except BrokenPipeError:
         # The reader of our output went away (convnd ... | head): nothing to say, and nobody to say it to.

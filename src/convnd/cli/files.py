@@ -95,7 +95,8 @@ class _Bar:
 
     def __call__(self, done: int, total: int, name: str) -> None:
         if self.bar is None:
-            self.bar = click.progressbar(length=total, label="preparing", file=sys.stderr, hidden=not sys.stderr.isatty())
+            hidden = not sys.stderr.isatty()
+            self.bar = click.progressbar(length=total, label="preparing", file=sys.stderr, hidden=hidden)
             self.bar.__enter__()
         self.bar.update(done - self.bar.pos)
 
@@ -197,4 +198,4 @@ def check(file: Path, as_json: bool) -> None:
             click.echo(defect)
         click.echo(f"{file}: {samples} samples, " + (f"{len(defects)} defects" if defects else "all sound"))
     if defects:
-        raise SystemExit(1)
+        raise click.exceptions.Exit(1)

@@ -97,7 +97,7 @@ def predict(
     if as_json:
         options.emit(answers)
     if failed:
-        raise SystemExit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _samples(path: Path, split: str | None, model: Model) -> Iterator[tuple[str, Any]]:
@@ -188,6 +188,4 @@ def config() -> None:
     """
     import convnd as cn
 
-    shown = cn.show_config()
-    if shown is not None:
-        click.echo(shown if isinstance(shown, str) else "\n".join(f"{name}: {value}" for name, value in shown.items()))
+    cn.show_config()

@@ -99,7 +99,8 @@ def fit(
     Parameters
     ----------
     net : Layer
-        Built for the data here if it isn't yet. Afterwards it has the parameters of the best epoch.
+        Built for the data here if it isn't yet; one that is starts from the parameters it has. Afterwards it has those
+        of the best epoch.
     train : Split
         What is learned from, such as ``data["train"]``.
     validation : float, Split or None
@@ -199,6 +200,7 @@ def fit(
     }
     optimiser = make_optimizer(net, settings["optimizer"])
     rate = make_schedule(settings["schedule"], settings["epochs"], len(part))
+    part.batches(settings["positions"], settings["samples"], seed=seed)  # refuses a sample above the budget
     normaliser = make_normaliser(normalize, part)
     config = {
         "convnd": __version__,

@@ -157,7 +157,7 @@ class Objective:
     def config(self) -> dict[str, Any]:
         """What was chosen, as plain data. A function of one's own is known by its name only."""
         function = self.function
-        name = function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
+        name = function if isinstance(function, str) else getattr(function, "__qualname__", type(function).__qualname__)
         return {
             "kind": self.kind,
             "outputs": self.outputs,

@@ -81,7 +81,8 @@ class Trainer:
         done = (self.place.epoch - 1) * len(self.train) + self.place.samples
         self.progress = choose(progress, epochs * len(self.train), done, epochs)
         try:
-            with Interrupt() as self.interrupt:
+            # Overflow is looked for, and reported by epoch and step: NumPy's warnings would only come before.
+            with Interrupt() as self.interrupt, np.errstate(all="ignore"):
                 while self.place.stopped is None:
                     self._epoch()
         finally:
