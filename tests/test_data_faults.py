@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, whole, small_pieces, limit):
 
 def test_a_writer_outlives_a_failed_append(tmp_path, whole, monkeypatch):
     """A write that fails in the middle of a sample leaves the writer where it was."""
-    write_all = pieces._write_all
+    write_all = pieces.write_all
     failing = iter([False, False, True, False, True] + [False] * 1000)
 
     def fail(file, content):
@@ -233,7 +233,7 @@ def test_a_writer_outlives_a_failed_append(tmp_path, whole, monkeypatch):
             raise OSError(28, "No space left on device")
         write_all(file, content)
 
-    monkeypatch.setattr(pieces, "_write_all", fail)
+    monkeypatch.setattr(pieces, "write_all", fail)
     with data.create(tmp_path / "out.h5", **GIVEN) as writer:
         for number in range(COUNT):
             while f"sample-{number}" not in writer.done:

@@ -47,7 +47,7 @@ def test_reading_ts(tmp_path):
     [
         ("1,2,3\n", "line 1: a .ts file has lines that begin with @"),
         ("@problemName x\n", "no @data line"),
-        ("@timeStamps true\n@data\n", "time stamps .* aren't supported"),
+        ("@timeStamps True\n@data\n", "time stamps .* aren't supported"),
         ("@classLabel true a\n@data\n1,2:3:a\n", r"line 3: channels must be equally long. Received: lengths \[2, 1\]"),
         ("@classLabel true a\n@data\n1,2:a\n1,x:a\n", "line 4: could not convert string to float: 'x'"),
     ],

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from .disk import WriteOnce, new_hdf5
 from .pieces import Pieces
 from .schema import Info, fixed_strings, write_attributes
 
@@ -20,15 +21,15 @@ CHUNK_BYTES = 16 << 10
 def write_hdf5(path: Path, info: Info, pieces: Pieces, compress: bool) -> None:
     """Write the finished file. Memory: one chunk of values, and what the samples' names and shapes take."""
     columns = pieces.columns()
-    with h5py.File(path, "w", libver=("v110", "v110")) as root:
+    with new_hdf5(path) as (root, file):
         filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if compress else {}
         write_attributes(root, info)
         shapes = np.array(columns["shapes"], dtype="<i8").reshape(len(columns["names"]), info.ndim)
         _write(root, "shapes", shapes, filters)
         rows = int(shapes.prod(axis=1).sum())
-        _stream(root, "values", pieces, (rows, info.channels), info.dtype, filters)
+        _stream(root, "values", pieces, (rows, info.channels), info.dtype, filters, file)
         if info.target is not None:
-            _write_targets(root, info, pieces, columns, filters)
+            _write_targets(root, info, pieces, columns, filters, file)
         splits = np.array(columns["splits"], dtype=object)
         for split in sorted({split for split in splits if split is not None}):
             _write(root, f"splits/{split}", np.flatnonzero(splits == split).astype("<i8"), filters)
@@ -36,7 +37,12 @@ def write_hdf5(path: Path, info: Info, pieces: Pieces, compress: bool) -> None:
 
 
 def _write_targets(
-    root: h5py.Group, info: Info, pieces: Pieces, columns: dict[str, list[Any]], filters: dict[str, Any]
+    root: h5py.Group,
+    info: Info,
+    pieces: Pieces,
+    columns: dict[str, list[Any]],
+    filters: dict[str, Any],
+    file: WriteOnce,
 ) -> None:
     count = len(columns["names"])
     shape: tuple[int, ...] = (count,)
@@ -46,7 +52,7 @@ def _write_targets(
         target_shapes = np.array(columns["target_shapes"], dtype="<i8").reshape(count, info.target_ndim)
         _write(root, "target_shapes", target_shapes, filters)
         shape = (int(target_shapes.prod(axis=1).sum()), info.target_channels)
-    _stream(root, "targets", pieces, shape, str(info.target_dtype), filters)
+    _stream(root, "targets", pieces, shape, str(info.target_dtype), filters, file)
 
 
 def _write_meta(root: h5py.Group, info: Info, columns: dict[str, list[Any]], filters: dict[str, Any]) -> None:
@@ -77,7 +83,13 @@ def _write(root: h5py.Group, name: str, array: NDArray[Any], filters: dict[str, 
 
 
 def _stream(
-    root: h5py.Group, name: str, pieces: Pieces, shape: tuple[int, ...], dtype: str, filters: dict[str, Any]
+    root: h5py.Group,
+    name: str,
+    pieces: Pieces,
+    shape: tuple[int, ...],
+    dtype: str,
+    filters: dict[str, Any],
+    file: WriteOnce,
 ) -> None:
     """One stream of the pieces into a dataset, a whole chunk at a time: chunks written in parts would be placed
     in the file by how the pieces happened to be cut."""
@@ -89,4 +101,5 @@ def _stream(
     for block in pieces.blocks(name, rows * width):
         part = block.view(stored).reshape(-1, *shape[1:])
         dataset[start : start + len(part)] = part
+        file.check()  # A full disk stops the work here, not after the last sample.
         start += len(part)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .disk import sync_folder, write_file
+from .disk import sync_folder, write_all, write_file
 
 try:
     import fcntl
@@ -125,7 +125,7 @@ class Pieces:
             data = np.ascontiguousarray(array).data.cast("B")
             # A write that failed half way left bytes behind; writing starts where the last whole sample ended.
             self._files[stream].seek(ends[stream])
-            _write_all(self._files[stream], data)
+            write_all(self._files[stream], data)
             ends[stream] += len(data)
             sums[stream] = zlib.crc32(data, sums[stream])
         self._bytes, self._sums = ends, sums
@@ -206,11 +206,6 @@ class Pieces:
         shutil.rmtree(gone, ignore_errors=True)
         os.replace(self.folder, gone)
         shutil.rmtree(gone, ignore_errors=True)
-
-
-def _write_all(file: IO[bytes], data: memoryview) -> None:
-    while len(data):
-        data = data[file.write(data) :]
 
 
 def _lock(folder: Path) -> IO[bytes] | None:

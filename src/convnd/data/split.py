@@ -74,8 +74,9 @@ class Split:
 
     @property
     def names(self) -> list[str]:
-        """The samples' names."""
-        return list(self.file.meta["name"][self.numbers])
+        """The samples' names; their numbers in a file without names."""
+        names = self._column("name")
+        return [str(number) for number in self.numbers] if names is None else list(names)
 
     @property
     def groups(self) -> NDArray[Any] | None:

@@ -62,11 +62,12 @@ def _header(file: IO[str], path: Path) -> tuple[Header, int]:
             raise DataError(f"{path}, line {number}: a .ts file has lines that begin with @ before its @data")
         if key == "@data":
             return header, number
-        if key == "@timestamps" and words[1:2] == ["true"]:
+        stated = words[1:2] in (["true"], ["True"])
+        if key == "@timestamps" and stated:
             raise DataError(f"{path}: time stamps (@timeStamps true) aren't supported; values at regular times are")
-        if key == "@classlabel" and words[1:2] == ["true"]:
+        if key == "@classlabel" and stated:
             header.classes = tuple(words[2:])
-        if key == "@targetlabel" and words[1:2] == ["true"]:
+        if key == "@targetlabel" and stated:
             header.numbers = True
         header.fields[key[1:]] = " ".join(words[1:])
     raise DataError(f"{path}: no @data line, so it isn't a .ts file, or it is truncated")
