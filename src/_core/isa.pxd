@@ -1,6 +1,6 @@
 """The tiles of the instruction set in use."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 cdef extern from "tile/tile.h":
     ctypedef struct convnd_conv_args:
@@ -27,6 +27,62 @@ cdef extern from "tile/tile.h":
         int64_t n_segments
         int64_t lanes
 
+    ctypedef struct convnd_pool_args:
+        const char *x
+        const char *x_end
+        char *out
+        int32_t *index
+        const int64_t *runs
+        int64_t n_runs
+        int64_t length
+        int64_t x_step
+        int64_t outputs
+        int64_t x_next
+        int64_t out_next
+        int64_t channels
+        double divisor
+
+    ctypedef struct convnd_source:
+        int64_t at
+        int64_t number
+        double scale
+
+    ctypedef struct convnd_pool_grad_args:
+        const char *g
+        const char *g_end
+        const int32_t *index
+        char *out
+        const convnd_source *sources
+        int64_t n_sources
+        int64_t copies
+        int64_t out_next
+        int64_t channels
+
+    ctypedef void (*convnd_activate_tile)(
+        const char *x, char *out, int64_t n, int64_t activation) noexcept nogil
+    ctypedef void (*convnd_activate_grad_tile)(
+        const char *y, const char *g, char *out, int64_t n, int64_t activation) noexcept nogil
+    ctypedef void (*convnd_scale_tile)(
+        const char *x, const char *scale, const char *shift, char *out, int64_t n, int64_t width,
+        int64_t activation) noexcept nogil
+    ctypedef void (*convnd_combine_tile)(
+        const char *g, const char *x, const char *a, const char *b, const char *c, char *out, int64_t n,
+        int64_t width) noexcept nogil
+    ctypedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels) noexcept nogil
+    ctypedef void (*convnd_softmax_grad_tile)(
+        const char *y, const char *g, char *out, int64_t rows, int64_t channels) noexcept nogil
+    ctypedef void (*convnd_dropout_tile)(
+        uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out, int64_t n) noexcept nogil
+    ctypedef void (*convnd_sum_tile)(
+        const char *x, char *sum, int64_t rows, int64_t step, int64_t width) noexcept nogil
+    ctypedef void (*convnd_deviation_tile)(
+        const char *x, const char *mean, char *sum, char *square, int64_t rows, int64_t step,
+        int64_t width) noexcept nogil
+    ctypedef void (*convnd_product_tile)(
+        const char *g, const char *x, const char *mean, char *sum, char *product, int64_t rows, int64_t step,
+        int64_t width) noexcept nogil
+    ctypedef void (*convnd_pool_tile)(const convnd_pool_args *) noexcept nogil
+    ctypedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *) noexcept nogil
     ctypedef void (*convnd_conv_tile)(const convnd_conv_args *) noexcept nogil
     ctypedef void (*convnd_weight_tile)(const convnd_weight_args *) noexcept nogil
 
@@ -38,5 +94,20 @@ cdef extern from "tile/tile.h":
         convnd_conv_tile depthwise[3][29]
         convnd_weight_tile weight[3][29]
         convnd_weight_tile depthwise_weight[3][29]
+        convnd_pool_tile pool_max
+        convnd_pool_tile pool_sum
+        convnd_pool_grad_tile pool_grad
+        convnd_activate_tile activate
+        convnd_activate_grad_tile activate_grad
+        convnd_scale_tile scale_shift
+        convnd_combine_tile combine
+        convnd_softmax_tile softmax
+        convnd_softmax_tile log_softmax
+        convnd_softmax_grad_tile softmax_grad
+        convnd_softmax_grad_tile log_softmax_grad
+        convnd_dropout_tile dropout
+        convnd_sum_tile column_sum
+        convnd_deviation_tile column_deviation
+        convnd_product_tile column_product
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil

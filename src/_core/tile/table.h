@@ -10,6 +10,13 @@ const convnd_tiles NAME(convnd_tiles) = {
     EACH_HEIGHT_1(DEPTHWISE_ENTRY) EACH_HEIGHT_2(DEPTHWISE_ENTRY)
     EACH_HEIGHT_1(WEIGHT_ENTRY) EACH_HEIGHT_2(WEIGHT_ENTRY)
     EACH_HEIGHT_1(DEPTHWISE_WEIGHT_ENTRY) EACH_HEIGHT_2(DEPTHWISE_WEIGHT_ENTRY)
+    .pool_max = NAME(pool_max), .pool_sum = NAME(pool_sum), .pool_grad = NAME(pool_grad),
+    .activate = NAME(activate_all), .activate_grad = NAME(activate_grad_all),
+    .scale_shift = NAME(scale_shift), .combine = NAME(combine),
+    .softmax = NAME(softmax), .log_softmax = NAME(log_softmax),
+    .softmax_grad = NAME(softmax_grad), .log_softmax_grad = NAME(log_softmax_grad),
+    .dropout = NAME(dropout),
+    .column_sum = NAME(column_sum), .column_deviation = NAME(column_deviation), .column_product = NAME(column_product),
 };
 #undef CONV_ENTRY
 #undef DEPTHWISE_ENTRY
@@ -30,7 +37,9 @@ const convnd_tiles NAME(convnd_tiles) = {
 #undef choose
 #undef larger
 #undef EXP_LOW
-#undef EXP_HIGH
+#undef GAUSS_MOST
+#undef ERFC_CENTRE
+#undef ERFC_TERMS
 #undef ROUND_SHIFT
 #undef LN2_HIGH
 #undef LN2_LOW

@@ -28,6 +28,9 @@ enum { HEIGHT_1 = 12, HEIGHT_2 = 6 };
 #include "vector.h"
 #include "activation.h"
 #include "conv.h"
+#include "pool.h"
+#include "pointwise.h"
+#include "segment.h"
 #include "table.h"
 #undef NAME
 #define NAME(x) JOIN(x, CONVND_LEVEL, f64)
@@ -35,4 +38,7 @@ enum { HEIGHT_1 = 12, HEIGHT_2 = 6 };
 #include "vector.h"
 #include "activation.h"
 #include "conv.h"
+#include "pool.h"
+#include "pointwise.h"
+#include "segment.h"
 #include "table.h"

@@ -46,6 +46,62 @@ typedef struct {
     int64_t lanes;           /* filters of the panel that exist */
 } convnd_weight_args;
 
+/* Outputs in a row, each over its region: `n_runs` runs of `length` positions.
+ *
+ *     out[o][c] = max, or sum / divisor, over runs r and k of x[o x_next + runs[r] + k x_step + c]
+ *
+ * index[o][c] is r length + k of the first largest. Sums of long regions go through levels of 256 positions, counted
+ * from the region's first. */
+typedef struct {
+    const char *x;       /* IN */
+    const char *x_end;   /* nothing is read from here on */
+    char *out;           /* OUT */
+    int32_t *index;      /* OUT  of max */
+    const int64_t *runs; /* IN */
+    int64_t n_runs, length, x_step;
+    int64_t outputs, x_next, out_next;
+    int64_t channels;
+    double divisor;
+} convnd_pool_args;
+
+/* One position of a pool's gradient and `copies` like it: sum over the outputs whose regions hold it.
+ *
+ *     out[m][c] = sum over sources of g[at + c] scale, or of g[at + c] where index[at + c] is number */
+typedef struct {
+    int64_t at, number;
+    double scale;
+} convnd_source;
+typedef struct {
+    const char *g;        /* IN */
+    const char *g_end;
+    const int32_t *index; /* IN  of max, else NULL */
+    char *out;            /* OUT */
+    const convnd_source *sources;
+    int64_t n_sources, copies, out_next, channels;
+} convnd_pool_grad_args;
+
+/* Elementwise on n numbers. A vector by channel is repeated to `width` numbers and starts again after each width. */
+typedef void (*convnd_activate_tile)(const char *x, char *out, int64_t n, int64_t activation);
+typedef void (*convnd_activate_grad_tile)(const char *y, const char *g, char *out, int64_t n, int64_t activation);
+typedef void (*convnd_scale_tile)(const char *x, const char *scale, const char *shift, char *out, int64_t n,
+                                  int64_t width, int64_t activation);
+typedef void (*convnd_combine_tile)(const char *g, const char *x, const char *a, const char *b, const char *c,
+                                    char *out, int64_t n, int64_t width);
+/* (rows, channels) at a time; the gradient takes the output. */
+typedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels);
+typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out, int64_t rows, int64_t channels);
+/* out[i] = keep if draw number first + i of this key is at least threshold, else 0 */
+typedef void (*convnd_dropout_tile)(uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out, int64_t n);
+
+/* Sums over `rows` rows, `step` apart, of `width` columns: of x; of x - mean and its square; of g and g (x - mean). */
+typedef void (*convnd_sum_tile)(const char *x, char *sum, int64_t rows, int64_t step, int64_t width);
+typedef void (*convnd_deviation_tile)(const char *x, const char *mean, char *sum, char *square, int64_t rows,
+                                      int64_t step, int64_t width);
+typedef void (*convnd_product_tile)(const char *g, const char *x, const char *mean, char *sum, char *product,
+                                    int64_t rows, int64_t step, int64_t width);
+
+typedef void (*convnd_pool_tile)(const convnd_pool_args *);
+typedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *);
 typedef void (*convnd_conv_tile)(const convnd_conv_args *);
 typedef void (*convnd_weight_tile)(const convnd_weight_args *);
 
@@ -57,6 +113,18 @@ typedef struct {
     convnd_conv_tile depthwise[3][CONVND_MAX_HEIGHT + 1];
     convnd_weight_tile weight[3][CONVND_MAX_HEIGHT + 1];
     convnd_weight_tile depthwise_weight[3][CONVND_MAX_HEIGHT + 1];
+    convnd_pool_tile pool_max, pool_sum;
+    convnd_pool_grad_tile pool_grad;
+    convnd_activate_tile activate;
+    convnd_activate_grad_tile activate_grad;
+    convnd_scale_tile scale_shift;
+    convnd_combine_tile combine;
+    convnd_softmax_tile softmax, log_softmax;
+    convnd_softmax_grad_tile softmax_grad, log_softmax_grad;
+    convnd_dropout_tile dropout;
+    convnd_sum_tile column_sum;
+    convnd_deviation_tile column_deviation;
+    convnd_product_tile column_product;
 } convnd_tiles;
 
 /* Flush denormals on this thread; returns the state to put back. */

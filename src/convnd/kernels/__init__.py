@@ -5,14 +5,42 @@ this point everything is trusted. Nothing here knows Tensor or the tape.
 """
 
 from .conv import conv, conv_transpose, conv_weight
-from .system import config, get_num_threads, set_num_threads, show_config
+from .pointwise import (
+    activate,
+    activate_grad,
+    batch_norm_grad,
+    batch_norm_sums,
+    column_sum,
+    dropout_mask,
+    log_softmax,
+    log_softmax_grad,
+    moments,
+    scale_shift,
+    softmax,
+    softmax_grad,
+)
+from .pool import pool, pool_grad
+from .system import config, get_num_threads, set_num_threads
 
 __all__ = [
+    "activate",
+    "activate_grad",
+    "batch_norm_grad",
+    "batch_norm_sums",
+    "column_sum",
     "config",
     "conv",
     "conv_transpose",
     "conv_weight",
+    "dropout_mask",
     "get_num_threads",
+    "log_softmax",
+    "log_softmax_grad",
+    "moments",
+    "pool",
+    "pool_grad",
+    "scale_shift",
     "set_num_threads",
-    "show_config",
+    "softmax",
+    "softmax_grad",
 ]

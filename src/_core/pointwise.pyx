@@ -1,0 +1,256 @@
+# cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
+"""What happens at each position, or to each number, on its own.
+
+Tasks are pieces of the array; where they are cut never shows in a result.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from convnd._core.isa cimport convnd_tiles, tiles
+from convnd._core.plan cimport gcd
+from convnd._core.threads cimport parallel_for
+
+ctypedef fused real:
+    float
+    double
+
+# Numbers that a task takes: some first-level caches full, so that handing tasks out costs nothing beside them.
+cdef int64_t PIECE = 32 * 1024
+# Operations that a number costs, beside the multiply-adds of a convolution: memory's, and those of an exponential.
+cdef int64_t MOVED = 4
+cdef int64_t COMPUTED = 16
+
+cdef struct Job:
+    const convnd_tiles *tiles
+    const char *x
+    const char *g
+    const char *a   # vectors by channel, repeated
+    const char *b
+    const char *c
+    char *out
+    int64_t count   # numbers in all
+    int64_t piece   # numbers of a task
+    int64_t width   # of the vectors
+    int64_t channels
+    int64_t kind
+
+
+cdef inline int64_t pieces(const Job *job) noexcept nogil:
+    return (job.count + job.piece - 1) // job.piece
+
+
+cdef inline int64_t piece_size(const Job *job, int64_t index) noexcept nogil:
+    return min(job.piece, job.count - index * job.piece)
+
+
+# ---------------------------------------------------------------------------------------------------------- activations
+
+cdef void activate_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t at = index * job.piece * job.tiles.itemsize
+    job.tiles.activate(job.x + at, job.out + at, piece_size(job, index), job.kind)
+
+
+cdef void activate_grad_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t at = index * job.piece * job.tiles.itemsize
+    job.tiles.activate_grad(job.x + at, job.g + at, job.out + at, piece_size(job, index), job.kind)
+
+
+def activate(const real[::1] x, int64_t activation, real[::1] out):
+    """out = activation(x)."""
+    cdef Job job
+    job.tiles = tiles(sizeof(real))
+    job.x, job.out = <const char *>&x[0], <char *>&out[0]
+    job.count, job.piece, job.kind = x.shape[0], PIECE, activation
+    with nogil:
+        parallel_for(activate_task, &job, pieces(&job), job.count * (MOVED if activation <= 2 else COMPUTED))
+
+
+def activate_grad(const real[::1] y, const real[::1] g, int64_t activation, real[::1] out):
+    """out = g times the activation's derivative, which follows from y (see tile/activation.h)."""
+    cdef Job job
+    job.tiles = tiles(sizeof(real))
+    job.x, job.g, job.out = <const char *>&y[0], <const char *>&g[0], <char *>&out[0]
+    job.count, job.piece, job.kind = y.shape[0], PIECE, activation
+    with nogil:
+        parallel_for(activate_grad_task, &job, pieces(&job), job.count * (MOVED if activation <= 5 else COMPUTED))
+
+
+# ----------------------------------------------------------------------------------------------------------- by channel
+
+cdef int64_t repeats(const convnd_tiles *t, int64_t channels) noexcept nogil:
+    """How often to repeat a vector by channel, so that few channels fill whole vectors."""
+    return t.lanes // gcd(channels, t.lanes) if channels < 8 * t.lanes else 1
+
+
+cdef void repeat(const real[::1] vector, real *to, int64_t times) noexcept nogil:
+    cdef int64_t r, c
+    for r in range(times):
+        for c in range(vector.shape[0]):
+            to[r * vector.shape[0] + c] = vector[c]
+
+
+cdef void by_channel(Job *job, int64_t positions, int64_t channels, int64_t times) noexcept nogil:
+    """Pieces that begin where the repeated vectors do."""
+    job.width = channels * times
+    job.count = positions * channels
+    job.piece = max(1, PIECE // job.width) * job.width
+
+
+cdef void scale_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t at = index * job.piece * job.tiles.itemsize
+    job.tiles.scale_shift(job.x + at, job.a, job.b, job.out + at, piece_size(job, index), job.width, job.kind)
+
+
+cdef void combine_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t at = index * job.piece * job.tiles.itemsize
+    job.tiles.combine(job.g + at, job.x + at, job.a, job.b, job.c, job.out + at, piece_size(job, index), job.width)
+
+
+def scale_shift(const real[:, ::1] x, const real[::1] scale, const real[::1] shift, int64_t activation,
+                real[:, ::1] out):
+    """out = activation(x scale + shift), scale and shift by channel."""
+    cdef Job job
+    cdef int64_t times
+    cdef real *vectors
+    job.tiles = tiles(sizeof(real))
+    times = repeats(job.tiles, x.shape[1])
+    by_channel(&job, x.shape[0], x.shape[1], times)
+    job.x, job.out, job.kind = <const char *>&x[0, 0], <char *>&out[0, 0], activation
+    with nogil:
+        vectors = <real *>malloc(2 * job.width * sizeof(real))
+        if vectors:
+            repeat(scale, vectors, times)
+            repeat(shift, vectors + job.width, times)
+            job.a, job.b = <const char *>vectors, <const char *>(vectors + job.width)
+            parallel_for(scale_task, &job, pieces(&job), job.count * (MOVED if activation <= 2 else COMPUTED))
+            free(vectors)
+    if not vectors:
+        raise MemoryError("no memory for the vectors of scale_shift")
+
+
+def combine(const real[:, ::1] g, const real[:, ::1] x, const real[::1] a, const real[::1] b, const real[::1] c,
+            real[:, ::1] out):
+    """out = g a + x b + c; a, b and c by channel."""
+    cdef Job job
+    cdef int64_t times
+    cdef real *vectors
+    job.tiles = tiles(sizeof(real))
+    times = repeats(job.tiles, x.shape[1])
+    by_channel(&job, x.shape[0], x.shape[1], times)
+    job.x, job.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0]
+    with nogil:
+        vectors = <real *>malloc(3 * job.width * sizeof(real))
+        if vectors:
+            repeat(a, vectors, times)
+            repeat(b, vectors + job.width, times)
+            repeat(c, vectors + 2 * job.width, times)
+            job.a, job.b = <const char *>vectors, <const char *>(vectors + job.width)
+            job.c = <const char *>(vectors + 2 * job.width)
+            parallel_for(combine_task, &job, pieces(&job), job.count * MOVED)
+            free(vectors)
+    if not vectors:
+        raise MemoryError("no memory for the vectors of batch_norm_grad")
+
+
+# ------------------------------------------------------------------------------------------------------ over channels
+
+cdef void softmax_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t at = index * job.piece * job.tiles.itemsize
+    cdef int64_t rows = piece_size(job, index) // job.channels
+    if job.kind:
+        job.tiles.log_softmax(job.x + at, job.out + at, rows, job.channels)
+    else:
+        job.tiles.softmax(job.x + at, job.out + at, rows, job.channels)
+
+
+cdef void softmax_grad_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t at = index * job.piece * job.tiles.itemsize
+    cdef int64_t rows = piece_size(job, index) // job.channels
+    if job.kind:
+        job.tiles.log_softmax_grad(job.x + at, job.g + at, job.out + at, rows, job.channels)
+    else:
+        job.tiles.softmax_grad(job.x + at, job.g + at, job.out + at, rows, job.channels)
+
+
+cdef void over_channels(Job *job, int64_t positions, int64_t channels) noexcept nogil:
+    """Pieces of whole positions."""
+    job.channels, job.count = channels, positions * channels
+    job.piece = max(1, PIECE // channels) * channels
+
+
+def softmax(const real[:, ::1] x, bint log, real[:, ::1] out):
+    """The softmax of each position, or its logarithm."""
+    cdef Job job
+    job.tiles = tiles(sizeof(real))
+    over_channels(&job, x.shape[0], x.shape[1])
+    job.x, job.out, job.kind = <const char *>&x[0, 0], <char *>&out[0, 0], log
+    with nogil:
+        parallel_for(softmax_task, &job, pieces(&job), x.shape[0] * max(x.shape[1], job.tiles.lanes) * COMPUTED)
+
+
+def softmax_grad(const real[:, ::1] y, const real[:, ::1] g, bint log, real[:, ::1] out):
+    """The gradient to x of softmax or log_softmax, from its output y."""
+    cdef Job job
+    job.tiles = tiles(sizeof(real))
+    over_channels(&job, y.shape[0], y.shape[1])
+    job.x, job.g, job.out, job.kind = <const char *>&y[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0], log
+    with nogil:
+        parallel_for(softmax_grad_task, &job, pieces(&job), y.shape[0] * max(y.shape[1], job.tiles.lanes) * COMPUTED)
+
+
+# ---------------------------------------------------------------------------------------------------------------- draws
+
+cdef struct Draw:
+    const convnd_tiles *tiles
+    const uint64_t *keys
+    const int64_t *offsets
+    const int64_t *starts   # the first task of each sample
+    char *out
+    int64_t samples, channels
+    uint64_t threshold
+    double keep
+
+
+cdef void dropout_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Draw *job = <const Draw *>context
+    cdef int64_t low = 0, high = job.samples, middle, first, count
+    while high - low > 1:   # the last sample whose first task isn't after this one
+        middle = (low + high) // 2
+        if job.starts[middle] <= index:
+            low = middle
+        else:
+            high = middle
+    first = (index - job.starts[low]) * PIECE
+    count = min(PIECE, (job.offsets[low + 1] - job.offsets[low]) * job.channels - first)
+    job.tiles.dropout(job.keys[low], <uint64_t>first, job.threshold, job.keep,
+                      job.out + (job.offsets[low] * job.channels + first) * job.tiles.itemsize, count)
+
+
+def dropout(const uint64_t[::1] keys, const int64_t[::1] offsets, uint64_t threshold, double keep,
+            real[:, ::1] out):
+    """out = 0 where a draw is below the threshold, else keep. Draw p C + c of a sample's key is for (p, c)."""
+    cdef Draw job
+    cdef int64_t n, total = 0, size
+    cdef int64_t *starts = NULL
+    job.tiles = tiles(sizeof(real))
+    job.keys, job.offsets, job.out = &keys[0], &offsets[0], <char *>&out[0, 0]
+    job.samples, job.channels, job.threshold, job.keep = keys.shape[0], out.shape[1], threshold, keep
+    with nogil:
+        starts = <int64_t *>malloc((job.samples + 1) * sizeof(int64_t))
+        if starts:
+            for n in range(job.samples):
+                starts[n] = total
+                size = (offsets[n + 1] - offsets[n]) * job.channels
+                total += (size + PIECE - 1) // PIECE
+            job.starts = starts
+            parallel_for(dropout_task, &job, total, offsets[job.samples] * job.channels * MOVED)
+            free(starts)
+    if not starts:
+        raise MemoryError("no memory for the tasks of dropout_mask")

@@ -1,0 +1,409 @@
+# cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
+"""Pooling over regions, and its gradient, on ragged batches of any rank.
+
+A region is the product of one range an axis; tables hold the ranges (see convnd.window.Regions). An output is one
+chain over its own region, in row-major order. The gradient gathers: every input adds up the outputs that hold it, so
+nothing is written twice and any number of threads gives the same bits.
+"""
+
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc
+
+from convnd._core.isa cimport convnd_pool_args, convnd_pool_grad_args, convnd_pool_tile, convnd_source, convnd_tiles, tiles
+from convnd._core.plan cimport MAX_RANK
+from convnd._core.threads cimport parallel_for, slots
+
+ctypedef fused real:
+    float
+    double
+
+# Tasks to cut a large operation into, and numbers below which a task isn't cut.
+cdef int64_t TASKS = 64
+cdef int64_t LEAST = 16 * 1024
+# An output over more numbers than this is cut by channels, into blocks of some cache lines.
+cdef int64_t LARGE = 64 * 1024
+cdef int64_t CHANNEL_BYTES = 128
+# Operations that a number costs, beside the multiply-adds of a convolution.
+cdef int64_t WORK = 4
+
+cdef enum Mode:
+    MAX, MEAN, SUM, MEAN_PADDED
+
+cdef struct Regions:
+    int64_t rank, samples
+    const int64_t *in_shapes
+    const int64_t *out_shapes
+    const int64_t *in_offsets   # positions before each sample
+    const int64_t *out_offsets
+    const int64_t *in_tables    # entries before each (sample, axis)
+    const int64_t *out_tables
+    const int64_t *step         # of each axis
+    const int64_t *first        # of each output of an axis
+    const int64_t *count
+    const int64_t *begin        # of each input of an axis
+    const int64_t *end
+
+cdef struct Block:
+    int64_t sample, row, rows, col, cols, channel, channels
+
+cdef struct Job:
+    const convnd_tiles *tiles
+    Regions regions
+    Mode mode
+    double window       # positions of the whole window
+    const char *x       # pool: x; gradient: g
+    char *out
+    int32_t *index
+    int64_t channels
+    Block *blocks
+    char *scratch
+    int64_t scratch_size
+    int64_t room        # entries of one list in the scratch
+
+
+cdef void read_regions(Regions *r, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
+                       const int64_t[::1] in_offsets, const int64_t[::1] out_offsets, const int64_t[::1] in_tables,
+                       const int64_t[::1] out_tables, const int64_t[::1] step, const int64_t[:, ::1] outputs,
+                       const int64_t[:, ::1] inputs) noexcept nogil:
+    r.samples, r.rank = in_shapes.shape[0], in_shapes.shape[1]
+    r.in_shapes, r.out_shapes = &in_shapes[0, 0], &out_shapes[0, 0]
+    r.in_offsets, r.out_offsets = &in_offsets[0], &out_offsets[0]
+    r.in_tables, r.out_tables = &in_tables[0], &out_tables[0]
+    r.step = &step[0]
+    r.first, r.count, r.begin, r.end = &outputs[0, 0], &outputs[1, 0], &inputs[0, 0], &inputs[1, 0]
+
+
+cdef int64_t block_list(const Job *job, const int64_t *shapes, const int64_t *offsets, const int64_t *other,
+                        bint by_channels, Block *blocks) noexcept nogil:
+    """Cut the positions of `shapes` into blocks of rows, long rows into blocks of columns; returns how many.
+
+    A position costs what it reads and writes: its share of its sample on both sides."""
+    cdef int64_t n = 0, s, row, rows, col, cols, channel, size, inner, cost, most, per, width, rank = job.regions.rank
+    cdef int64_t total = (offsets[job.regions.samples] + other[job.regions.samples]) * job.channels
+    for s in range(job.regions.samples):
+        size, inner = offsets[s + 1] - offsets[s], shapes[s * rank + rank - 1]
+        if size == 0:
+            continue
+        cost = (size + other[s + 1] - other[s]) * job.channels // size
+        most = max(1, max(total // TASKS, LEAST) // max(1, cost))
+        rows = size // inner
+        cols = (inner + most - 1) // most
+        cols = (inner + cols - 1) // cols
+        per = max(1, most // cols)
+        width = job.channels
+        if by_channels and cost > LARGE:
+            width = min(width, CHANNEL_BYTES // job.tiles.itemsize)
+        row = 0
+        while row < rows:
+            col = 0
+            while col < inner:
+                channel = 0
+                while channel < job.channels:
+                    if blocks:
+                        blocks[n].sample, blocks[n].row, blocks[n].col, blocks[n].channel = s, row, col, channel
+                        blocks[n].rows, blocks[n].cols = min(per, rows - row), min(cols, inner - col)
+                        blocks[n].channels = min(width, job.channels - channel)
+                    n += 1
+                    channel += width
+                col += cols
+            row += per
+    return n
+
+
+cdef inline void coordinates(int64_t rank, const int64_t *shape, int64_t row, int64_t *at) noexcept nogil:
+    """Of a row, on all axes but the last."""
+    cdef int64_t a
+    for a in range(rank - 2, -1, -1):
+        at[a] = row % shape[a]
+        row = row // shape[a]
+
+
+# -------------------------------------------------------------------------------------------------------------- forward
+
+cdef int64_t run_axis(const Regions *r, int64_t sample, const int64_t *at) noexcept nogil:
+    """The axis from which on this region is one run of positions in memory: the last, or one before covered ones."""
+    cdef int64_t axis = r.rank - 1, q
+    while axis > 0:
+        q = r.out_tables[sample * r.rank + axis] + at[axis]
+        if r.count[q] != r.in_shapes[sample * r.rank + axis] or (r.step[axis] != 1 and r.count[q] != 1):
+            break
+        q = r.out_tables[sample * r.rank + axis - 1] + at[axis - 1]
+        if r.step[axis - 1] != 1 and r.count[q] != 1:
+            break
+        axis -= 1
+    return axis
+
+
+cdef int64_t outer_runs(const Job *job, int64_t sample, const int64_t *at, int64_t axes, int64_t *runs) noexcept nogil:
+    """Where the runs of a region begin, in numbers from the sample's start, ascending: all of the first `axes` axes.
+    Returns how many."""
+    cdef const Regions *r = &job.regions
+    cdef int64_t n = 1, a, e, i, q, more, stride = job.channels
+    cdef const int64_t *shape = r.in_shapes + sample * r.rank
+    runs[0] = 0
+    for a in range(axes):
+        q = r.out_tables[sample * r.rank + a] + at[a]
+        more = r.count[q]
+        # From the end, so that entries are read before they are written over.
+        for e in range(n - 1, -1, -1):
+            for i in range(more - 1, -1, -1):
+                runs[e * more + i] = runs[e] * shape[a] + r.first[q] + i * r.step[a]
+        n *= more
+    for a in range(axes, r.rank):
+        stride *= shape[a]
+    for e in range(n):
+        runs[e] *= stride
+    return n
+
+
+cdef inline double divisor(const Job *job, int64_t positions) noexcept nogil:
+    if job.mode == MEAN:
+        return max(1, positions)
+    return job.window if job.mode == MEAN_PADDED else 1
+
+
+cdef void run_outputs(const Job *job, const Block *block, const int64_t *outer, int64_t n_outer, convnd_pool_args *args,
+                      const char *x, char *out, int32_t *index) noexcept nogil:
+    """The block's columns of one row; x is at the sample, out and index at the row. Neighbours alike go together."""
+    cdef const Regions *r = &job.regions
+    cdef int64_t last = r.rank - 1, size = job.tiles.itemsize, q = block.col, n
+    cdef const int64_t *first = r.first + r.out_tables[block.sample * r.rank + last]
+    cdef const int64_t *count = r.count + r.out_tables[block.sample * r.rank + last]
+    cdef convnd_pool_tile tile = job.tiles.pool_max if job.mode == MAX else job.tiles.pool_sum
+    args.runs, args.n_runs, args.x_step = outer, n_outer, r.step[last] * job.channels
+    while q < block.col + block.cols:
+        n = 1
+        args.x_next = 0
+        if q + 1 < block.col + block.cols:
+            args.x_next = (first[q + 1] - first[q]) * job.channels
+        while (q + n < block.col + block.cols and count[q + n] == count[q]
+               and (first[q + n] - first[q + n - 1]) * job.channels == args.x_next):
+            n += 1
+        args.outputs, args.length = n, count[q]
+        args.divisor = divisor(job, n_outer * count[q])
+        args.x = x + first[q] * job.channels * size
+        args.out, args.index = out + q * job.channels * size, index + q * job.channels
+        tile(args)
+        q += n
+
+
+cdef void run_merged(const Job *job, const Block *block, const int64_t *at, int64_t axis, const int64_t *outer,
+                     int64_t n_outer, convnd_pool_args *args, const char *x, char *out, int32_t *index) noexcept nogil:
+    """One output whose region covers every axis after `axis`."""
+    cdef const Regions *r = &job.regions
+    cdef int64_t q = r.out_tables[block.sample * r.rank + axis] + at[axis], a, inner = 1
+    for a in range(axis + 1, r.rank):
+        inner *= r.in_shapes[block.sample * r.rank + a]
+    args.runs, args.n_runs, args.x_step, args.x_next = outer, n_outer, job.channels, 0
+    args.outputs, args.length = 1, r.count[q] * inner
+    args.divisor = divisor(job, n_outer * args.length)
+    args.x = x + r.first[q] * inner * job.channels * job.tiles.itemsize
+    args.out, args.index = out + at[r.rank - 1] * job.channels * job.tiles.itemsize, index + at[r.rank - 1] * job.channels
+    if job.mode == MAX:
+        job.tiles.pool_max(args)
+    else:
+        job.tiles.pool_sum(args)
+
+
+cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef const Regions *r = &job.regions
+    cdef const Block *block = &job.blocks[number]
+    cdef int64_t *outer = <int64_t *>(job.scratch + slot * job.scratch_size)
+    cdef int64_t size = job.tiles.itemsize, row, axis, n, position
+    cdef int64_t at[MAX_RANK]
+    cdef const int64_t *shape = r.out_shapes + block.sample * r.rank
+    cdef const char *x = job.x + (r.in_offsets[block.sample] * job.channels + block.channel) * size
+    cdef char *out
+    cdef int32_t *index
+    cdef convnd_pool_args args
+    args.x_end = job.x + r.in_offsets[r.samples] * job.channels * size
+    args.channels, args.out_next = block.channels, job.channels
+    for row in range(block.row, block.row + block.rows):
+        coordinates(r.rank, shape, row, at)
+        position = r.out_offsets[block.sample] + row * shape[r.rank - 1]
+        out = job.out + (position * job.channels + block.channel) * size
+        index = job.index + (position * job.channels + block.channel if job.mode == MAX else 0)
+        at[r.rank - 1] = 0
+        axis = run_axis(r, block.sample, at) if shape[r.rank - 1] == 1 else r.rank - 1
+        n = outer_runs(job, block.sample, at, axis, outer)
+        if axis < r.rank - 1:
+            run_merged(job, block, at, axis, outer, n, &args, x, out, index)
+        else:
+            run_outputs(job, block, outer, n, &args, x, out, index)
+
+
+cdef int64_t most_runs(const Regions *r) noexcept nogil:
+    """Runs of the largest region, none of them merged."""
+    cdef int64_t s, a, q, n, longest, most = 1
+    for s in range(r.samples):
+        n = 1
+        for a in range(r.rank - 1):
+            longest = 1
+            for q in range(r.out_tables[s * r.rank + a], r.out_tables[s * r.rank + a + 1]):
+                longest = max(longest, r.count[q])
+            n *= longest
+        most = max(most, n)
+    return most
+
+
+cdef bint run(Job *job, bint gradient, int64_t work) noexcept nogil:
+    """Whether there was memory."""
+    cdef const Regions *r = &job.regions
+    cdef const int64_t *shapes = r.in_shapes if gradient else r.out_shapes
+    cdef const int64_t *offsets = r.in_offsets if gradient else r.out_offsets
+    cdef const int64_t *other = r.out_offsets if gradient else r.in_offsets
+    cdef int64_t n = block_list(job, shapes, offsets, other, not gradient, NULL)
+    job.blocks = <Block *>malloc(max(1, n) * sizeof(Block))
+    job.scratch = <char *>malloc(slots() * job.scratch_size)
+    cdef bint done = job.blocks and job.scratch
+    if done:
+        block_list(job, shapes, offsets, other, not gradient, job.blocks)
+        parallel_for(grad_task if gradient else pool_task, job, n, work)
+    free(job.blocks)
+    free(job.scratch)
+    return done
+
+
+def pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
+         const int64_t[::1] in_offsets, const int64_t[::1] out_offsets, const int64_t[::1] in_tables,
+         const int64_t[::1] out_tables, const int64_t[::1] step, const int64_t[:, ::1] outputs,
+         const int64_t[:, ::1] inputs, int64_t mode, double window, real[:, ::1] out, int32_t[:, ::1] index):
+    """out = max, mean, sum or sum / window of each region; index (of max) is the winner's number in its region.
+
+    outputs holds the rows first and count, inputs begin and end. There is at least one axis."""
+    cdef Job job
+    cdef bint done
+    job.tiles, job.mode, job.window = tiles(sizeof(real)), <Mode>mode, window
+    read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
+                 inputs)
+    job.x, job.out, job.index = <const char *>&x[0, 0], <char *>&out[0, 0], &index[0, 0]
+    job.channels = x.shape[1]
+    with nogil:
+        job.scratch_size = most_runs(&job.regions) * sizeof(int64_t)
+        done = run(&job, False, max(x.shape[0], out.shape[0]) * x.shape[1] * WORK)
+    if not done:
+        raise MemoryError("no memory for the tasks of a pool")
+
+
+# ------------------------------------------------------------------------------------------------------------- gradient
+
+cdef struct Holder:
+    int64_t output  # its number among the outputs, of the axes so far
+    int64_t number  # the input's place in its region
+    int64_t count   # positions of its region
+
+
+cdef int64_t add_axis(const Regions *r, int64_t sample, int64_t axis, int64_t i, const Holder *held, int64_t n,
+                      Holder *to) noexcept nogil:
+    """Outputs that hold an input, of one more axis, on which it is at i. Returns how many."""
+    cdef int64_t e, q, place, more = 0, step = r.step[axis], size = r.out_shapes[sample * r.rank + axis]
+    cdef const int64_t *first = r.first + r.out_tables[sample * r.rank + axis]
+    cdef const int64_t *count = r.count + r.out_tables[sample * r.rank + axis]
+    cdef int64_t entry = r.in_tables[sample * r.rank + axis] + i
+    for e in range(n):
+        for q in range(r.begin[entry], r.end[entry]):
+            place = i - first[q]
+            if step != 1:
+                if place % step:
+                    continue
+                place = place // step
+            if 0 <= place < count[q]:
+                to[more].output = held[e].output * size + q
+                to[more].number = held[e].number * count[q] + place
+                to[more].count = held[e].count * count[q]
+                more += 1
+    return more
+
+
+cdef int64_t find_sources(const Job *job, int64_t sample, int64_t i, const Holder *outer, int64_t n_outer,
+                          Holder *held, convnd_source *sources) noexcept nogil:
+    """What input i of a row gathers from; `outer` holds the outputs of the other axes."""
+    cdef const Regions *r = &job.regions
+    cdef int64_t n = add_axis(r, sample, r.rank - 1, i, outer, n_outer, held), e
+    for e in range(n):
+        sources[e].at = held[e].output * job.channels
+        sources[e].number = held[e].number
+        if job.mode == MEAN:
+            sources[e].scale = 1.0 / <double>held[e].count
+        else:
+            sources[e].scale = 1.0 / job.window if job.mode == MEAN_PADDED else 1.0
+    return n
+
+
+cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef const Regions *r = &job.regions
+    cdef const Block *block = &job.blocks[number]
+    cdef Holder *one = <Holder *>(job.scratch + slot * job.scratch_size)
+    cdef Holder *two = one + job.room
+    cdef Holder *swap
+    cdef convnd_source *sources = <convnd_source *>(two + job.room)
+    cdef int64_t size = job.tiles.itemsize, row, a, i, n, last = r.rank - 1
+    cdef int64_t at[MAX_RANK]
+    cdef const int64_t *shape = r.in_shapes + block.sample * r.rank
+    cdef const int64_t *begin = r.begin + r.in_tables[block.sample * r.rank + last]
+    cdef const int64_t *end = r.end + r.in_tables[block.sample * r.rank + last]
+    cdef char *out
+    cdef convnd_pool_grad_args args
+    args.g = job.x + r.out_offsets[block.sample] * job.channels * size
+    args.g_end = job.x + r.out_offsets[r.samples] * job.channels * size
+    args.index = job.index + r.out_offsets[block.sample] * job.channels if job.mode == MAX else NULL
+    args.sources = sources
+    args.channels, args.out_next = job.channels, job.channels
+    for row in range(block.row, block.row + block.rows):
+        coordinates(r.rank, shape, row, at)
+        out = job.out + (r.in_offsets[block.sample] + row * shape[last]) * job.channels * size
+        one[0].output, one[0].number, one[0].count = 0, 0, 1
+        n = 1
+        for a in range(last):
+            n = add_axis(r, block.sample, a, at[a], one, n, two)
+            swap = one
+            one = two
+            two = swap
+        i = block.col
+        while i < block.col + block.cols:
+            args.n_sources = find_sources(job, block.sample, i, one, n, two, sources)
+            args.copies = 1
+            if job.mode != MAX and r.step[last] == 1:   # then all of begin ... end hold the input
+                while (i + args.copies < block.col + block.cols and begin[i + args.copies] == begin[i]
+                       and end[i + args.copies] == end[i]):
+                    args.copies += 1
+            args.out = out + i * job.channels * size
+            job.tiles.pool_grad(&args)
+            i += args.copies
+
+
+cdef int64_t most_holders(const Regions *r) noexcept nogil:
+    """The most outputs that can hold one input."""
+    cdef int64_t s, a, i, n, widest, most = 1
+    for s in range(r.samples):
+        n = 1
+        for a in range(r.rank):
+            widest = 1
+            for i in range(r.in_tables[s * r.rank + a], r.in_tables[s * r.rank + a + 1]):
+                widest = max(widest, r.end[i] - r.begin[i])
+            n *= widest
+        most = max(most, n)
+    return most
+
+
+def pool_grad(const real[:, ::1] g, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
+              const int64_t[::1] in_offsets, const int64_t[::1] out_offsets, const int64_t[::1] in_tables,
+              const int64_t[::1] out_tables, const int64_t[::1] step, const int64_t[:, ::1] outputs,
+              const int64_t[:, ::1] inputs, int64_t mode, double window, real[:, ::1] out,
+              const int32_t[:, ::1] index):
+    """The gradient to x of a pool, from g at its outputs; index is what the pool gave, of max."""
+    cdef Job job
+    cdef bint done
+    job.tiles, job.mode, job.window = tiles(sizeof(real)), <Mode>mode, window
+    read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
+                 inputs)
+    job.x, job.out, job.index = <const char *>&g[0, 0], <char *>&out[0, 0], <int32_t *>&index[0, 0]
+    job.channels = g.shape[1]
+    with nogil:
+        job.room = most_holders(&job.regions)
+        job.scratch_size = job.room * (2 * sizeof(Holder) + sizeof(convnd_source))
+        done = run(&job, True, max(g.shape[0], out.shape[0]) * g.shape[1] * WORK)
+    if not done:
+        raise MemoryError("no memory for the tasks of a pool's gradient")

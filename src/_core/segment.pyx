@@ -1,0 +1,243 @@
+# cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
+"""Sums over all positions of a batch, by channel: cut by shapes alone, added in a fixed tree.
+
+A block is what the first-level cache holds. Its sums are in the element type; blocks are added in float64, those of a
+chunk in order and the chunks' totals pairwise. The number of chunks follows from the shape, never from the threads.
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free, malloc
+
+from convnd._core.isa cimport convnd_tiles, tiles
+from convnd._core.plan cimport gcd
+from convnd._core.threads cimport parallel_for, slots
+
+ctypedef fused real:
+    float
+    double
+
+cdef int64_t BLOCK = 8192       # numbers
+cdef int64_t BLOCK_ROWS = 256   # the longest sum in the element type
+cdef int64_t COLUMNS = 512      # of a task
+cdef int64_t CHUNKS = 64
+cdef int64_t LINE = 64          # bytes of a cache line, which threads don't share
+cdef int64_t WORK = 4           # operations a number, beside the multiply-adds of a convolution
+
+cdef enum What:
+    SUM, MOMENTS, PRODUCTS
+
+cdef struct Job:
+    const convnd_tiles *tiles
+    What what
+    const char *x
+    const char *g
+    const double *centre    # of PRODUCTS, by channel
+    double *first           # (chunks, channels): sums; means of MOMENTS
+    double *second          # (chunks, channels): sums of products; of squared deviations
+    char *scratch
+    int64_t scratch_size
+    int64_t positions, channels
+    int64_t repeat          # positions side by side, so that few channels fill whole vectors
+    int64_t columns         # of a task
+    int64_t width           # repeat * columns, the row of a block
+    int64_t rows            # positions of a block
+    int64_t blocks, chunks, splits
+
+cdef struct Piece:
+    const char *x
+    const char *g
+    int64_t rows, width     # of the tile
+    int64_t positions
+
+
+cdef void cut(Job *job) noexcept nogil:
+    cdef int64_t lanes = job.tiles.lanes, c = job.channels
+    job.repeat = lanes // gcd(c, lanes) if c < 8 * lanes else 1
+    job.splits = (c + COLUMNS - 1) // COLUMNS
+    job.columns = (c + job.splits - 1) // job.splits
+    job.width = job.repeat * job.columns
+    job.rows = job.repeat * max(1, min(BLOCK_ROWS, BLOCK // job.width))
+    job.blocks = (job.positions + job.rows - 1) // job.rows
+    job.chunks = min(CHUNKS, job.blocks)
+    job.scratch_size = 2 * job.columns * sizeof(double) + 3 * job.width * job.tiles.itemsize
+    job.scratch_size = (job.scratch_size + LINE - 1) // LINE * LINE
+
+
+cdef inline int64_t chunk_start(const Job *job, int64_t chunk) noexcept nogil:
+    return min(job.positions, chunk * job.blocks // job.chunks * job.rows)
+
+
+cdef void fold(const real *sums, int64_t width, double *totals, int64_t columns) noexcept nogil:
+    """Add the columns of each channel."""
+    cdef int64_t start = 0, c
+    for c in range(columns):
+        totals[c] = 0
+    while start < width:
+        for c in range(columns):
+            totals[c] += sums[start + c]
+        start += columns
+
+
+cdef void spread(const double *vector, int64_t columns, real *to, int64_t width) noexcept nogil:
+    """A vector by channel, repeated over the width."""
+    cdef int64_t start = 0, c
+    while start < width:
+        for c in range(columns):
+            to[start + c] = <real>vector[c]
+        start += columns
+
+
+cdef inline void join(int64_t n_a, double *mean_a, double *square_a, int64_t n_b, double mean_b,
+                      double square_b) noexcept nogil:
+    """Mean and squared deviations of two groups of n_a and n_b (Chan, Golub, LeVeque 1983, eq. 2.1)."""
+    cdef double share = <double>n_b / <double>(n_a + n_b), delta = mean_b - mean_a[0]
+    mean_a[0] += delta * share
+    square_a[0] += square_b + delta * delta * share * <double>n_a
+
+
+cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *first, double *second, int64_t columns,
+                    const double *centre, double *a, real *sums) noexcept nogil:
+    """Add some rows of `columns` channels to a chunk's totals, of which `done` positions are there."""
+    cdef double *b = a + job.columns    # a and sums are where the scratch starts
+    cdef real *others = sums + job.width
+    cdef real *mean = sums + 2 * job.width
+    cdef int64_t c, step = job.channels * job.repeat
+    cdef double n = <double>piece.positions
+    if job.what == SUM:
+        job.tiles.column_sum(piece.x, <char *>sums, piece.rows, step, piece.width)
+        fold(sums, piece.width, a, columns)
+        for c in range(columns):
+            first[c] += a[c]
+    elif job.what == PRODUCTS:
+        spread(centre, columns, mean, piece.width)
+        job.tiles.column_product(piece.g, piece.x, <char *>mean, <char *>sums, <char *>others, piece.rows, step,
+                                 piece.width)
+        fold(sums, piece.width, a, columns)
+        fold(others, piece.width, b, columns)
+        for c in range(columns):
+            first[c] += a[c]
+            second[c] += b[c] + a[c] * (<double>mean[c] - centre[c])    # the centre was rounded to the element type
+    else:
+        # Two passes over the cached block; the second mends the rounding of the first one's mean.
+        job.tiles.column_sum(piece.x, <char *>sums, piece.rows, step, piece.width)
+        fold(sums, piece.width, a, columns)
+        for c in range(columns):
+            a[c] /= n
+        spread(a, columns, mean, piece.width)
+        job.tiles.column_deviation(piece.x, <char *>mean, <char *>sums, <char *>others, piece.rows, step, piece.width)
+        fold(sums, piece.width, a, columns)
+        fold(others, piece.width, b, columns)
+        for c in range(columns):
+            join(done, first + c, second + c, piece.positions, <double>mean[c] + a[c] / n, b[c] - a[c] * a[c] / n)
+
+
+cdef void reduce_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """One chunk of the blocks, for one share of the channels."""
+    cdef const Job *job = <const Job *>context
+    cdef int64_t chunk = index // job.splits, column = index % job.splits * job.columns
+    cdef int64_t columns = min(job.columns, job.channels - column), size = job.tiles.itemsize
+    cdef int64_t row = chunk_start(job, chunk), end = chunk_start(job, chunk + 1), done = 0, n, at
+    cdef double *first = job.first + chunk * job.channels + column
+    cdef double *second = job.second + chunk * job.channels + column
+    cdef const double *centre = job.centre + column
+    cdef double *scratch = <double *>(job.scratch + slot * job.scratch_size)
+    cdef double *sums = scratch + 2 * job.columns
+    cdef Piece piece
+    while row < end:
+        n = min(job.rows, end - row)
+        # Positions that don't fill a row of repeated ones are a piece of their own.
+        piece.rows, piece.width = n // job.repeat, job.repeat * columns
+        if piece.rows == 0:
+            piece.rows, piece.width = 1, n * columns
+        piece.positions = piece.rows * (piece.width // columns)
+        at = (row * job.channels + column) * size
+        piece.x, piece.g = job.x + at, job.g + at
+        if size == 4:
+            add_piece(job, &piece, done, first, second, columns, centre, scratch, <float *>sums)
+        else:
+            add_piece(job, &piece, done, first, second, columns, centre, scratch, sums)
+        row += piece.positions
+        done += piece.positions
+
+
+cdef void join_chunks(const Job *job) noexcept nogil:
+    """Pairwise, into chunk 0."""
+    cdef int64_t step = 1, a, b, c
+    cdef int64_t n_a, n_b
+    while step < job.chunks:
+        a = 0
+        while a + step < job.chunks:
+            b = a + step
+            n_a = chunk_start(job, b) - chunk_start(job, a)
+            n_b = chunk_start(job, min(job.chunks, b + step)) - chunk_start(job, b)
+            for c in range(job.channels):
+                if job.what == MOMENTS:
+                    join(n_a, job.first + a * job.channels + c, job.second + a * job.channels + c, n_b,
+                         job.first[b * job.channels + c], job.second[b * job.channels + c])
+                else:
+                    job.first[a * job.channels + c] += job.first[b * job.channels + c]
+                    job.second[a * job.channels + c] += job.second[b * job.channels + c]
+            a += 2 * step
+        step *= 2
+
+
+cdef bint run(Job *job, double[::1] first, double[::1] second) noexcept nogil:
+    """Whether there was memory."""
+    cdef int64_t c
+    cut(job)
+    job.first = <double *>calloc(2 * max(1, job.chunks) * job.channels, sizeof(double))
+    job.scratch = <char *>malloc(slots() * job.scratch_size)
+    cdef bint done = job.first and job.scratch
+    if done:
+        job.second = job.first + max(1, job.chunks) * job.channels
+        parallel_for(reduce_task, job, job.chunks * job.splits, job.positions * job.channels * WORK)
+        join_chunks(job)
+        for c in range(job.channels):
+            first[c] = job.first[c]
+            second[c] = job.second[c]
+    free(job.first)
+    free(job.scratch)
+    return done
+
+
+cdef void start(Job *job, What what, const real[:, ::1] x) noexcept nogil:
+    job.tiles, job.what = tiles(sizeof(real)), what
+    job.x = <const char *>&x[0, 0]
+    job.positions, job.channels = x.shape[0], x.shape[1]
+
+
+def column_sum(const real[:, ::1] x, double[::1] sums, double[::1] spare):
+    """The sum of each channel."""
+    cdef Job job
+    cdef bint done
+    start(&job, SUM, x)
+    job.g, job.centre = job.x, &spare[0]
+    with nogil:
+        done = run(&job, sums, spare)
+    if not done:
+        raise MemoryError("no memory for the partial sums")
+
+
+def moments(const real[:, ::1] x, double[::1] mean, double[::1] square):
+    """The mean of each channel, and the sum of its squared deviations from it."""
+    cdef Job job
+    cdef bint done
+    start(&job, MOMENTS, x)
+    job.g, job.centre = job.x, &mean[0]
+    with nogil:
+        done = run(&job, mean, square)
+    if not done:
+        raise MemoryError("no memory for the partial sums")
+
+
+def products(const real[:, ::1] g, const real[:, ::1] x, const double[::1] centre, double[::1] sums,
+             double[::1] products):
+    """The sums of g and of g (x - centre) of each channel."""
+    cdef Job job
+    cdef bint done
+    start(&job, PRODUCTS, x)
+    job.g, job.centre = <const char *>&g[0, 0], &centre[0]
+    with nogil:
+        done = run(&job, sums, products)
+    if not done:
+        raise MemoryError("no memory for the partial sums")

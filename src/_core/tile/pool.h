@@ -1,0 +1,153 @@
+/* Pooling tiles: a few vectors of channels stay in registers while a region goes by. Included for each element type. */
+
+typedef int32_t NAME(number) __attribute__((vector_size(CONVND_VECTOR / sizeof(real) * 4), aligned(4), may_alias));
+enum { NAME(LEVEL) = 256, NAME(GROUP) = 4 };
+
+/* A vector of which `lanes` count. What follows in memory may be read along, as lanes don't mix. */
+INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
+    return lanes >= VL || (const char *)(p + VL) <= end ? load(p) : load_part(p, lanes);
+}
+
+/* Channels in groups of vectors. The last vector begins early where channels don't fill it: it repeats some. */
+#define EACH_GROUP(BODY, channels) do { \
+    int64_t f_ = 0; \
+    for (; f_ + NAME(GROUP) * VL <= (channels); f_ += NAME(GROUP) * VL) BODY(NAME(GROUP), f_, VL); \
+    for (; f_ + VL <= (channels); f_ += VL) BODY(1, f_, VL); \
+    if (f_ < (channels) && f_) BODY(1, (channels) - VL, VL); \
+    else if (f_ < (channels)) BODY(1, 0, (channels)); \
+} while (0)
+
+INLINE void NAME(max_body)(const int vectors, const convnd_pool_args *a, const real *x, real *out, int32_t *index,
+                           int64_t lanes) {
+    const int64_t step = a->x_step;
+    vec best[4];
+    mask at[4], number = {0};
+    UNROLL for (int v = 0; v < vectors; v++) {
+        if (a->n_runs > 0 && a->length > 0) {
+            best[v] = NAME(load_lanes)(x + a->runs[0] + v * VL, a->x_end, lanes);
+            at[v] = (mask){0};
+        } else {
+            best[v] = splat(-(real)__builtin_inf());
+            at[v] = (mask){0} - 1;
+        }
+    }
+    for (int64_t r = 0; r < a->n_runs; r++) {
+        const real *p = x + a->runs[r];
+        for (int64_t k = 0; k < a->length; k++) {
+            UNROLL for (int v = 0; v < vectors; v++) {
+                const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes);
+                /* The first NaN wins: it isn't below, and nothing takes its place. */
+                const mask take = ~(t <= best[v]) & (best[v] == best[v]);
+                best[v] = choose(take, t, best[v]);
+                at[v] = (number & take) | (at[v] & ~take);
+            }
+            number += 1;
+            p += step;
+        }
+    }
+    UNROLL for (int v = 0; v < vectors; v++) {
+        const NAME(number) small = __builtin_convertvector(at[v], NAME(number));
+        if (lanes >= VL) {
+            store(out + v * VL, best[v]);
+            *(NAME(number) *)(index + v * VL) = small;
+        } else {
+            store_part(out, best[v], lanes);
+            for (int64_t i = 0; i < lanes; i++) index[i] = small[i];
+        }
+    }
+}
+
+INLINE void NAME(sum_body)(const int vectors, const convnd_pool_args *a, const real *x, real *out, int64_t lanes) {
+    const int64_t step = a->x_step;
+    vec sum[4], middle[4], high[4];
+    int64_t filled = 0, full = 0;
+    UNROLL for (int v = 0; v < vectors; v++) sum[v] = middle[v] = high[v] = (vec){0};
+    for (int64_t r = 0; r < a->n_runs; r++) {
+        const real *p = x + a->runs[r];
+        int64_t left = a->length;
+        while (left > 0) {
+            const int64_t n = left < NAME(LEVEL) - filled ? left : NAME(LEVEL) - filled;
+            for (int64_t k = 0; k < n; k++) {
+                UNROLL for (int v = 0; v < vectors; v++) sum[v] += NAME(load_lanes)(p + v * VL, a->x_end, lanes);
+                p += step;
+            }
+            left -= n;
+            filled += n;
+            if (filled < NAME(LEVEL)) continue;
+            filled = 0;
+            UNROLL for (int v = 0; v < vectors; v++) { middle[v] += sum[v]; sum[v] = (vec){0}; }
+            if (++full < NAME(LEVEL)) continue;
+            full = 0;
+            UNROLL for (int v = 0; v < vectors; v++) { high[v] += middle[v]; middle[v] = (vec){0}; }
+        }
+    }
+    const vec divisor = splat((real)a->divisor);
+    UNROLL for (int v = 0; v < vectors; v++) {
+        const vec mean = (high[v] + (middle[v] + sum[v])) / divisor;
+        if (lanes >= VL) store(out + v * VL, mean);
+        else store_part(out, mean, lanes);
+    }
+}
+
+static void NAME(pool_max)(const convnd_pool_args *a) {
+    for (int64_t o = 0; o < a->outputs; o++) {
+        const real *x = (const real *)a->x + o * a->x_next;
+        real *out = (real *)a->out + o * a->out_next;
+        int32_t *index = a->index + o * a->out_next;
+#define BODY(vectors, f, lanes) NAME(max_body)(vectors, a, x + (f), out + (f), index + (f), lanes)
+        EACH_GROUP(BODY, a->channels);
+#undef BODY
+    }
+}
+
+static void NAME(pool_sum)(const convnd_pool_args *a) {
+    for (int64_t o = 0; o < a->outputs; o++) {
+        const real *x = (const real *)a->x + o * a->x_next;
+        real *out = (real *)a->out + o * a->out_next;
+#define BODY(vectors, f, lanes) NAME(sum_body)(vectors, a, x + (f), out + (f), lanes)
+        EACH_GROUP(BODY, a->channels);
+#undef BODY
+    }
+}
+
+SLOW mask NAME(load_index_part)(const int32_t *p, int64_t lanes) {
+    mask a = {0};
+    for (int64_t i = 0; i < lanes; i++) a[i] = p[i];
+    return a;
+}
+
+INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, int64_t f, int64_t lanes) {
+    vec sum[4];
+    UNROLL for (int v = 0; v < vectors; v++) sum[v] = (vec){0};
+    for (int64_t s = 0; s < a->n_sources; s++) {
+        const real *g = (const real *)a->g + a->sources[s].at + f;
+        if (a->index) {
+            const int32_t *index = a->index + a->sources[s].at + f;
+            const mask number = (mask){0} + (integer)a->sources[s].number;
+            UNROLL for (int v = 0; v < vectors; v++) {
+                const mask at = lanes < VL ? NAME(load_index_part)(index, lanes)
+                    : __builtin_convertvector(*(const NAME(number) *)(index + v * VL), mask);
+                sum[v] += choose(at == number, NAME(load_lanes)(g + v * VL, a->g_end, lanes), (vec){0});
+            }
+        } else {
+            const vec scale = splat((real)a->sources[s].scale);
+            UNROLL for (int v = 0; v < vectors; v++)
+                sum[v] += NAME(load_lanes)(g + v * VL, a->g_end, lanes) * scale;
+        }
+    }
+    real *out = (real *)a->out + f;
+    for (int64_t m = 0; m < a->copies; m++) {
+        UNROLL for (int v = 0; v < vectors; v++) {
+            if (lanes >= VL) store(out + v * VL, sum[v]);
+            else store_part(out, sum[v], lanes);
+        }
+        out += a->out_next;
+    }
+}
+
+static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
+#define BODY(vectors, f, lanes) NAME(grad_body)(vectors, a, f, lanes)
+    EACH_GROUP(BODY, a->channels);
+#undef BODY
+}
+#undef EACH_GROUP

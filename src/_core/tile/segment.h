@@ -1,0 +1,75 @@
+/* Sums over rows, column by column: what a batch is summed by. Included once for each element type.
+ *
+ * Two chains a column, of the even and of the odd rows, over at most some hundred rows. */
+
+enum { NAME(OF_X), NAME(OF_DEVIATION), NAME(OF_PRODUCT) };
+
+INLINE void NAME(column_body)(const int what, const int vectors, const real *g, const real *x, const real *mean,
+                              real *sum, real *second, int64_t rows, int64_t step, int64_t lanes) {
+    vec first[4][2], other[4][2], centre[4];
+#define PART(p) (lanes >= VL ? load(p) : load_part(p, lanes))
+    UNROLL for (int v = 0; v < vectors; v++) {
+        first[v][0] = first[v][1] = other[v][0] = other[v][1] = (vec){0};
+        if (what != NAME(OF_X)) centre[v] = PART(mean + v * VL);
+    }
+#define ADD(row) do { \
+    UNROLL for (int v = 0; v < vectors; v++) { \
+        const vec t = PART(x + v * VL); \
+        if (what == NAME(OF_X)) { \
+            first[v][row] += t; \
+        } else if (what == NAME(OF_DEVIATION)) { \
+            const vec d = t - centre[v]; \
+            first[v][row] += d; \
+            other[v][row] += d * d; \
+        } else { \
+            const vec s = PART(g + v * VL), d = t - centre[v]; \
+            first[v][row] += s; \
+            other[v][row] += s * d; \
+        } \
+    } \
+    x += step; \
+    g += step; \
+} while (0)
+    for (int64_t r = rows >> 1; r > 0; r--) { ADD(0); ADD(1); }
+    if (rows & 1) ADD(0);
+#undef ADD
+    UNROLL for (int v = 0; v < vectors; v++) {
+        if (lanes >= VL) {
+            store(sum + v * VL, first[v][0] + first[v][1]);
+            if (what != NAME(OF_X)) store(second + v * VL, other[v][0] + other[v][1]);
+        } else {
+            store_part(sum, first[v][0] + first[v][1], lanes);
+            if (what != NAME(OF_X)) store_part(second, other[v][0] + other[v][1], lanes);
+        }
+    }
+#undef PART
+}
+
+/* The last vector begins early where columns don't fill it: it repeats some. */
+INLINE void NAME(columns)(const int what, const int vectors, const char *g_, const char *x_, const char *mean_,
+                          char *sum_, char *second_, int64_t rows, int64_t step, int64_t width) {
+    const real *g = (const real *)g_, *x = (const real *)x_, *mean = (const real *)mean_;
+    real *sum = (real *)sum_, *second = (real *)second_;
+    int64_t f = 0;
+#define BODY(vectors, f, lanes) \
+    NAME(column_body)(what, vectors, g + (f), x + (f), mean + (f), sum + (f), second + (f), rows, step, lanes)
+    for (; f + vectors * VL <= width; f += vectors * VL) BODY(vectors, f, VL);
+    for (; f + VL <= width; f += VL) BODY(1, f, VL);
+    if (f < width && f) BODY(1, width - VL, VL);
+    else if (f < width) BODY(1, 0, width);
+#undef BODY
+}
+
+static void NAME(column_sum)(const char *x, char *sum, int64_t rows, int64_t step, int64_t width) {
+    NAME(columns)(NAME(OF_X), 4, x, x, x, sum, sum, rows, step, width);
+}
+
+static void NAME(column_deviation)(const char *x, const char *mean, char *sum, char *square, int64_t rows, int64_t step,
+                                   int64_t width) {
+    NAME(columns)(NAME(OF_DEVIATION), 2, x, x, mean, sum, square, rows, step, width);
+}
+
+static void NAME(column_product)(const char *g, const char *x, const char *mean, char *sum, char *product, int64_t rows,
+                                 int64_t step, int64_t width) {
+    NAME(columns)(NAME(OF_PRODUCT), 2, g, x, mean, sum, product, rows, step, width);
+}

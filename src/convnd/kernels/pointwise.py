@@ -1,0 +1,198 @@
+"""What happens at each position on its own, and sums over all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core import pointwise as core
+from .._core import segment
+from ..errors import ArgumentError, ShapeError
+from ..layout import Layout
+from .checks import Array, empty, floats, rows
+from .conv import activation_number
+
+Doubles = NDArray[np.float64]
+
+
+def _matrix(name: str, x: Array) -> Array:
+    """x as a C-contiguous (positions, channels) array."""
+    return rows(name, x, len(x))
+
+
+def _alike(name: str, g: Array, other: str, x: Array) -> Array:
+    """g, C-contiguous and of the shape of x."""
+    if g.shape != x.shape:
+        raise ShapeError(f"{name} must have the shape of {other}, {x.shape}. Received: {g.shape}")
+    return np.ascontiguousarray(g)
+
+
+def _vector(name: str, vector: Array, channels: int) -> Array:
+    if vector.shape != (channels,):
+        raise ShapeError(f"{name} must have shape ({channels},), one a channel. Received: {vector.shape}")
+    return np.ascontiguousarray(vector)
+
+
+# ---------------------------------------------------------------------------------------------------------- activations
+
+
+def activate(x: Array, name: str) -> Array:
+    """The activation called ``name`` of every number, in the shape of x."""
+    floats(x=x)
+    number = activation_number(name, fused=False)
+    x = np.ascontiguousarray(x)
+    out = np.empty(x.shape, dtype=x.dtype)
+    if x.size:
+        core.activate(x.reshape(-1), number, out.reshape(-1))
+    return out
+
+
+def activate_grad(y: Array, g: Array, name: str) -> Array:
+    """g times the activation's derivative. ``y`` is the output of "relu", "leaky_relu", "sigmoid", "tanh" and "elu",
+    the input of "gelu", "silu" and "softplus"."""
+    floats(y=y, grad=g)
+    number = activation_number(name, fused=False)
+    y = np.ascontiguousarray(y)
+    g = _alike("grad", g, "y", y)
+    out = np.empty(y.shape, dtype=y.dtype)
+    if y.size:
+        core.activate_grad(y.reshape(-1), g.reshape(-1), number, out.reshape(-1))
+    return out
+
+
+# ----------------------------------------------------------------------------------------------------------- by channel
+
+
+def scale_shift(x: Array, scale: Array, shift: Array, activation: str | None = None) -> Array:
+    """activation(x scale + shift), scale and shift (C,)."""
+    floats(x=x, scale=scale, shift=shift)
+    number = activation_number(activation, fused=True)
+    x = _matrix("x", x)
+    channels = x.shape[1]
+    out = empty(len(x), channels, x.dtype)
+    scale, shift = _vector("scale", scale, channels), _vector("shift", shift, channels)
+    if x.size:
+        core.scale_shift(x, scale, shift, number, out)
+    return out
+
+
+def batch_norm_grad(g: Array, x: Array, a: Array, b: Array, c: Array) -> Array:
+    """g a + x b + c; a, b and c are (C,)."""
+    floats(grad=g, x=x, a=a, b=b, c=c)
+    x = _matrix("x", x)
+    channels = x.shape[1]
+    g = _alike("grad", g, "x", x)
+    out = empty(len(x), channels, x.dtype)
+    vectors = (_vector(name, v, channels) for name, v in (("a", a), ("b", b), ("c", c)))
+    if x.size:
+        core.combine(g, x, *vectors, out)
+    return out
+
+
+# -------------------------------------------------------------------------------------------------------- over channels
+
+
+def _over_channels(x: Array, log: bool) -> Array:
+    floats(x=x)
+    x = _matrix("x", x)
+    out = empty(*x.shape, x.dtype)
+    if x.size:
+        core.softmax(x, log, out)
+    return out
+
+
+def softmax(x: Array) -> Array:
+    """exp(x_c) / sum_k exp(x_k) over the channels of each position."""
+    return _over_channels(x, False)
+
+
+def log_softmax(x: Array) -> Array:
+    """x_c - log sum_k exp(x_k) over the channels of each position."""
+    return _over_channels(x, True)
+
+
+def _over_channels_grad(y: Array, g: Array, log: bool) -> Array:
+    floats(y=y, grad=g)
+    y = _matrix("y", y)
+    g = _alike("grad", g, "y", y)
+    out = empty(*y.shape, y.dtype)
+    if y.size:
+        core.softmax_grad(y, g, log, out)
+    return out
+
+
+def softmax_grad(y: Array, g: Array) -> Array:
+    """y_c (g_c - sum_k g_k y_k): the gradient to x of softmax, from its output y."""
+    return _over_channels_grad(y, g, False)
+
+
+def log_softmax_grad(y: Array, g: Array) -> Array:
+    """g_c - exp(y_c) sum_k g_k: the gradient to x of log_softmax, from its output y."""
+    return _over_channels_grad(y, g, True)
+
+
+# ------------------------------------------------------------------------------------------------------- over positions
+
+
+def column_sum(x: Array) -> Array:
+    """The sum of each channel, (C,), in the dtype of x: totals in float64, added in a fixed tree."""
+    floats(x=x)
+    x = _matrix("x", x)
+    sums, spare = np.zeros((2, x.shape[1]))
+    if x.size:
+        segment.column_sum(x, sums, spare)
+    return sums.astype(x.dtype)
+
+
+def moments(x: Array) -> tuple[Doubles, Doubles]:
+    """Mean and biased variance of each channel over all positions, float64 (C,).
+
+    One pass over memory: blocks that the cache holds have their own mean and squared deviations, which are joined in a
+    fixed tree. Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", The American Statistician
+    37, 1983.
+    """
+    floats(x=x)
+    x = _matrix("x", x)
+    if len(x) == 0:
+        raise ShapeError("x must have at least one position. Received: 0 positions")
+    mean, square = np.zeros((2, x.shape[1]))
+    if x.size:
+        segment.moments(x, mean, square)
+    return mean, square / len(x)
+
+
+def batch_norm_sums(g: Array, x: Array, mean: Doubles) -> tuple[Doubles, Doubles]:
+    """The sums of g and of g (x - mean) of each channel over all positions, float64 (C,); mean is float64 (C,)."""
+    floats(grad=g, x=x)
+    x = _matrix("x", x)
+    g = _alike("grad", g, "x", x)
+    centre = _vector("mean", mean, x.shape[1]).astype(np.float64)
+    sums, products = np.zeros((2, x.shape[1]))
+    if x.size:
+        segment.products(g, x, centre, sums, products)
+    return sums, products
+
+
+# ---------------------------------------------------------------------------------------------------------------- draws
+
+
+def dropout_mask(keys: NDArray[np.uint64], layout: Layout, channels: int, rate: float, dtype: Any) -> Array:
+    """0 with probability ``rate``, else 1 / (1 - rate), (P, C).
+
+    The number of (p, c), p the position within its sample, is draw p C + c of SplitMix64 at the sample's key, so it
+    doesn't depend on what else is in the batch. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number
+    generators", OOPSLA 2014.
+    """
+    if keys.shape != (len(layout),):
+        raise ShapeError(f"keys must be ({len(layout)},), one a sample. Received: {keys.shape}")
+    if not 0 <= rate < 1:
+        raise ArgumentError(f"rate must be at least 0 and below 1. Received: rate={rate!r}")
+    out = empty(layout.positions, channels, dtype)
+    floats(out=out)
+    if out.size:
+        keys = np.ascontiguousarray(keys, dtype=np.uint64)
+        # rate < 1 is at most 1 - 2^-53, so the threshold fits 64 bits.
+        core.dropout(keys, layout.offsets, int(rate * 2.0**64), 1 / (1 - rate), out)
+    return out

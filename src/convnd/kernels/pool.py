@@ -1,0 +1,102 @@
+"""Pooling over regions, and its gradient."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core import pool as core
+from ..errors import ArgumentError, ShapeError
+from ..layout import Ints
+from ..window import Regions
+from .checks import Array, empty, floats, rows
+
+Index = NDArray[np.int32]
+
+MODES = ("max", "mean", "sum", "mean_padded")
+
+
+def _mode_number(mode: str, regions: Regions) -> tuple[int, float]:
+    """The core's number of a mode, and the positions of the whole window."""
+    if mode not in MODES:
+        raise ArgumentError(f"mode must be one of {', '.join(MODES)}. Received: mode={mode!r}")
+    if mode == "mean_padded" and regions.window is None:
+        raise ArgumentError("mode='mean_padded' needs the regions of a window, all of one size")
+    return MODES.index(mode), float(math.prod(regions.window or ()))
+
+
+def _starts(shapes: Ints) -> Ints:
+    """Entries of a flat per-axis table before each (sample, axis), and the total last."""
+    starts = np.zeros(shapes.size + 1, dtype=np.int64)
+    np.cumsum(shapes, out=starts[1:])
+    return starts
+
+
+def _tables(regions: Regions) -> tuple[Ints, ...]:
+    """What the core asks of regions, kept with them: shapes, offsets, starts of the tables, steps, the tables.
+
+    A sample without axes has one position; to the core it is an axis of one.
+    """
+    known = regions.__dict__
+    if "tables" not in known:
+        big, small = regions.input, regions.output
+        outputs, inputs = np.stack([regions.first, regions.count]), np.stack([regions.begin, regions.end])
+        shapes, steps = (big.shapes, small.shapes), regions.step
+        if big.ndim == 0:
+            one = np.ones((len(big), 1), dtype=np.int64)
+            shapes, steps = (one, one), (1,)
+            outputs = inputs = np.repeat([[0], [1]], len(big), axis=1)
+        known["tables"] = (
+            *shapes, big.offsets, small.offsets, _starts(shapes[0]), _starts(shapes[1]),
+            np.asarray(steps, dtype=np.int64), np.ascontiguousarray(outputs), np.ascontiguousarray(inputs),
+        )
+    found: tuple[Ints, ...] = known["tables"]
+    return found
+
+
+def _check_index_range(regions: Regions) -> None:
+    if len(regions.input) and regions.input.sizes.max() >= 2**31:
+        sample = int(np.argmax(regions.input.sizes))
+        raise ShapeError(
+            f"sample {sample}: max pooling numbers a region's positions in 32 bits, so a sample must have fewer than "
+            f"2^31. Received: sample of shape {regions.input.shape(sample)}"
+        )
+
+
+def pool(x: Array, regions: Regions, mode: str) -> tuple[Array, Index | None]:
+    """The "max", "mean", "sum" or "mean_padded" of each region, (P_out, C).
+
+    With "max" also the winner's number within its region, row-major over the region's counts, int32 (P_out, C): the
+    first of equals; NaN wins. "mean" is over true positions, "mean_padded" divides by the window's. A region without
+    positions has mean and sum 0, maximum -inf and number -1.
+    """
+    floats(x=x)
+    x = rows("x", x, regions.input.positions)
+    number, window = _mode_number(mode, regions)
+    out = empty(regions.output.positions, x.shape[1], x.dtype)
+    index: Index = np.empty(out.shape if mode == "max" else (0, 0), dtype=np.int32)
+    if mode == "max":
+        _check_index_range(regions)
+    if out.size:
+        core.pool(x, *_tables(regions), number, window, out, index)
+    return out, index if mode == "max" else None
+
+
+def pool_grad(g: Array, regions: Regions, mode: str, index: Index | None = None) -> Array:
+    """The gradient to x of :func:`pool`, (P_in, C): every input gathers from the outputs whose regions hold it."""
+    floats(grad=g)
+    g = rows("grad", g, regions.output.positions)
+    number, window = _mode_number(mode, regions)
+    if mode != "max":
+        index = np.empty((0, 0), dtype=np.int32)
+    elif index is None or index.shape != g.shape or index.dtype != np.int32:
+        received = None if index is None else f"{index.dtype} of shape {index.shape}"
+        raise ShapeError(f"index must be what pool gave with mode='max', int32 of shape {g.shape}. Received: {received}")
+    out = empty(regions.input.positions, g.shape[1], g.dtype)
+    if g.size:
+        core.pool_grad(g, *_tables(regions), number, window, out, np.ascontiguousarray(index))
+    else:
+        out[...] = 0
+    return out
