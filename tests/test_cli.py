@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import wave
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import h5py
@@ -139,6 +139,28 @@ def test_train_as_json_and_its_log(data, tmp_path):
     assert "holds a run already" in convnd(*arguments, code=1)
     assert json.loads(convnd(*arguments, "--resume")) == result
     assert json.loads(convnd(*arguments, "--force"))["validation"] == result["validation"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_a_bar_on_a_terminal(data, tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = ["train", data, "--model", "small", "--set", "width=4", "--out", tmp_path / "run", "--epochs", "2"]
+    shown = b""
+    command = [sys.executable, "-m", "convnd", *map(str, command)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as run:
+        os.close(theirs)
+        with suppress(OSError):  # which is how Linux says that the other side hung up
+            while part := os.read(ours, 1 << 16):
+                shown += part
+        run.communicate()
+    os.close(ours)
+    assert run.returncode == 0
+    text = shown.decode()
+    assert "100%" in text
+    assert "epoch 2/2  loss" in text
+    assert text.count("val_loss") == 2
 
 
 def test_train_a_network_from_a_file(data, tmp_path):

@@ -169,6 +169,7 @@ def fit(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import convnd as cn
     >>> with cn.data.open(cn.data.japanese_vowels()) as file:
     ...     net = cn.models.get("small", classes=9, width=8)
@@ -207,9 +208,9 @@ def fit(
         "network": net.config(),
         "dtype": str(net.parameters()[0].dtype),
         "objective": objective.config(),
-        "normaliser": None if normaliser is None else normaliser.state(),
         "settings": settings,
         "data": describe(part, held_out, shape),
+        "normaliser": None if normaliser is None else normaliser.state(),
     }
     folder = None if out is None else Folder(out, config, resume=resume, overwrite=overwrite)
     trainer = Trainer(net, part, held_out, objective, optimiser, rate, normaliser, config, folder, on_epoch)
