@@ -68,9 +68,7 @@ def demo(out: Path, seed: int, quiet: bool, as_json: bool) -> None:  # fmt: skip
         "best": "the model: cn.load or 'convnd predict' takes its folder", "log": "figures of every epoch",
         "curves": "learning curves", "confusion": "who was taken for whom in the test",
     }  # fmt: skip
-    for name, text in what.items():
-        if name in paths:
-            click.echo(f"  {paths[name]:<30}  {text}")
+    click.echo(options.table([["  " + paths[name], text] for name, text in what.items() if name in paths], left=2))
     click.echo(f"\nNext: convnd evaluate {out} DATA.h5, or 'convnd train --help' for data of your own.")
 
 
