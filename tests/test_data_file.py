@@ -233,6 +233,9 @@ def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
         writer.append(np.zeros((5, 1), "float32"))
         writer.flush()
         assert path.read_bytes() == before
+        reader = path.open("rb")
+    with reader:
+        assert reader.read() == before  # Replaced by a rename: who had the old file open reads it on.
     assert data.open(path).layout.shapes.tolist() == [[5]]
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.h5"]
 
