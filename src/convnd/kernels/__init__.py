@@ -20,7 +20,7 @@ from .pointwise import (
     softmax_grad,
 )
 from .pool import pool, pool_grad
-from .system import config, get_num_threads, set_num_threads
+from .system import config, get_num_threads, set_num_threads, show_config
 
 __all__ = [
     "activate",
@@ -41,6 +41,7 @@ __all__ = [
     "pool_grad",
     "scale_shift",
     "set_num_threads",
+    "show_config",
     "softmax",
     "softmax_grad",
 ]
