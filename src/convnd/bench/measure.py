@@ -63,7 +63,7 @@ def in_turn(
     return {name: Times(tuple(runs)) for name, runs in taken.items()}
 
 
-def peak(dtype: DTypeLike = np.float32, repeats: int = 25) -> float:
+def peak(dtype: DTypeLike = np.float32, repeats: int | None = None) -> float:
     """The machine's multiply-add peak, in FLOP/s, with the instruction set and the number of threads in use.
 
     It is the best run of our own tile on operands that stay in the first-level cache, so that nothing but
@@ -84,5 +84,5 @@ def peak(dtype: DTypeLike = np.float32, repeats: int = 25) -> float:
 
         call()
         flops = 2 * place.output.positions * weight.size
-        best = max(best, flops / in_turn({"tile": call}, repeats)["tile"].least)
+        best = max(best, flops / in_turn({"tile": call}, repeats, seconds=0.3)["tile"].least)
     return best
