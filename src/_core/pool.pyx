@@ -20,9 +20,10 @@ ctypedef fused real:
 # Tasks to cut a large operation into, and numbers below which a task isn't cut.
 cdef int64_t TASKS = 64
 cdef int64_t LEAST = 16 * 1024
-# An output over more numbers than this is cut by channels, into blocks of some cache lines.
+# Few outputs over more numbers than this are cut by channels as well, into blocks of some cache lines.
+cdef int64_t FEW = 8
 cdef int64_t LARGE = 64 * 1024
-cdef int64_t CHANNEL_BYTES = 128
+cdef int64_t CHANNEL_BYTES = 256
 # Operations that a number costs, beside the multiply-adds of a convolution.
 cdef int64_t WORK = 4
 
@@ -91,7 +92,7 @@ cdef int64_t block_list(const Job *job, const int64_t *shapes, const int64_t *of
         cols = (inner + cols - 1) // cols
         per = max(1, most // cols)
         width = job.channels
-        if by_channels and cost > LARGE:
+        if by_channels and cost > LARGE and offsets[job.regions.samples] < FEW:
             width = min(width, CHANNEL_BYTES // job.tiles.itemsize)
         row = 0
         while row < rows:

@@ -2,7 +2,7 @@
  *
  * A sum has one product in each line, so that every copy of a loop contracts it to the same multiply-adds. */
 
-/* BODY(i, PART) for every vector of n numbers; the last, not full, is loaded and stored by parts. */
+/* WHOLE for every full vector i ... of n numbers, then PART for what is left. */
 #define EACH_VECTOR(n, WHOLE, PART) do { \
     int64_t i = 0; \
     for (; i + VL <= (n); i += VL) { WHOLE; } \
@@ -73,81 +73,111 @@ static void NAME(combine)(const char *g_, const char *x_, const char *a_, const 
 }
 
 /* Lanes in order, so that a sum is one chain. */
-INLINE real NAME(lane_sum)(vec a, int64_t lanes) {
+INLINE vec NAME(lane_sum)(vec a) {
     real sum = 0;
-    for (int64_t i = 0; i < lanes; i++) sum += a[i];
-    return sum;
+    for (int64_t i = 0; i < VL; i++) sum += a[i];
+    return splat(sum);
 }
 
-/* The largest of a row, and the sum of exp(x - largest). A NaN needn't be the largest: it is in the sum. */
-INLINE void NAME(exp_sum)(const real *x, real *e, int64_t channels, vec *largest, vec *sum) {
-    const vec least = splat(-(real)__builtin_inf());
-    vec most = least, total = {0};
+/* The largest of a row. A NaN may be lost here, but never in the sum of the exponentials. */
+INLINE vec NAME(row_largest)(const real *x, int64_t channels) {
     real top = -(real)__builtin_inf();
-    for (int64_t i = 0; i + VL <= channels; i += VL) most = larger(load(x + i), most);
-    for (int64_t i = 0; i < VL; i++) top = most[i] > top ? most[i] : top;
-    for (int64_t i = channels - channels % VL; i < channels; i++) top = x[i] > top ? x[i] : top;
-    const vec shift = splat(top);
-    EACH_VECTOR(channels,
-        const vec t = NAME(exp)(load(x + i) - shift); total += t; if (e) store(e + i, t),
-        real part[VL]; const vec t = NAME(exp)(load_part(x + i, channels - i) - shift);
-        for (int64_t k = 0; k < VL; k++) part[k] = k < channels - i ? t[k] : 0;
-        total += load(part); if (e) store_part(e + i, t, channels - i));
-    *largest = shift;
-    *sum = splat(NAME(lane_sum)(total, VL));
+    vec most = splat(top);
+    int64_t i = 0;
+    for (; i + VL <= channels; i += VL) most = larger(load(x + i), most);
+    for (int64_t k = 0; k < VL; k++) top = most[k] > top ? most[k] : top;
+    for (; i < channels; i++) top = x[i] > top ? x[i] : top;
+    return splat(top);
 }
 
-static void NAME(softmax)(const char *x_, char *out_, int64_t rows, int64_t channels) {
-    const real *x = (const real *)x_;
-    real *out = (real *)out_;
-    vec largest, sum;
-    for (; rows > 0; rows--, x += channels, out += channels) {
-        NAME(exp_sum)(x, out, channels, &largest, &sum);
-        EACH_VECTOR(channels, store(out + i, load(out + i) / sum),
-                    store_part(out + i, load_part(out + i, channels - i) / sum, channels - i));
+typedef enum { NAME(SOFTMAX), NAME(LOG_SOFTMAX), NAME(SOFTMAX_GRAD), NAME(LOG_SOFTMAX_GRAD) } NAME(over_channels);
+
+/* What is summed over channels, and the result from that sum. Gradients take the output y as x:
+ * y (g - sum of g y) and g - exp(y) sum of g. */
+INLINE vec NAME(term)(const NAME(over_channels) what, vec x, vec g, vec largest) {
+    if (what == NAME(SOFTMAX_GRAD)) return x * g;
+    return what == NAME(LOG_SOFTMAX_GRAD) ? g : NAME(exp)(x - largest);
+}
+INLINE vec NAME(result)(const NAME(over_channels) what, vec x, vec g, vec largest, vec sum) {
+    switch (what) {
+    case NAME(SOFTMAX): return NAME(exp)(x - largest) / sum;
+    case NAME(LOG_SOFTMAX): return (x - largest) - sum; /* here of the logarithm */
+    case NAME(SOFTMAX_GRAD): return x * (g - sum);
+    default: return g - NAME(exp)(x) * sum;
     }
 }
 
-static void NAME(log_softmax)(const char *x_, char *out_, int64_t rows, int64_t channels) {
-    const real *x = (const real *)x_;
-    real *out = (real *)out_;
-    vec largest, sum;
-    for (; rows > 0; rows--, x += channels, out += channels) {
-        NAME(exp_sum)(x, NULL, channels, &largest, &sum);
-        const vec log = NAME(log)(sum);
-        EACH_VECTOR(channels, store(out + i, (load(x + i) - largest) - log),
-                    store_part(out + i, (load_part(x + i, channels - i) - largest) - log, channels - i));
+/* At least a vector of channels: a lane is every so many-th channel. */
+INLINE void NAME(rows_of_many)(const NAME(over_channels) what, const real *x, const real *g, real *out, int64_t rows,
+                               int64_t channels) {
+    const int grad = what == NAME(SOFTMAX_GRAD) || what == NAME(LOG_SOFTMAX_GRAD);
+    const int64_t whole = channels - channels % VL, rest = channels % VL;
+    for (; rows > 0; rows--, x += channels, g += channels, out += channels) {
+        const vec largest = grad ? (vec){0} : NAME(row_largest)(x, channels);
+        vec sum = {0};
+        for (int64_t i = 0; i < whole; i += VL) sum += NAME(term)(what, load(x + i), load(g + i), largest);
+        if (rest) {
+            vec t = NAME(term)(what, load_part(x + whole, rest), load_part(g + whole, rest), largest);
+            for (int64_t k = rest; k < VL; k++) t[k] = 0; /* exp(0 - largest) isn't 0 */
+            sum += t;
+        }
+        sum = NAME(lane_sum)(sum);
+        if (what == NAME(LOG_SOFTMAX)) sum = NAME(log)(sum);
+        for (int64_t i = 0; i < whole; i += VL)
+            store(out + i, NAME(result)(what, load(x + i), load(g + i), largest, sum));
+        if (rest)
+            store_part(out + whole, NAME(result)(what, load_part(x + whole, rest), load_part(g + whole, rest), largest,
+                                                 sum), rest);
     }
 }
 
-/* y (g - sum of g y) */
-static void NAME(softmax_grad)(const char *y_, const char *g_, char *out_, int64_t rows, int64_t channels) {
-    const real *y = (const real *)y_, *g = (const real *)g_;
-    real *out = (real *)out_;
-    for (; rows > 0; rows--, y += channels, g += channels, out += channels) {
-        vec total = {0};
-        EACH_VECTOR(channels, total += load(y + i) * load(g + i),
-                    total += load_part(y + i, channels - i) * load_part(g + i, channels - i));
-        const vec sum = splat(NAME(lane_sum)(total, VL));
-        EACH_VECTOR(channels, store(out + i, load(y + i) * (load(g + i) - sum)),
-                    store_part(out + i, load_part(y + i, channels - i) * (load_part(g + i, channels - i) - sum),
-                               channels - i));
+INLINE void NAME(transpose_in)(real *to, const real *from, int64_t rows, int64_t channels) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t c = 0; c < channels; c++) to[c * VL + i] = from[i * channels + c];
+}
+
+/* Fewer channels than lanes: a lane is a position. */
+INLINE void NAME(rows_of_few)(const NAME(over_channels) what, const real *x, const real *g, real *out, int64_t rows,
+                              int64_t channels) {
+    const int grad = what == NAME(SOFTMAX_GRAD) || what == NAME(LOG_SOFTMAX_GRAD);
+    real a[VL * VL], b[VL * VL];
+    for (int64_t i = 0; i < VL * VL; i++) a[i] = b[i] = 0;
+    for (; rows > 0; rows -= VL, x += VL * channels, g += VL * channels, out += VL * channels) {
+        const int64_t n = rows < VL ? rows : VL;
+        NAME(transpose_in)(a, x, n, channels);
+        if (grad) NAME(transpose_in)(b, g, n, channels);
+        vec largest = splat(-(real)__builtin_inf()), sum = {0};
+        if (!grad)
+            for (int64_t c = 0; c < channels; c++) largest = larger(load(a + c * VL), largest);
+        for (int64_t c = 0; c < channels; c++)
+            sum += NAME(term)(what, load(a + c * VL), load(b + c * VL), largest);
+        if (what == NAME(LOG_SOFTMAX)) sum = NAME(log)(sum);
+        for (int64_t c = 0; c < channels; c++)
+            store(a + c * VL, NAME(result)(what, load(a + c * VL), load(b + c * VL), largest, sum));
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t c = 0; c < channels; c++) out[i * channels + c] = a[c * VL + i];
     }
 }
 
-/* g - exp(y) sum of g */
-static void NAME(log_softmax_grad)(const char *y_, const char *g_, char *out_, int64_t rows, int64_t channels) {
-    const real *y = (const real *)y_, *g = (const real *)g_;
-    real *out = (real *)out_;
-    for (; rows > 0; rows--, y += channels, g += channels, out += channels) {
-        vec total = {0};
-        EACH_VECTOR(channels, total += load(g + i), total += load_part(g + i, channels - i));
-        const vec sum = splat(NAME(lane_sum)(total, VL));
-        EACH_VECTOR(channels, store(out + i, load(g + i) - NAME(exp)(load(y + i)) * sum),
-                    store_part(out + i, load_part(g + i, channels - i) - NAME(exp)(load_part(y + i, channels - i)) * sum,
-                               channels - i));
-    }
+#define OVER_CHANNELS(what) do { \
+    if (channels < VL) NAME(rows_of_few)(what, (const real *)x, (const real *)g, (real *)out, rows, channels); \
+    else NAME(rows_of_many)(what, (const real *)x, (const real *)g, (real *)out, rows, channels); \
+} while (0)
+static void NAME(softmax)(const char *x, char *out, int64_t rows, int64_t channels) {
+    const char *g = x;
+    OVER_CHANNELS(NAME(SOFTMAX));
 }
+static void NAME(log_softmax)(const char *x, char *out, int64_t rows, int64_t channels) {
+    const char *g = x;
+    OVER_CHANNELS(NAME(LOG_SOFTMAX));
+}
+static void NAME(softmax_grad)(const char *x, const char *g, char *out, int64_t rows, int64_t channels) {
+    OVER_CHANNELS(NAME(SOFTMAX_GRAD));
+}
+static void NAME(log_softmax_grad)(const char *x, const char *g, char *out, int64_t rows, int64_t channels) {
+    OVER_CHANNELS(NAME(LOG_SOFTMAX_GRAD));
+}
+#undef OVER_CHANNELS
 
 /* SplitMix64 (Steele, Lea, Flood 2014): draw number i of a stream is a function of (key, i) alone. */
 static void NAME(dropout)(uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out_, int64_t n) {

@@ -1,7 +1,9 @@
 /* Pooling tiles: a few vectors of channels stay in registers while a region goes by. Included for each element type. */
 
 typedef int32_t NAME(number) __attribute__((vector_size(CONVND_VECTOR / sizeof(real) * 4), aligned(4), may_alias));
-enum { NAME(LEVEL) = 256, NAME(GROUP) = 4 };
+typedef integer NAME(mask_u) __attribute__((vector_size(CONVND_VECTOR), aligned(sizeof(real)), may_alias));
+/* Vectors that go together: as wide as the registers allow, so that memory is read in long pieces. */
+enum { NAME(LEVEL) = 256, NAME(GROUP) = 4, NAME(SUM_GROUP) = 8 };
 
 /* A vector of which `lanes` count. What follows in memory may be read along, as lanes don't mix. */
 INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
@@ -9,9 +11,9 @@ INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
 }
 
 /* Channels in groups of vectors. The last vector begins early where channels don't fill it: it repeats some. */
-#define EACH_GROUP(BODY, channels) do { \
+#define EACH_GROUP(BODY, group, channels) do { \
     int64_t f_ = 0; \
-    for (; f_ + NAME(GROUP) * VL <= (channels); f_ += NAME(GROUP) * VL) BODY(NAME(GROUP), f_, VL); \
+    for (; f_ + (group) * VL <= (channels); f_ += (group) * VL) BODY(group, f_, VL); \
     for (; f_ + VL <= (channels); f_ += VL) BODY(1, f_, VL); \
     if (f_ < (channels) && f_) BODY(1, (channels) - VL, VL); \
     else if (f_ < (channels)) BODY(1, 0, (channels)); \
@@ -20,8 +22,8 @@ INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
 INLINE void NAME(max_body)(const int vectors, const convnd_pool_args *a, const real *x, real *out, int32_t *index,
                            int64_t lanes) {
     const int64_t step = a->x_step;
-    vec best[4];
-    mask at[4], number = {0};
+    vec best[NAME(GROUP)];
+    mask at[NAME(GROUP)], number = {0};
     UNROLL for (int v = 0; v < vectors; v++) {
         if (a->n_runs > 0 && a->length > 0) {
             best[v] = NAME(load_lanes)(x + a->runs[0] + v * VL, a->x_end, lanes);
@@ -59,7 +61,7 @@ INLINE void NAME(max_body)(const int vectors, const convnd_pool_args *a, const r
 
 INLINE void NAME(sum_body)(const int vectors, const convnd_pool_args *a, const real *x, real *out, int64_t lanes) {
     const int64_t step = a->x_step;
-    vec sum[4], middle[4], high[4];
+    vec sum[NAME(SUM_GROUP)], middle[NAME(SUM_GROUP)], high[NAME(SUM_GROUP)];
     int64_t filled = 0, full = 0;
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = middle[v] = high[v] = (vec){0};
     for (int64_t r = 0; r < a->n_runs; r++) {
@@ -95,7 +97,7 @@ static void NAME(pool_max)(const convnd_pool_args *a) {
         real *out = (real *)a->out + o * a->out_next;
         int32_t *index = a->index + o * a->out_next;
 #define BODY(vectors, f, lanes) NAME(max_body)(vectors, a, x + (f), out + (f), index + (f), lanes)
-        EACH_GROUP(BODY, a->channels);
+        EACH_GROUP(BODY, NAME(GROUP), a->channels);
 #undef BODY
     }
 }
@@ -105,19 +107,25 @@ static void NAME(pool_sum)(const convnd_pool_args *a) {
         const real *x = (const real *)a->x + o * a->x_next;
         real *out = (real *)a->out + o * a->out_next;
 #define BODY(vectors, f, lanes) NAME(sum_body)(vectors, a, x + (f), out + (f), lanes)
-        EACH_GROUP(BODY, a->channels);
+        EACH_GROUP(BODY, NAME(SUM_GROUP), a->channels);
 #undef BODY
     }
 }
 
 SLOW mask NAME(load_index_part)(const int32_t *p, int64_t lanes) {
-    mask a = {0};
-    for (int64_t i = 0; i < lanes; i++) a[i] = p[i];
-    return a;
+    integer a[VL];
+    for (int64_t i = 0; i < VL; i++) a[i] = i < lanes ? p[i] : 0;
+    return *(const NAME(mask_u) *)a;
+}
+
+/* The index has as many numbers as g, so g's end is its end. */
+INLINE mask NAME(load_index)(const int32_t *p, const real *g, const char *g_end, int64_t lanes) {
+    if (lanes < VL && (const char *)(g + VL) > g_end) return NAME(load_index_part)(p, lanes);
+    return __builtin_convertvector(*(const NAME(number) *)p, mask);
 }
 
 INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, int64_t f, int64_t lanes) {
-    vec sum[4];
+    vec sum[NAME(GROUP)];
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = (vec){0};
     for (int64_t s = 0; s < a->n_sources; s++) {
         const real *g = (const real *)a->g + a->sources[s].at + f;
@@ -125,8 +133,7 @@ INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, i
             const int32_t *index = a->index + a->sources[s].at + f;
             const mask number = (mask){0} + (integer)a->sources[s].number;
             UNROLL for (int v = 0; v < vectors; v++) {
-                const mask at = lanes < VL ? NAME(load_index_part)(index, lanes)
-                    : __builtin_convertvector(*(const NAME(number) *)(index + v * VL), mask);
+                const mask at = NAME(load_index)(index + v * VL, g + v * VL, a->g_end, lanes);
                 sum[v] += choose(at == number, NAME(load_lanes)(g + v * VL, a->g_end, lanes), (vec){0});
             }
         } else {
@@ -147,7 +154,7 @@ INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, i
 
 static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
 #define BODY(vectors, f, lanes) NAME(grad_body)(vectors, a, f, lanes)
-    EACH_GROUP(BODY, a->channels);
+    EACH_GROUP(BODY, NAME(GROUP), a->channels);
 #undef BODY
 }
 #undef EACH_GROUP

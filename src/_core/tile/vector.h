@@ -16,14 +16,20 @@ INLINE vec NAME(splat)(real a) { return a - (vec){0}; }
 
 /* The first n elements; the other lanes are zero, so the operations on them are those of a full vector. */
 SLOW vec NAME(load_part)(const real *p, int64_t n) {
-    vec a = {0};
+    real a[VL];
     if (n >= VL) return NAME(load)(p);
-    for (int64_t i = 0; i < n; i++) a[i] = p[i];
-    return a;
+    for (int64_t i = 0; i < VL; i++) a[i] = i < n ? p[i] : 0;
+    return NAME(load)(a);
 }
-SLOW void NAME(store_part)(real *p, vec a, int64_t n) {
-    if (n >= VL) { NAME(store)(p, a); return; }
-    for (int64_t i = 0; i < n; i++) p[i] = a[i];
+/* By a pointer: gcc leaves the upper halves of registers dirty after a call that only takes a vector, and the baseline
+ * instructions that follow then wait for them. */
+SLOW void NAME(copy_part)(real *to, const real *from, int64_t n) {
+    for (int64_t i = 0; i < n; i++) to[i] = from[i];
+}
+INLINE void NAME(store_part)(real *p, vec a, int64_t n) {
+    real part[VL];
+    NAME(store)(part, a);
+    NAME(copy_part)(p, part, n < VL ? n : VL);
 }
 
 /* Where the mask is set a, else b. */
