@@ -102,3 +102,18 @@ def test_which_figure_is_better():
     assert not better(0.8, 0.8, "mse")
     assert not better(float("nan"), 0.5, "loss")
     assert not better(None, 0.5, "loss")
+
+
+def test_many_classes_take_little_memory():
+    classes, samples = 3000, 200  # a table of classes by classes for each sample would be 14 GB
+    metric = ClassMetric([str(c) for c in range(classes)])
+    truth = np.arange(samples)
+    metric.add(np.eye(classes)[truth], truth, Layout.dense(samples, ()), 0.5)
+    assert metric.brief() == {"loss": 0.5, "accuracy": 1.0}
+
+
+def test_a_loss_is_weighted_by_what_it_is_a_mean_of():
+    metric = NumberMetric()
+    for loss, weight in ((1.0, 3.0), (5.0, 1.0)):
+        metric.add(np.zeros((2, 1)), np.zeros((2, 1)), Layout.dense(2, ()), loss, weight)
+    assert metric.brief()["loss"] == 2.0

@@ -23,8 +23,13 @@ class Metric(Protocol):
 
     headline: str
 
-    def add(self, output: NDArray[Any], target: NDArray[Any], layout: Layout, loss: float) -> None:
-        """Count one batch: ``output`` (P, K), ``target`` (P,) or (P, K), ``layout`` of both, the mean loss."""
+    def add(
+        self, output: NDArray[Any], target: NDArray[Any], layout: Layout, loss: float, weight: float | None = None
+    ) -> None:
+        """Count one batch: ``output`` (P, K), ``target`` (P,) or (P, K), ``layout`` of both, the mean loss.
+
+        ``weight`` is what the loss is a mean of; the positions that count unless given.
+        """
 
     def result(self) -> dict[str, Any]:
         """Every figure, JSON-able; a figure that nothing defines is None."""
@@ -43,9 +48,9 @@ class MeanLoss:
     """The mean of batches' mean losses, each weighted by what it is a mean of."""
 
     def __init__(self) -> None:
-        self.total, self.weight = 0.0, 0
+        self.total, self.weight = 0.0, 0.0
 
-    def add(self, loss: float, weight: int) -> None:
+    def add(self, loss: float, weight: float) -> None:
         self.total += loss * weight
         self.weight += weight
 
@@ -82,24 +87,28 @@ class ClassMetric:
         self.dice_sum = np.zeros(count)
         self.dice_count = np.zeros(count, np.int64)
 
-    def add(self, output: NDArray[Any], target: NDArray[Any], layout: Layout, loss: float) -> None:
+    def add(
+        self, output: NDArray[Any], target: NDArray[Any], layout: Layout, loss: float, weight: float | None = None
+    ) -> None:
         count = len(self.names)
         sample = np.repeat(np.arange(len(layout)), layout.sizes)
         label, guess = target.reshape(-1).astype(np.int64), output.argmax(axis=1)
         if self.ignore is not None:
             kept = label != self.ignore
             sample, label, guess = sample[kept], label[kept], guess[kept]
-        cells = (sample * count + label) * count + guess
-        confusion = np.bincount(cells, minlength=len(layout) * count * count).reshape(-1, count, count)
         self.samples += len(layout)
-        self.loss.add(loss, len(label))
-        self.confusion += confusion.sum(axis=0)
+        self.loss.add(loss, len(label) if weight is None else weight)
+        self.confusion += np.bincount(label * count + guess, minlength=count * count).reshape(count, count)
         if self.per_position:
-            self._add_dice(confusion)
+            self._add_dice(sample * count + label, sample * count + guess, len(layout))
 
-    def _add_dice(self, confusion: NDArray[np.int64]) -> None:
-        both = np.einsum("ncc->nc", confusion)
-        either = confusion.sum(axis=1) + confusion.sum(axis=2)
+    def _add_dice(self, true: NDArray[np.int64], called: NDArray[np.int64], samples: int) -> None:
+        """Count the classes of each sample, given as numbers sample * classes + class at every position."""
+        cells = samples * len(self.names)
+        both, either = (
+            np.bincount(numbers, minlength=cells).reshape(samples, -1)
+            for numbers in (true[true == called], np.concatenate([true, called]))
+        )
         self.dice_sum += np.where(either > 0, 2 * both / np.maximum(either, 1), 0.0).sum(axis=0)
         self.dice_count += (either > 0).sum(axis=0)
 
@@ -167,13 +176,15 @@ class NumberMetric:
         self.samples, self.count = 0, 0
         self.squares, self.absolutes = 0.0, 0.0
 
-    def add(self, output: NDArray[Any], target: NDArray[Any], layout: Layout, loss: float) -> None:
+    def add(
+        self, output: NDArray[Any], target: NDArray[Any], layout: Layout, loss: float, weight: float | None = None
+    ) -> None:
         error = output.astype(np.float64) - target.reshape(output.shape)
         self.samples += len(layout)
         self.count += error.size
         self.squares += float((error * error).sum())
         self.absolutes += float(np.abs(error).sum())
-        self.loss.add(loss, len(output))
+        self.loss.add(loss, len(output) if weight is None else weight)
 
     def result(self) -> dict[str, Any]:
         return {**self.brief(), "mae": _share(self.absolutes, self.count), "samples": self.samples}
@@ -198,7 +209,7 @@ def better(new: float | None, old: float | None, name: str) -> bool:
     """Whether a figure of this name improved on the best so far."""
     if new is None or math.isnan(new):
         return False
-    if old is None:
+    if old is None or math.isnan(old):
         return True
     return new > old if name in HIGHER_IS_BETTER else new < old
 
