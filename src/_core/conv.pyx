@@ -13,8 +13,8 @@ from libc.string cimport memset
 from convnd._core.isa cimport (
     convnd_conv_args, convnd_conv_tile, convnd_tiles, convnd_weight_args, convnd_weight_tile, tiles)
 from convnd._core.plan cimport (
-    MAX_RANK, Axis, Window, class_size, count_rows, floor_div, gcd, outer_taps, output_row, outputs_from, outputs_to,
-    phases, place, taps_from, taps_to)
+    MAX_RANK, Axis, Window, class_size, count_rows, gcd, outer_taps, output_row, output_row_step, outputs_from,
+    outputs_to, phases, place, row_step, rows_alike, taps_from, taps_to)
 from convnd._core.threads cimport parallel_for, slots
 
 ctypedef fused real:
@@ -24,9 +24,10 @@ ctypedef fused real:
 # Bytes of input and output that a task works on: half of a small second-level cache.
 cdef int64_t BLOCK_BYTES = 128 * 1024
 # Tasks to cut a large operation into, and positions below which a task isn't cut.
-cdef int64_t TASKS = 64
-cdef int64_t LEAST_POSITIONS = 24
-# From this many channels on, a tile at the edge of a row adds tap by tap; below, an output at the edge goes alone.
+cdef int64_t TASKS = 32
+cdef int64_t LEAST_POSITIONS = 64
+# With fewer rows alike than this, and from this many channels on, a tile at the edge of a row adds tap by tap.
+cdef int64_t EDGE_ROWS = 3
 cdef int64_t EDGE_DEPTH = 16
 # Positions that a weight-gradient tile sums over at a time: two panels of them stay in the first-level cache.
 cdef int64_t SEGMENT = 128
@@ -52,6 +53,15 @@ cdef struct Batch:
 
 cdef struct Block:
     int64_t sample, phase, row, rows, col, cols
+
+cdef struct Rows:       # outputs on the last axis, in rows that have the same taps on the others
+    const Axis *inner
+    int64_t col, cols
+    int64_t count       # rows
+    int64_t x_step      # from a row's inputs to the next row's, and of the outputs
+    int64_t out_step
+    int64_t *outer      # taps of the other axes for the first row
+    int64_t n_outer
 
 cdef struct Conv:
     const convnd_tiles *tiles
@@ -224,25 +234,31 @@ cdef inline convnd_conv_tile tile_of(const Conv *job, int64_t vectors, int64_t h
     return job.tiles.depthwise[vectors][height] if job.depthwise else job.tiles.conv[vectors][height]
 
 
-cdef void run_alike(const Conv *job, const Panel *panel, convnd_conv_args *args, const Axis *inner, const char *x,
-                    char *out, const int64_t *outer, int64_t n_outer, int64_t *runs, int64_t q, int64_t end,
-                    int64_t first_tap, int64_t last_tap) noexcept nogil:
-    """Outputs q ... end of a row, which all have the same taps of the last axis."""
-    cdef int64_t size = job.tiles.itemsize, tallest = job.tiles.height[panel.vectors], n = 0, e, j, height
+cdef void list_runs(const Conv *job, convnd_conv_args *args, const Axis *inner, const int64_t *outer, int64_t n_outer,
+                    int64_t *runs, int64_t first_tap, int64_t last_tap) noexcept nogil:
+    """The runs of outputs that have the taps first_tap ... last_tap of the last axis."""
+    cdef int64_t n = 0, e, j
     for e in range(n_outer):
         for j in range(first_tap, min(last_tap, first_tap + 1) if job.merged else last_tap):
             runs[2 * n] = (outer[2 * e] * inner.in_size + inner.base + j * inner.base_step) * job.channels
             runs[2 * n + 1] = (outer[2 * e + 1] * inner.kernel + inner.slot + j) * job.depth
             n += 1
     args.runs, args.n_runs, args.activation = runs, n, job.activation
-    args.length = (last_tap - first_tap) * job.depth if job.merged else job.depth
-    n = (end - q + tallest - 1) // tallest
-    while q < end:
-        height = (end - q + n - 1) // n    # tiles as equal as can be
-        args.x = x + q * args.x_step * size
-        args.out = out + q * args.out_step * size
+    args.length = max(0, last_tap - first_tap) * job.depth if job.merged else job.depth
+
+
+cdef void run_tiles(const Conv *job, const Panel *panel, convnd_conv_args *args, const char *x, char *out,
+                    int64_t count) noexcept nogil:
+    """`count` outputs that share their runs, args.x_step and args.out_step apart."""
+    cdef int64_t size = job.tiles.itemsize, tallest = job.tiles.height[panel.vectors]
+    cdef int64_t n = (count + tallest - 1) // tallest, height
+    args.x, args.out = x, out
+    while n > 0:
+        height = (count + n - 1) // n    # tiles as equal as can be
         tile_of(job, panel.vectors, height)(args)
-        q += height
+        args.x += height * args.x_step * size
+        args.out += height * args.out_step * size
+        count -= height
         n -= 1
 
 
@@ -283,65 +299,87 @@ cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, 
     args.start = start
 
 
-cdef void run_row(const Conv *job, const Panel *panel, const Axis *inner, const char *x, char *out,
-                  const int64_t *outer, int64_t n_outer, int64_t *runs, int64_t col, int64_t cols) noexcept nogil:
-    """One row of outputs of one panel; x and out are at the panel's first channel of the row's sample and of the row."""
+cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const char *x, char *out,
+                   int64_t *runs) noexcept nogil:
+    """Rows of outputs of one panel that are alike; x and out are at the panel's first channel of the sample and row."""
     cdef int64_t size = job.tiles.itemsize, tallest = job.tiles.height[panel.vectors]
-    cdef int64_t q = col, end = col + cols, first, last, n, height
+    cdef const Axis *inner = rows.inner
+    cdef int64_t q = rows.col, end = rows.col + rows.cols, first = rows.col, last = end, n, height, row
+    cdef int64_t x_step = inner.in_step * job.channels, out_step = inner.out_step * job.filters
     cdef convnd_conv_args args
     args.w = job.w + panel.pack * size
     args.start = job.start + panel.start * size
     args.lanes = panel.lanes
-    args.x_step = inner.in_step * job.channels
-    args.out_step = inner.out_step * job.filters
-    # Outputs that have every tap.
-    first, last = col, end
+    # Outputs that have every tap of the last axis.
     if inner.taps:
-        first = min(max(col, outputs_from(inner, 0)), end)
+        first = min(max(q, outputs_from(inner, 0)), end)
         last = max(first, min(end, outputs_to(inner, inner.taps - 1)))
-    if job.depth >= EDGE_DEPTH and (first > col or last < end):
-        n = (end - q + tallest - 1) // tallest
-        while q < end:
-            height = (end - q + n - 1) // n
-            if first <= q and q + height <= last:
-                run_alike(job, panel, &args, inner, x, out, outer, n_outer, runs, q, q + height, 0, inner.taps)
-            else:
-                run_edge(job, panel, &args, inner, x, out, outer, n_outer, runs, q, height)
-            q += height
-            n -= 1
+    if rows.count < EDGE_ROWS and job.depth >= EDGE_DEPTH and last - first < rows.cols:
+        for row in range(rows.count):
+            args.x_step, args.out_step = x_step, out_step
+            n = (end - rows.col + tallest - 1) // tallest
+            q = rows.col
+            while q < end:
+                height = (end - q + n - 1) // n
+                if first <= q and q + height <= last:
+                    list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, 0, inner.taps)
+                    run_tiles(job, panel, &args, x + q * x_step * size, out + q * out_step * size, height)
+                else:
+                    run_edge(job, panel, &args, inner, x, out, rows.outer, rows.n_outer, runs, q, height)
+                q += height
+                n -= 1
+            x += rows.x_step * size
+            out += rows.out_step * size
         return
+    if last - first < min(rows.count, tallest):
+        first = last = end
+    if first < last:
+        args.x_step, args.out_step = x_step, out_step
+        list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, 0, inner.taps)
+        for row in range(rows.count):
+            run_tiles(job, panel, &args, x + (row * rows.x_step + first * x_step) * size,
+                      out + (row * rows.out_step + first * out_step) * size, last - first)
+    # At the edges of the rows tiles stand upright: an output and those below it have the same taps.
+    args.x_step, args.out_step = rows.x_step, rows.out_step
     while q < end:
-        if q == first and first < last:
-            run_alike(job, panel, &args, inner, x, out, outer, n_outer, runs, first, last, 0, inner.taps)
+        if q == first:
             q = last
-        else:
-            run_alike(job, panel, &args, inner, x, out, outer, n_outer, runs, q, q + 1, taps_from(inner, q),
-                      max(taps_from(inner, q), taps_to(inner, q)))
-            q += 1
+            continue
+        list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, taps_from(inner, q), taps_to(inner, q))
+        run_tiles(job, panel, &args, x + q * x_step * size, out + q * out_step * size, rows.count)
+        q += 1
 
 
 cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Conv *job = <const Conv *>context
     cdef const Block *block = &job.blocks[index]
     cdef const Panel *panel
-    cdef int64_t rank = job.window.rank, row, p, n_outer, position, size = job.tiles.itemsize
+    cdef int64_t rank = job.window.rank, row, end, p, position, size = job.tiles.itemsize
     cdef Axis axes[MAX_RANK]
-    cdef Axis *inner = &axes[rank - 1]
-    cdef int64_t *outer = job.runs + slot * job.runs_size
-    cdef int64_t *runs = outer + job.runs_size // 2
+    cdef Rows rows
+    cdef int64_t *runs = job.runs + slot * job.runs_size + job.runs_size // 2
     cdef const char *x
     cdef char *out
     place(&job.window, block.phase, job.batch.in_shapes + block.sample * rank,
           job.batch.out_shapes + block.sample * rank, job.batch.low + block.sample * rank, axes)
+    rows.inner = &axes[rank - 1]
+    rows.outer = job.runs + slot * job.runs_size
+    rows.col, rows.cols = block.col, block.cols
+    rows.x_step = row_step(rank, axes) * job.channels
+    rows.out_step = output_row_step(rank, axes) * job.filters
     x = job.x + job.batch.in_offsets[block.sample] * job.channels * size
+    end = block.row + block.rows
     # A panel's weights stay in the cache while the block's rows go by.
     for p in range(job.n_panels):
         panel = &job.panels[p]
-        for row in range(block.row, block.row + block.rows):
-            n_outer = outer_taps(rank, axes, row, outer) if inner.taps else 0
-            position = job.batch.out_offsets[block.sample] + output_row(rank, axes, row) * inner.out_size
-            out = job.out + ((position + inner.out_phase) * job.filters + panel.filter) * size
-            run_row(job, panel, inner, x + panel.x * size, out, outer, n_outer, runs, block.col, block.cols)
+        row = block.row
+        while row < end:
+            rows.count = min(end - row, rows_alike(rank, axes, row))
+            rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
+            position = job.batch.out_offsets[block.sample] + output_row(rank, axes, row) * rows.inner.out_size
+            out = job.out + ((position + rows.inner.out_phase) * job.filters + panel.filter) * size
+            run_rows(job, panel, &rows, x + panel.x * size, out, runs)
+            row += rows.count
 
 
 def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,

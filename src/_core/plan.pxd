@@ -157,3 +157,25 @@ cdef inline int64_t output_row(int64_t rank, const Axis *axes, int64_t row) noex
         unit *= axes[a].out_size
         row = row // axes[a].count
     return index
+
+
+# How many rows from this one on have the same taps on the outer axes: those along the last of these, in its interior.
+cdef inline int64_t rows_alike(int64_t rank, const Axis *axes, int64_t row) noexcept nogil:
+    if rank < 2:
+        return 1
+    cdef const Axis *axis = &axes[rank - 2]
+    cdef int64_t q = row % axis.count
+    if axis.taps == 0:
+        return axis.count - q
+    if taps_from(axis, q) > 0 or taps_to(axis, q) < axis.taps:
+        return 1
+    return outputs_to(axis, axis.taps - 1) - q
+
+
+# Positions from a row's inputs to the next row's, and from its outputs to the next row's.
+cdef inline int64_t row_step(int64_t rank, const Axis *axes) noexcept nogil:
+    return axes[rank - 2].in_step * axes[rank - 1].in_size if rank > 1 else 0
+
+
+cdef inline int64_t output_row_step(int64_t rank, const Axis *axes) noexcept nogil:
+    return axes[rank - 2].out_step * axes[rank - 1].out_size if rank > 1 else 0
