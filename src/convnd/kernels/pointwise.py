@@ -26,7 +26,7 @@ def _alike(name: str, g: Array, other: str, x: Array) -> Array:
     """g, C-contiguous and of the shape of x."""
     if g.shape != x.shape:
         raise ShapeError(f"{name} must have the shape of {other}, {x.shape}. Received: {g.shape}")
-    return np.ascontiguousarray(g)
+    return np.asarray(g, order="C")
 
 
 def _vector(name: str, vector: Array, channels: int) -> Array:
@@ -42,7 +42,7 @@ def activate(x: Array, name: str) -> Array:
     """The activation called ``name`` of every number, in the shape of x."""
     floats(x=x)
     number = activation_number(name, fused=False)
-    x = np.ascontiguousarray(x)
+    x = np.asarray(x, order="C")
     out = np.empty(x.shape, dtype=x.dtype)
     if x.size:
         core.activate(x.reshape(-1), number, out.reshape(-1))
@@ -54,7 +54,7 @@ def activate_grad(y: Array, g: Array, name: str) -> Array:
     the input of "gelu", "silu" and "softplus"."""
     floats(y=y, grad=g)
     number = activation_number(name, fused=False)
-    y = np.ascontiguousarray(y)
+    y = np.asarray(y, order="C")
     g = _alike("grad", g, "y", y)
     out = np.empty(y.shape, dtype=y.dtype)
     if y.size:

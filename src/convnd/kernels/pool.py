@@ -93,7 +93,7 @@ def pool_grad(g: Array, regions: Regions, mode: str, index: Index | None = None)
         index = np.empty((0, 0), dtype=np.int32)
     elif index is None or index.shape != g.shape or index.dtype != np.int32:
         received = None if index is None else f"{index.dtype} of shape {index.shape}"
-        raise ShapeError(f"index must be what pool gave with mode='max', int32 of shape {g.shape}. Received: {received}")
+        raise ShapeError(f"index must be what pool gave with 'max', int32 of shape {g.shape}. Received: {received}")
     out = empty(regions.input.positions, g.shape[1], g.dtype)
     if g.size:
         core.pool_grad(g, *_tables(regions), number, window, out, np.ascontiguousarray(index))
