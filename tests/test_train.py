@@ -12,7 +12,7 @@ import pytest
 from training_files import classes_file, labels_file, numbers_file, small_net
 
 import convnd as cn
-from convnd import data, nn
+from convnd import data, nn, plots
 from convnd.checkpoint import Checkpoint
 from convnd.errors import ArgumentError, ConvndError, DataError, ShapeError, TrainingError
 from convnd.layout import Ragged
@@ -142,6 +142,60 @@ def test_accumulated_gradients_are_those_of_the_large_batch(train):
         np.testing.assert_allclose(small[name], value, rtol=1e-4, atol=1e-6)
 
 
+def test_means_over_classes_of_unlike_weight_accumulate_as_one_batch(train):
+    def net():
+        return nn.Sequential(nn.Conv(3, 3, padding="same"), nn.GlobalPool(), nn.Linear(2))
+
+    options = {"validation": None, "optimizer": "sgd", "schedule": "constant", "lr": 0.1, "class_weights": [1.0, 50.0]}
+    whole = fit(train, net(), samples=100, **options)
+    parts = fit(train, net(), samples=3, accumulate=100, **options)
+    for name, value in whole.model.net.state().items():
+        np.testing.assert_allclose(parts.model.net.state()[name], value, rtol=1e-4, atol=1e-6)
+    assert parts.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=1e-6)
+    losses = [cn.evaluate(whole.model, train, samples=n)["loss"] for n in (100, 5)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_balanced_class_weights(train):
+    part = train.subset(np.flatnonzero((train.targets == 0) | (np.arange(len(train)) % 4 == 1)))
+    counts = np.bincount(part.targets)
+    run = fit(part, class_weights="balanced", validation=None, epochs=1)
+    np.testing.assert_allclose(run.model.config["objective"]["class_weights"], len(part) / (2 * counts))
+
+
+def test_balanced_class_weights_of_positions(tmp_path):
+    with data.open(labels_file(tmp_path / "labels.h5")) as file:
+        labels = np.concatenate([sample.target.reshape(-1) for sample in file["train"]])
+        counts = np.bincount(labels[labels != 255])
+        net = nn.Conv(2, 3, padding="same")
+        run = fit(file["train"], net, class_weights="balanced", validation=None, epochs=1)
+    np.testing.assert_allclose(run.model.config["objective"]["class_weights"], counts.sum() / (2 * counts))
+
+
+def test_a_validation_part_in_which_nothing_counts(tmp_path):
+    with data.create(tmp_path / "x.h5", ndim=1, channels=1, target="ragged", classes=["a", "b"], ignore=9) as writer:
+        for number in range(8):
+            label = 9 if number == 7 else number % 2
+            writer.append(np.ones((4, 1), np.float32), target=np.full(4, label, np.uint8))
+    with data.open(tmp_path / "x.h5") as file:
+        train, held_out = file["train"].subset(slice(0, 7)), file["train"].subset(slice(7, 8))
+        with pytest.raises(DataError, match="no label that counts"):
+            fit(train, nn.Conv(2, 1), validation=held_out)
+
+
+def test_pictures_that_cannot_be_drawn_cost_no_run(train, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("convnd.train.fitting.draw", full)
+    assert set(fit(train, out=tmp_path).paths) == {"config", "log", "last", "best"}
+
+
+def test_class_names_are_no_formulas(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert plots.confusion_matrix(tmp_path / "x.png", [[1, 0], [2, 3]], ["$^$", "b"], "title").stat().st_size > 1000
+
+
 def test_clip_bounds_a_step(train):
     net = small_net().build(1, 2, seed=0)
     before = net.state()
@@ -252,7 +306,7 @@ def test_values_that_are_not_finite_are_named(train, monkeypatch):
         return batch
 
     monkeypatch.setattr(data.batches, "read_batch", spoil)
-    with pytest.raises(TrainingError, match="sample 7 of the file holds values that are not finite"):
+    with pytest.raises(TrainingError, match=r"sample 7 \('s7'\) holds values that are not finite"):
         fit(train, normalize=None, validation=None)
 
 
@@ -340,6 +394,12 @@ def test_a_folder_whose_config_is_damaged(train, tmp_path):
         ({"loss": "mse"}, "loss must be cross_entropy for a class for every sample"),
         ({"label_smoothing": 1.0}, "label_smoothing must be"),
         ({"class_weights": [1.0]}, "one weight for each of the 2 classes"),
+        ({"class_weights": [1.0, float("nan")]}, "class_weights must be finite, not negative"),
+        ({"class_weights": [0.0, 0.0]}, "one of them above 0"),
+        ({"class_weights": "even"}, "class_weights must be numbers or 'balanced'"),
+        ({"seed": 1.5}, "seed must be an int of at least 0"),
+        ({"schedule": {"name": "cosine", "warmup": float("nan")}}, "warmup must be a number of epochs"),
+        ({"schedule": {"name": "cosine", "steps": 3}}, "steps follow from epochs"),
         ({"validation": 1.5}, "fraction must lie between 0 and 1"),
         ({"positions": 3}, "above the budget positions=3"),
     ],
@@ -357,6 +417,37 @@ def test_networks_that_do_not_fit_the_data(train):
         fit(train, nn.Sequential(nn.Conv(2, 3)))
     with pytest.raises(ArgumentError, match="must be a split of a data file"):
         fit(np.zeros((3, 4, 2)))
+    model = fit(train, epochs=1).model
+    with pytest.raises(ArgumentError, match=r"net must be a convnd\.nn\.Layer; a Model's is its \.net"):
+        fit(train, model)
+
+
+def test_a_sample_that_does_not_fit_the_network_is_named_as_in_its_file(train):
+    net = nn.Sequential(nn.Conv(2, 6), nn.GlobalPool())  # samples are 5 to 11 long
+    short = [int(n) for n, size in zip(train.numbers, train.layout.sizes, strict=True) if size < 6]
+    names = "|".join(f"sample {number} \\('s{number}'\\) is too short" for number in short)
+    with pytest.raises(ShapeError, match=rf"classes\.h5: conv1: ({names})"):
+        fit(train, net, validation=None)
+    with pytest.raises(ShapeError, match=rf"classes\.h5: conv1: ({names})"):
+        cn.evaluate(net.build(1, 2), train)
+
+
+def test_a_model_names_samples_and_refuses_what_is_not_finite(train, monkeypatch):
+    model = fit(train, nn.Sequential(nn.Conv(2, 3), nn.GlobalPool()), epochs=1).model
+    bad = np.zeros((5, 2))
+    bad[3, 1] = np.inf
+    with pytest.raises(DataError, match="sample 1: values must be finite"):
+        model([np.zeros((5, 2)), bad])
+    monkeypatch.setattr("convnd.train.model.PIECE", 8)
+    with pytest.raises(ShapeError, match="sample 2 is too short"):
+        model([np.zeros((7, 2)), np.zeros((7, 2)), np.zeros((2, 2))])
+
+
+def test_settings_of_numpy_and_tuples_resume(train, tmp_path):
+    adam = {"name": "adam", "betas": (0.9, np.float32(0.5))}
+    options = {"seed": np.int64(3), "lr": np.float32(0.01), "optimizer": adam}
+    fit(train, out=tmp_path, epochs=1, **options)
+    assert len(fit(train, out=tmp_path, epochs=2, resume=True, **options).history) == 2
 
 
 def test_data_without_targets(tmp_path):
@@ -386,7 +477,7 @@ def test_segmentation(tmp_path):
             dice.append(2 * (a & b).sum() / (a.sum() + b.sum()))
         assert metrics["dice"] == pytest.approx(np.mean(dice))
         bad = nn.Sequential(nn.Conv(2, 3))
-        with pytest.raises(ShapeError, match=r"sample \d+: the network gives positions"):
+        with pytest.raises(ShapeError, match=r"labels\.h5: sample \d+ .*: the network gives positions"):
             fit(file["train"], bad, epochs=1)
 
 

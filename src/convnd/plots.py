@@ -46,8 +46,9 @@ def confusion_matrix(path: str | Path, confusion: Sequence[Sequence[int]], names
     shares = [[cell / max(sum(row), 1) for cell in row] for row in confusion]
     picture = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
     figure.colorbar(picture, ax=axes, label="share of the true class")
-    axes.set_xticks(range(count), names, rotation=90 if count > 4 else 0)
-    axes.set_yticks(range(count), names)
+    labels = [name.replace("$", r"\$") for name in names]  # which would begin a formula
+    axes.set_xticks(range(count), labels, rotation=90 if count > 4 else 0)
+    axes.set_yticks(range(count), labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title)

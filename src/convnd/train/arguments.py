@@ -43,9 +43,9 @@ def divide(train: Split, validation: float | Split | None, by_group: bool, seed:
     return train.divide(validation, seed=seed, by_group=by_group)
 
 
-def whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ArgumentError(f"{name} must be an int of at least 1. Received: {name}={value!r}")
+def whole(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ArgumentError(f"{name} must be an int of at least {least}. Received: {name}={value!r}")
     return int(value)
 
 
@@ -64,7 +64,15 @@ def named(name: str, value: Any, known: Mapping[str, Any], **numbers: Any) -> di
         )
     if "lr" in config:
         raise ArgumentError(f"lr is an argument of fit of its own. Received: {name}={value!r}")
-    return config | {key: number for key, number in numbers.items() if number is not None}
+    config |= {key: number for key, number in numbers.items() if number is not None}
+    return {key: _plain(value) for key, value in config.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A setting as config.json gives it back: Python's numbers for NumPy's, lists for tuples."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def make_optimizer(net: Layer, config: Mapping[str, Any]) -> optim.Optimizer:
@@ -78,8 +86,14 @@ def make_optimizer(net: Layer, config: Mapping[str, Any]) -> optim.Optimizer:
 def make_schedule(config: Mapping[str, Any], epochs: int, samples: int) -> Callable[[int], float]:
     """The schedule in samples: what it calls a step is a sample here, as epochs may differ in their batches."""
     numbers = dict(config)
-    numbers |= {key: int(numbers[key] * samples) for key in EPOCH_UNITS if isinstance(numbers.get(key), (int, float))}
+    for key in EPOCH_UNITS:
+        if isinstance(numbers.get(key), (int, float)):
+            if not 0 <= numbers[key] < np.inf:
+                raise ArgumentError(f"{key} must be a number of epochs, at least 0. Received: {key}={numbers[key]!r}")
+            numbers[key] = int(numbers[key] * samples)
     if config["name"] in ("cosine", "one_cycle"):
+        if "steps" in numbers:
+            raise ArgumentError(f"a schedule's steps follow from epochs. Received: steps={numbers['steps']!r}")
         numbers["steps"] = epochs * samples
     return optim.schedule(numbers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from ..nn import Layer
 from ..tensor import Tensor, no_grad
 from .budget import default_positions, split_shape
 from .model import Model
+from .names import in_file, not_finite
 from .objective import Objective, kind_of
 from .progress import Progress, choose
 
@@ -37,7 +39,8 @@ def evaluate(
     normalize : Normaliser, optional
         For a bare network that was trained with one.
     positions, samples : int, optional
-        Most positions and samples in a batch. The figures don't depend on them, but for the last bits of the loss.
+        Most positions and samples in a batch; a larger sample is a batch of its own. The figures don't depend on them,
+        but for the last bits of the loss (and the Dice part of "dice+ce", a mean over the samples of each batch).
     progress : bool
         Whether to show a bar or lines.
 
@@ -51,9 +54,9 @@ def evaluate(
     Raises
     ------
     DataError
-        A split without samples or without targets.
+        A split without samples or without targets; values that are not finite, or that make the loss infinite.
     ShapeError
-        A network that doesn't fit the data.
+        A network that doesn't fit the data, or a sample that doesn't fit the network.
 
     Examples
     --------
@@ -73,13 +76,18 @@ def evaluate(
         _same_task(net, objective, split)
         layer, normaliser = net.net, net.normaliser
     else:
+        if not isinstance(net, Layer):
+            raise ArgumentError(f"net must be a convnd.nn.Layer or a Model. Received: net={net!r}")
         layer, normaliser = net, normalize
-        objective = Objective.of(split.info, net, split_shape(split))
+        objective = Objective.of(split, net, split_shape(split))
     shown = choose(progress, len(split), 0, 1)
     try:
-        return measure(layer, split, objective, normaliser, positions, samples, shown).result()
+        result = measure(layer, split, objective, normaliser, positions, samples, shown).result()
     finally:
         shown.close()
+    if result["loss"] is not None and not math.isfinite(result["loss"]):
+        raise DataError(f"{split.file.path}: the loss is {result['loss']}: the network's outputs overflow on this data")
+    return result
 
 
 def measure(
@@ -103,9 +111,11 @@ def measure(
     try:
         for batch in stream:
             x = batch.x if normaliser is None else normaliser.apply(batch.x)
-            with no_grad():
+            with no_grad(), in_file(split, batch):
                 output = net(Tensor(x))
                 loss = float(objective.loss(output, batch))
+            if not math.isfinite(loss) and (error := not_finite(split, batch)):
+                raise error
             objective.count(metric, output, batch, loss)
             if progress is not None:
                 progress.batch(len(batch), 1, metric.brief()["loss"] or 0.0)

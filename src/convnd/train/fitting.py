@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import __version__, optim, plots
 from ..data import Normaliser, Split
+from ..errors import ArgumentError
 from ..nn import Layer
 from .arguments import (
     OPTIMIZERS,
@@ -79,7 +80,7 @@ def fit(
     schedule: str | Mapping[str, Any] = "cosine",
     loss: str | Loss | None = None,
     label_smoothing: float = 0.0,
-    class_weights: Sequence[float] | None = None,
+    class_weights: Sequence[float] | str | None = None,
     clip: float | None = None,
     accumulate: int = 1,
     patience: int | None = None,
@@ -129,8 +130,10 @@ def fit(
         From the kind of target: cross-entropy for classes, of samples or of positions ("dice+ce" adds the soft Dice
         loss to it); mean squared error for numbers. A function takes (output Tensor, batch) and gives a Tensor of one
         number.
-    label_smoothing, class_weights
+    label_smoothing : float
         Of the cross-entropy.
+    class_weights : numbers (K,) or "balanced", optional
+        Of the cross-entropy. "balanced" divides by how often a class occurs in the training part.
     clip : float, optional
         The largest norm of all gradients together.
     accumulate : int
@@ -177,12 +180,15 @@ def fit(
     >>> [line["epoch"] for line in run.history], run.model.predict([np.zeros((7, 12))])[0] in run.model.classes
     ([1, 2], True)
     """
+    if not isinstance(net, Layer):
+        raise ArgumentError(f"net must be a convnd.nn.Layer; a Model's is its .net. Received: net={net!r}")
+    seed = whole("seed", seed, least=0)
     check_split("train", train)
     part, held_out = divide(train, validation, by_group, seed)
     shape = split_shape(part)
     net.build(part.info.ndim, part.info.channels, seed=seed, shape=shape)
     objective = Objective.of(
-        part.info, net, shape, loss=loss, label_smoothing=label_smoothing, class_weights=class_weights
+        part, net, shape, loss=loss, label_smoothing=label_smoothing, class_weights=class_weights
     )
     if positions is None and samples is None:
         positions = default_positions(part)
@@ -233,7 +239,10 @@ def _finish(trainer: Trainer, model: Model) -> Run:
         run.out = folder.path
         run.paths = {name: folder.file(file) for name, file in
                      (("config", CONFIG), ("log", LOG), ("last", LAST), ("best", BEST))}  # fmt: skip
-        run.paths |= draw(folder.path, run, trainer.progress)
+        try:
+            run.paths |= draw(folder.path, run, trainer.progress)
+        except (OSError, ImportError) as error:  # a full disk, a broken matplotlib: the run itself is safe
+            trainer.progress.line(f"no pictures: {error}")
     return run
 
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
 from ..data import Normaliser
-from ..errors import ArgumentError, DtypeError, ShapeError, TrainingError
+from ..errors import ArgumentError, DataError, DtypeError, ShapeError, TrainingError
 from ..layout import Layout, Ragged
 from ..nn import Layer, from_config
 from .folder import BEST, LAST
+from .names import renamed
 
 PIECE = 1 << 20  # positions that go through the network at a time; results don't depend on it
 Samples = NDArray[Any] | Ragged | Sequence[NDArray[Any]]
@@ -94,9 +95,11 @@ class Model:
             Samples of another rank or number of channels than in training.
         DtypeError
             Values that aren't real numbers.
+        DataError
+            Values that aren't finite.
         """
         samples = self._samples(x)
-        pieces = [self._run(samples[first:last]) for first, last in _cut(samples.layout)]
+        pieces = [self._run(samples, first, last) for first, last in _cut(samples.layout)]
         layout = Layout(np.concatenate([piece.layout.shapes for piece in pieces]))
         output = Ragged(np.concatenate([piece.values for piece in pieces]), layout)
         if isinstance(x, np.ndarray):
@@ -154,10 +157,18 @@ class Model:
         values = x.values
         if values.dtype.kind in "iu" and data.get("scale") is not None:
             values = values * np.asarray(data["scale"], np.float64)
-        return Ragged(values.astype(np.float32), x.layout)
+        with np.errstate(over="ignore"):  # what float32 can't hold is refused here
+            values = values.astype(np.float32)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            sample = int(np.searchsorted(x.layout.offsets, np.argmin(finite), side="right")) - 1
+            raise DataError(f"sample {sample}: values must be finite, in float32. Received: NaN or infinity")
+        return Ragged(values, x.layout)
 
-    def _run(self, x: Ragged) -> Ragged:
-        output: Ragged = self.net(x if self.normaliser is None else self.normaliser.apply(x))
+    def _run(self, samples: Ragged, first: int, last: int) -> Ragged:
+        x = samples[first:last]
+        with renamed(lambda place: f"sample {first + place}", len(x)):
+            output: Ragged = self.net(x if self.normaliser is None else self.normaliser.apply(x))
         return output
 
     def __repr__(self) -> str:

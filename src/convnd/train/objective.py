@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .. import loss as losses
-from ..data import Batch, Info
+from ..data import Batch, Info, Split
 from ..errors import ArgumentError, DataError, ShapeError
-from ..layout import Ragged
+from ..layout import Layout, Ragged
 from ..metrics import ClassMetric, Metric, NumberMetric
 from ..nn import Layer, Spec
 from ..tensor import Tensor
@@ -72,16 +72,19 @@ class Objective:
         if not self.classifies and (label_smoothing or class_weights is not None):
             raise ArgumentError("label_smoothing and class_weights go with classes; this data's targets are numbers")
         self.label_smoothing = float(label_smoothing)
-        self.class_weights = None if class_weights is None else np.asarray(class_weights, np.float64)
-        if self.class_weights is not None and self.class_weights.shape != (outputs,):
-            raise ArgumentError(
-                f"class_weights must hold one weight for each of the {outputs} classes. "
-                f"Received: shape {self.class_weights.shape}"
-            )
+        self.class_weights = None if class_weights is None else _class_weights(class_weights, outputs)
 
     @classmethod
-    def of(cls, info: Info, net: Layer, shape: tuple[int, ...] | None, **options: Any) -> Objective:
-        """For a data file's targets and a network, which must fit each other."""
+    def of(
+        cls,
+        split: Split,
+        net: Layer,
+        shape: tuple[int, ...] | None,
+        class_weights: ArrayLike | None = None,
+        **options: Any,
+    ) -> Objective:
+        """For a split's targets and a network, which must fit each other. ``class_weights`` may be "balanced"."""
+        info = split.info
         kind = kind_of(info)
         output = net.trace((Spec.of(info.ndim, info.channels, shape),), "", [])
         wanted = len(info.classes) if info.classes else None
@@ -99,7 +102,9 @@ class Objective:
                 f"the target is {KINDS[kind]}, but the network's result has {output.ndim} spatial axes where the "
                 f"target has {axes}{hint}"
             )
-        return cls(kind, output.channels, info.classes or (), info.ignore, **options)
+        if isinstance(class_weights, str) and kind in ("class", "labels"):
+            class_weights = _balanced(class_weights, split, output.channels)
+        return cls(kind, output.channels, info.classes or (), info.ignore, class_weights=class_weights, **options)
 
     @property
     def classifies(self) -> bool:
@@ -130,13 +135,13 @@ class Objective:
         return mean
 
     def _fit_layouts(self, output: Tensor, batch: Batch) -> None:
-        """Targets at positions must lie where the outputs do; the message names the sample in the file."""
+        """Targets at positions must lie where the outputs do."""
         if not isinstance(batch.targets, Ragged) or output.layout is None or batch.targets.layout == output.layout:
             return
-        for number, got, want in zip(batch.numbers, output.layout.shapes, batch.targets.layout.shapes, strict=True):
+        for place, (got, want) in enumerate(zip(output.layout.shapes, batch.targets.layout.shapes, strict=True)):
             if tuple(got) != tuple(want):
                 raise ShapeError(
-                    f"sample {number}: the network gives positions {tuple(got.tolist())}, its target has "
+                    f"sample {place}: the network gives positions {tuple(got.tolist())}, its target has "
                     f"{tuple(want.tolist())}"
                 )
 
@@ -146,13 +151,29 @@ class Objective:
             return ClassMetric(self.names, per_position=self.kind == "labels", ignore=self.ignore)
         return NumberMetric()
 
-    def count(self, metric: Metric, output: Tensor, batch: Batch, loss: float) -> int:
-        """Add a batch to the metric; the weight of its mean loss among others: samples, or positions."""
+    def count(self, metric: Metric, output: Tensor, batch: Batch, loss: float) -> float:
+        """Add a batch to the metric; the weight of its mean loss among others, which is what it is a mean of."""
         target = batch.targets.values if isinstance(batch.targets, Ragged) else batch.targets
         assert target is not None  # a file without targets was refused
         assert output.layout is not None
-        metric.add(output.values, target, output.layout, loss)
-        return len(output.values)
+        weight = self._weight(target, output.layout, batch)
+        metric.add(output.values, target, output.layout, loss, weight)
+        return weight
+
+    def _weight(self, target: NDArray[Any], layout: Layout, batch: Batch) -> float:
+        """The divisor of a batch's mean: its positions, those that count, each times its weights."""
+        if not isinstance(self.function, str):
+            return float(layout.positions)
+        weight = np.ones(layout.positions)
+        if batch.weights is not None:
+            weight = np.repeat(batch.weights.astype(np.float64), layout.sizes)
+        if self.classifies:
+            labels = target.reshape(-1)
+            counted = labels != self.ignore if self.ignore is not None else np.ones(len(labels), dtype=bool)
+            weight, labels = weight[counted], labels[counted]
+            if self.class_weights is not None:
+                weight = weight * self.class_weights[labels]
+        return float(weight.sum())
 
     def config(self) -> dict[str, Any]:
         """What was chosen, as plain data. A function of one's own is known by its name only."""
@@ -181,6 +202,48 @@ class Objective:
             label_smoothing=config["label_smoothing"],
             class_weights=config["class_weights"],
         )
+
+
+def _class_weights(given: ArrayLike, classes: int) -> NDArray[np.float64]:
+    """One weight a class, checked."""
+    try:
+        weights = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"class_weights must be numbers or 'balanced'. Received: {given!r}") from None
+    if weights.shape != (classes,):
+        raise ArgumentError(
+            f"class_weights must hold one weight for each of the {classes} classes. Received: shape {weights.shape}"
+        )
+    if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+        raise ArgumentError(
+            f"class_weights must be finite, not negative, and one of them above 0. Received: {weights.tolist()}"
+        )
+    return weights
+
+
+def _balanced(name: str, split: Split, classes: int) -> NDArray[np.float64]:
+    """For each class the mean count of a class divided by its own, so that all weigh the same; 1 if it never occurs.
+
+    King & Zeng, "Logistic regression in rare events data", Political Analysis 9, 2001, section 4.
+    """
+    if name != "balanced":
+        raise ArgumentError(f"class_weights must be numbers or 'balanced'. Received: class_weights={name!r}")
+    counts = np.zeros(classes, np.int64)
+    for labels in _labels(split):
+        # A label out of range is the loss's to refuse: it knows the sample.
+        counts += np.bincount(labels[(labels >= 0) & (labels < classes) & (labels != split.info.ignore)],
+                              minlength=classes)  # fmt: skip
+    return np.where(counts > 0, counts.sum() / (classes * np.maximum(counts, 1)), 1.0)
+
+
+def _labels(split: Split) -> Iterator[NDArray[np.int64]]:
+    """All labels of a split, a part at a time."""
+    if split.targets is not None:
+        yield split.targets.reshape(-1)
+        return
+    for batch in split.batches(positions=1 << 20, shuffle=False, oversize="alone"):
+        assert isinstance(batch.targets, Ragged)
+        yield batch.targets.values.reshape(-1)
 
 
 def kind_of(info: Info) -> str:

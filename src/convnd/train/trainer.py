@@ -17,7 +17,7 @@ import numpy as np
 
 from ..checkpoint import Checkpoint
 from ..data import Batch, Normaliser, Split
-from ..errors import TrainingError
+from ..errors import DataError, TrainingError
 from ..metrics import Metric, better
 from ..nn import Layer
 from ..optim import Optimizer, clip_grad_norm
@@ -27,6 +27,7 @@ from ..tensor import Tensor
 from .evaluation import measure
 from .folder import BEST, LAST, Folder
 from .interrupt import Interrupt
+from .names import in_file, not_finite
 from .objective import Objective
 from .progress import Progress, choose, epoch_line
 
@@ -104,6 +105,8 @@ class Trainer:
                 self.net, self.validation, self.objective, self.normaliser, **self._budget(), between=self._heed
             )
             line |= {f"val_{name}": value for name, value in checked.brief().items()}
+            if line["val_loss"] is None:
+                raise DataError("the validation part holds no label that counts: choose another, or validation=None")
             if not math.isfinite(line["val_loss"]):
                 raise self._diverged(f"the validation loss is {line['val_loss']} after epoch {place.epoch}")
         line["lr"] = self.optimizer.lr
@@ -118,7 +121,7 @@ class Trainer:
             **self._budget(), seed=self.settings["seed"], epoch=place.epoch, start=place.batch
         )
         stream = cast("Generator[Batch, None, None]", iter(batches))
-        left, inside, weight = len(batches), 0, 0
+        left, inside, weight = len(batches), 0, 0.0
         started = time.monotonic()
         try:
             for batch in stream:
@@ -132,7 +135,7 @@ class Trainer:
                 self.progress.batch(len(batch), place.epoch, metric.brief()["loss"] or 0.0)
                 if inside == accumulate or not left:
                     self._update(None if accumulate == 1 else weight)
-                    inside, weight = 0, 0
+                    inside, weight = 0, 0.0
                     now = time.monotonic()
                     place.seconds, started = place.seconds + now - started, now
                     place.sums = metric.state()
@@ -142,24 +145,25 @@ class Trainer:
         finally:
             stream.close()
 
-    def _gradients(self, batch: Batch, metric: Metric, alone: bool) -> int:
+    def _gradients(self, batch: Batch, metric: Metric, alone: bool) -> float:
         """Forward and back for one batch; what its mean loss is a mean of."""
         place, settings = self.place, self.settings
         x = batch.x if self.normaliser is None else self.normaliser.apply(batch.x)
         key = Key(settings["seed"], place.step, samples=batch.numbers)
-        output = self.net(Tensor(x), training=True, rng=key)
-        loss = self.objective.loss(output, batch)
+        with in_file(self.train, batch):
+            output = self.net(Tensor(x), training=True, rng=key)
+            loss = self.objective.loss(output, batch)
         value = float(loss)
         if not math.isfinite(value):
             raise self._not_finite(value, batch)
         weight = self.objective.count(metric, output, batch, value)
         # Accumulated gradients are weighted as one large batch would: by what each mean is a mean of.
-        (loss if alone else loss * float(weight)).backward()
+        (loss if alone else loss * weight).backward()
         return weight
 
-    def _update(self, weight: int | None) -> None:
-        """One step of the optimiser with the gradients gathered."""
-        if weight is not None:
+    def _update(self, weight: float | None) -> None:
+        """One step of the optimiser with the gradients gathered, and the weight they are to be divided by."""
+        if weight:
             for parameter in self.optimizer.parameters:
                 if parameter.grad is not None:
                     parameter.grad = parameter.grad * parameter.values.dtype.type(1.0 / weight)
@@ -200,13 +204,17 @@ class Trainer:
         return "epochs" if done >= self.settings["epochs"] else None
 
     def _is_best(self, line: Line) -> bool:
-        """Whether the figure watched improved, or stayed while the loss improved; without validation: always."""
+        """Whether the figure watched improved, or stayed while the loss improved; without validation: always.
+
+        The first epoch is the best so far whatever its figures, so that there is always one to keep.
+        """
         if self.validation is None:
             return True
         name = self.settings["monitor"]
         value, loss = line[f"val_{name}"], line["val_loss"]
         best, best_loss = self.place.best
-        if better(value, best, name) or (value == best and better(loss, best_loss, "loss")):
+        improved = better(value, best, name) or (value == best and better(loss, best_loss, "loss"))
+        if improved or not self.place.best_epoch:
             self.place.best = [value, loss]
             return True
         return False
@@ -263,14 +271,9 @@ class Trainer:
 
     def _not_finite(self, value: float, batch: Batch) -> TrainingError:
         where = f"the loss is {value} in epoch {self.place.epoch}, step {self.place.step + 1}"
-        bad = np.flatnonzero(~np.isfinite(batch.x.values).all(axis=1))
-        if not len(bad):
-            return self._diverged(where)
-        sample = int(np.searchsorted(batch.x.layout.offsets, bad[0], side="right")) - 1
-        return TrainingError(
-            f"{where}: sample {batch.numbers[sample]} of the file holds values that are not finite ('convnd check' "
-            f"lists all of them). {self._left()}"
-        )
+        if error := not_finite(self.train, batch):
+            return TrainingError(f"{where}: {error}. {self._left()}")
+        return self._diverged(where)
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(
