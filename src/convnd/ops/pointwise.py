@@ -165,7 +165,7 @@ def dropout(x: X, rate: float, key: Key) -> X:
     >>> sorted(set(dropout(np.ones((4, 8)), 0.5, Key(seed=1)).ravel().tolist()))
     [0.0, 2.0]
     """
-    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+    if not isinstance(rate, (int, float, np.number)) or not 0 <= rate < 1:
         raise ArgumentError(f"rate must be at least 0 and below 1. Received: rate={rate!r}")
     if not isinstance(key, Key):
         raise ArgumentError(f"key must be a convnd.random.Key. Received: key={key!r}")
