@@ -67,6 +67,15 @@ def run(data):
     return out
 
 
+def test_class_weights(data, tmp_path):
+    for text, weights in (("1,3.5", [1.0, 3.5]), ("balanced", [1.0, 1.0])):
+        convnd("train", data, "--model", "small", "--out", tmp_path, "--force", "--class-weights", text, *QUICK)
+        kept = json.loads((tmp_path / "config.json").read_text())["objective"]["class_weights"]
+        np.testing.assert_allclose(kept, weights, rtol=0.3)
+    error = convnd("train", data, "--model", "small", "--out", tmp_path, "--class-weights", "1,x", code=2)
+    assert "must be numbers with commas between them, or balanced. Received: 1,x" in error
+
+
 # Help
 
 

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 @click.option("--loss", type=click.Choice(["cross_entropy", "dice+ce", "mse"]),
               help="By default what fits the targets; dice+ce is for a class at every position.")
 @click.option("--label-smoothing", default=0.0, show_default=True, type=click.FloatRange(0, 1, max_open=True))
+@click.option("--class-weights", metavar="W,W,...|balanced",
+              help="Of the cross-entropy: a number for each class, or balanced: all classes weigh the same in all.")
 @click.option("--clip", type=click.FloatRange(0, min_open=True), help="Largest norm of all gradients together.")
 @click.option("--accumulate", default=1, show_default=True, type=click.IntRange(1), help="Batches that make one step.")
 @click.option("--patience", type=click.IntRange(1), metavar="EPOCHS",
@@ -101,6 +103,7 @@ def _arguments(file: Any, given: dict[str, Any]) -> dict[str, Any]:
     arguments["normalize"] = None if given["normalize"] == "none" else given["normalize"]
     for option in ("force", "momentum", "warmup"):
         arguments.pop(option)
+    arguments["class_weights"] = _class_weights(given["class_weights"])
     if given["optimizer"] == "sgd":
         arguments["optimizer"] = {"name": "sgd", "momentum": 0.9 if given["momentum"] is None else given["momentum"]}
     elif given["momentum"] is not None:
@@ -110,6 +113,18 @@ def _arguments(file: Any, given: dict[str, Any]) -> dict[str, Any]:
             raise click.UsageError("--warmup goes with --schedule cosine")
         arguments["schedule"] = {"name": "cosine", "warmup": given["warmup"]}
     return arguments
+
+
+def _class_weights(text: str | None) -> list[float] | str | None:
+    """A number for each class, or the name of a rule."""
+    if text is None or text == "balanced":
+        return text
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(
+            f"must be numbers with commas between them, or balanced. Received: {text}", param_hint="--class-weights"
+        ) from None
 
 
 def _validation(file: Any, text: str) -> Any:

@@ -75,6 +75,8 @@ def predict(
     """
     import convnd as cn
 
+    from ..train.names import renamed
+
     model = cn.load(run)
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,8 @@ def predict(
     for path in files:
         try:
             for name, values in _samples(path, split, model):
-                found = _answer(model, values, save, f"{path.stem}-{len(answers)}")
+                with renamed([f"sample {name}"].__getitem__, 1):
+                    found = _answer(model, values, save, f"{path.stem}-{len(answers)}")
                 answer = {"file": str(path), "sample": name, **found}
                 answers.append(answer)
                 if not as_json:
@@ -92,8 +95,9 @@ def predict(
             raise
         except (ConvndError, OSError) as error:
             failed = True
-            text = str(error) if isinstance(error, ConvndError) else f"{path}: {error.strerror or error}"
-            click.echo(f"convnd: {text}", err=True)
+            text = str(error) if isinstance(error, ConvndError) else str(error.strerror or error)
+            where = "" if text.startswith(f"{path}: ") else f"{path}: "
+            click.echo(f"convnd: {where}{text}", err=True)
     if as_json:
         options.emit(answers)
     if failed:
@@ -179,13 +183,17 @@ def summary(model: str, shape: str, classes: int, model_options: tuple[str, ...]
 
 
 @click.command()
-def config() -> None:
+@options.as_json
+def config(as_json: bool) -> None:
     """Show convnd's version, the instruction set it chose, and its threads.
 
     \b
     Example:
       convnd config
     """
-    import convnd as cn
+    from .. import __version__, kernels
 
-    cn.show_config()
+    if as_json:
+        options.emit({"version": __version__, **kernels.config()})
+    else:
+        kernels.show_config()
