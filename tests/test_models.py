@@ -75,10 +75,12 @@ def test_registry_errors() -> None:
         models.get("vgg", classes=2)
     with pytest.raises(ArgumentError, match=r"model 'unet' has the options classes, width, depth. Received: 'bins'"):
         models.get("unet", classes=2, bins=3)
-    with pytest.raises(ArgumentError, match=r"blocks must be at least 1. Received: blocks=0"):
+    with pytest.raises(ArgumentError, match=r"blocks must be an int of at least 1. Received: blocks=0"):
         models.get("resnet", classes=2, blocks=0)
-    with pytest.raises(ArgumentError, match=r"depth must be at least 1. Received: depth=0"):
+    with pytest.raises(ArgumentError, match=r"depth must be an int of at least 1. Received: depth=0"):
         models.get("unet", classes=2, depth=0)
+    with pytest.raises(ArgumentError, match="blocks must be an int of at least 1"):
+        models.get("resnet", classes=2, blocks="two")
 
 
 NET = """

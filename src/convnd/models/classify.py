@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import nn
-from ..errors import ArgumentError
+from ..nn.arguments import count
 
 
 def small(classes: int, width: int = 32, bins: int = 4, dropout: float = 0.2) -> nn.Layer:
@@ -178,8 +178,7 @@ def resnet(classes: int, width: int = 16, blocks: int = 3) -> nn.Layer:
 
     He, Zhang, Ren & Sun, "Deep residual learning for image recognition", CVPR 2016, section 4.2.
     """
-    if blocks < 1:
-        raise ArgumentError(f"blocks must be at least 1. Received: blocks={blocks!r}")
+    blocks = count(blocks, "blocks")
     stages = [
         _residual(filters, stride=2 if stage and not block else 1, project=bool(stage) and not block)
         for stage, filters in enumerate((width, 2 * width, 4 * width))

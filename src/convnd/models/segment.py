@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import nn
-from ..errors import ArgumentError
+from ..nn.arguments import count
 
 
 def unet(classes: int, width: int = 16, depth: int = 3) -> nn.Layer:
@@ -32,8 +32,7 @@ def unet(classes: int, width: int = 16, depth: int = 3) -> nn.Layer:
     Ronneberger, Fischer & Brox, "U-Net: convolutional networks for biomedical image segmentation", MICCAI 2015;
     in 3D: Çiçek, Abdulkadir, Lienkamp, Brox & Ronneberger, MICCAI 2016, from which batch normalisation is taken.
     """
-    if depth < 1:
-        raise ArgumentError(f"depth must be at least 1. Received: depth={depth!r}")
+    depth = count(depth, "depth")
     nodes: dict[str, nn.Layer | nn.Node] = {}
     for level in range(depth):
         nodes[f"encoder{level}"] = _twice(width * 2**level)
