@@ -43,7 +43,7 @@ if TYPE_CHECKING:
               help="By default what fits the targets; dice+ce is for a class at every position.")
 @click.option("--label-smoothing", default=0.0, show_default=True, type=click.FloatRange(0, 1, max_open=True))
 @click.option("--class-weights", metavar="W,W,...|balanced",
-              help="Of the cross-entropy: a number for each class, or balanced: all classes weigh the same in all.")
+              help="Of the cross-entropy: a number for each class, or balanced: every class weighs the same in total.")
 @click.option("--clip", type=click.FloatRange(0, min_open=True), help="Largest norm of all gradients together.")
 @click.option("--accumulate", default=1, show_default=True, type=click.IntRange(1), help="Batches that make one step.")
 @click.option("--patience", type=click.IntRange(1), metavar="EPOCHS",
