@@ -14,7 +14,7 @@ from training_files import classes_file, labels_file, numbers_file, small_net
 import convnd as cn
 from convnd import data, nn, plots
 from convnd.checkpoint import Checkpoint
-from convnd.errors import ArgumentError, ConvndError, DataError, ShapeError, TrainingError
+from convnd.errors import ArgumentError, ConvndError, DataError, DtypeError, ShapeError, TrainingError
 from convnd.layout import Ragged
 
 
@@ -420,6 +420,18 @@ def test_networks_that_do_not_fit_the_data(train):
     model = fit(train, epochs=1).model
     with pytest.raises(ArgumentError, match=r"net must be a convnd\.nn\.Layer; a Model's is its \.net"):
         fit(train, model)
+
+
+def test_networks_and_losses_that_cannot_be_trained(train):
+    with pytest.raises(ArgumentError, match="nothing to train: all of its parameters are frozen"):
+        fit(train, small_net().freeze())
+    with pytest.raises(ArgumentError, match="nothing to train: it has no parameters"):
+        fit(train, nn.GlobalPool())
+    with pytest.raises(DtypeError, match="net must be built in float32"):
+        fit(train, small_net().build(1, 2, dtype="float64"))
+    for wrong in (3.0, np.zeros(()), cn.Tensor(np.zeros((2, 2), np.float32))):
+        with pytest.raises(ArgumentError, match="a loss function must give a Tensor of one number"):
+            fit(train, loss=lambda output, batch, wrong=wrong: wrong)
 
 
 def test_a_sample_that_does_not_fit_the_network_is_named_as_in_its_file(train):

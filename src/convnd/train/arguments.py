@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import optim
 from ..data import Normaliser, Split
-from ..errors import ArgumentError, DataError
+from ..errors import ArgumentError, DataError, DtypeError
 from ..nn import Layer
 from .objective import Objective
 
@@ -23,6 +23,16 @@ def check_split(name: str, split: Any) -> None:
         raise ArgumentError(f"{name} must be a split of a data file, such as data['train']. Received: {name}={split!r}")
     if not len(split):
         raise DataError(f"{name} has no samples")
+
+
+def check_trainable(net: Layer) -> None:
+    """Refuse a built network that no step could change, or that doesn't take what batches hold."""
+    parameters = net.parameters()
+    if not any(parameter.requires_grad for parameter in parameters):
+        why = "all of its parameters are frozen" if parameters else "it has no parameters"
+        raise ArgumentError(f"net has nothing to train: {why}. Received: net={net!r}")
+    if parameters[0].dtype != np.float32:
+        raise DtypeError(f"net must be built in float32, as batches are. Received: a net in {parameters[0].dtype}")
 
 
 def divide(train: Split, validation: float | Split | None, by_group: bool, seed: int) -> tuple[Split, Split | None]:

@@ -15,6 +15,7 @@ from ..nn import Layer
 from .arguments import (
     OPTIMIZERS,
     check_split,
+    check_trainable,
     describe,
     divide,
     make_normaliser,
@@ -187,6 +188,7 @@ def fit(
     part, held_out = divide(train, validation, by_group, seed)
     shape = split_shape(part)
     net.build(part.info.ndim, part.info.channels, seed=seed, shape=shape)
+    check_trainable(net)
     objective = Objective.of(
         part, net, shape, loss=loss, label_smoothing=label_smoothing, class_weights=class_weights
     )

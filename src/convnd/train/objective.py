@@ -113,7 +113,10 @@ class Objective:
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The mean loss of a batch, one number with a way back."""
         if not isinstance(self.function, str):
-            return self.function(output, batch)
+            value = self.function(output, batch)
+            if not isinstance(value, Tensor) or value.values.size != 1:
+                raise ArgumentError(f"a loss function must give a Tensor of one number. Received: {value!r}")
+            return value
         self._fit_layouts(output, batch)
         target: Any = batch.targets
         if not self.classifies:
