@@ -183,3 +183,11 @@ def test_errors_say_what_is_wrong(case):
     call, error, message = ERRORS[case]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_labels_of_classes_without_weight_count_nothing():
+    logits = Tensor(np.array([[1.0, 2.0, 3.0]]), requires_grad=True)
+    value = loss.cross_entropy(logits, [0], class_weights=[0.0, 1.0, 1.0], label_smoothing=0.3)
+    assert float(value) == 0
+    value.backward()
+    assert not logits.grad.any()

@@ -87,7 +87,7 @@ def cross_entropy(
     right = np.where(counted, labels, 0)
     weight = _position_weights(sample_weights, layout) * counted
     total = float(np.sum(weight * of_class[right]))
-    share = weight / total if total else weight  # of each position in the mean
+    share = weight / total if total else np.zeros_like(weight)  # of each position in the mean
 
     log_p = kernels.log_softmax(x.values)
     rows = np.arange(len(labels))
