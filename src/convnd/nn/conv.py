@@ -19,12 +19,23 @@ class _Windowed(Layer):
     """What ``Conv`` and ``ConvTranspose`` share: their window's arguments, bias and activation."""
 
     fixed = ("ndim", "channels")
+    filters: int
 
     def _set_window(self, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
         self.kernel = axis_ints(kernel, "kernel")
         self.stride = axis_ints(stride, "stride")
         self.padding = padding_argument(padding)
         self.dilation = axis_ints(dilation, "dilation")
+
+    def _set_groups(self, groups: Any) -> None:
+        self.groups = count(groups, "groups")
+        if self.filters % self.groups:
+            raise ArgumentError(f"groups must divide filters={self.filters}. Received: groups={groups}")
+
+    def _set_rest(self, bias: Any, activation: Any, init: Any) -> None:
+        self.bias = flag(bias, "bias")
+        self.activation = fused(activation)
+        self.init = initial(init)
 
     def window(self, ndim: int) -> Window:
         """The window on ``ndim`` axes."""
@@ -81,12 +92,8 @@ class Conv(_Windowed):
     ) -> None:
         self.filters = count(filters, "filters")
         self._set_window(kernel, stride, padding, dilation)
-        self.groups = count(groups, "groups")
-        self.bias = flag(bias, "bias")
-        self.activation = fused(activation)
-        self.init = initial(init)
-        if self.filters % self.groups:
-            raise ArgumentError(f"groups must divide filters={filters}. Received: groups={groups}")
+        self._set_groups(groups)
+        self._set_rest(bias, activation, init)
 
     def split(self, channels: int) -> tuple[int, int]:
         """(groups, filters) for this many channels."""
@@ -156,9 +163,7 @@ class DepthwiseConv(Conv):
     ) -> None:
         self._set_window(kernel, stride, padding, dilation)
         self.multiplier = count(multiplier, "multiplier")
-        self.bias = flag(bias, "bias")
-        self.activation = fused(activation)
-        self.init = initial(init)
+        self._set_rest(bias, activation, init)
 
     def split(self, channels: int) -> tuple[int, int]:
         return channels, channels * self.multiplier
@@ -216,12 +221,8 @@ class ConvTranspose(_Windowed):
         self.filters = count(filters, "filters")
         self._set_window(kernel, stride, padding, dilation)
         self.output_padding = axis_ints(output_padding, "output_padding", least=0)
-        self.groups = count(groups, "groups")
-        self.bias = flag(bias, "bias")
-        self.activation = fused(activation)
-        self.init = initial(init)
-        if self.filters % self.groups:
-            raise ArgumentError(f"groups must divide filters={filters}. Received: groups={groups}")
+        self._set_groups(groups)
+        self._set_rest(bias, activation, init)
 
     def output(self, *inputs: Spec) -> Spec:
         x, like = inputs[0], inputs[1] if len(inputs) > 1 else None
