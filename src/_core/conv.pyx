@@ -29,6 +29,8 @@ cdef int64_t LEAST_POSITIONS = 64
 # With fewer rows alike than this, and from this many channels on, a tile at the edge of a row adds tap by tap.
 cdef int64_t EDGE_ROWS = 3
 cdef int64_t EDGE_DEPTH = 16
+# Outputs of a row that a depthwise task takes through all panels at a time.
+cdef int64_t DEPTHWISE_COLS = 24
 # Positions that a weight-gradient tile sums over at a time: two panels of them stay in the first-level cache.
 cdef int64_t SEGMENT = 128
 # The weight gradient's partial sums: how many at the most, and how much memory.
@@ -200,7 +202,7 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint tran
 cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
     """Cut every sample's outputs into blocks of rows, long rows into blocks of columns; returns how many."""
     cdef int64_t n = 0, sample, phase, row, col, rows, cols, rank = job.window.rank, total, most, step
-    cdef int64_t n_phases = phases(&job.window)
+    cdef int64_t n_phases
     cdef Axis axes[MAX_RANK]
     cdef Axis *inner = &axes[rank - 1]
     step = 1 if job.window.transposed else job.window.stride[rank - 1]
@@ -208,6 +210,7 @@ cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
     total = job.batch.out_offsets[job.batch.samples] // TASKS
     most = max(min(most, total), LEAST_POSITIONS)
     for sample in range(job.batch.samples):
+        n_phases = phases(&job.window, job.batch.out_shapes + sample * rank)
         for phase in range(n_phases):
             place(&job.window, phase, job.batch.in_shapes + sample * rank, job.batch.out_shapes + sample * rank,
                   job.batch.low + sample * rank, axes)
@@ -350,11 +353,43 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
         q += 1
 
 
+cdef void run_depthwise_row(const Conv *job, const Rows *rows, const char *x, char *out, int64_t *runs) noexcept nogil:
+    """A row of outputs of all channels: all panels of a few outputs at a time, so that whole cache lines are used."""
+    cdef int64_t size = job.tiles.itemsize, q = rows.col, end = rows.col + rows.cols, first, last, count, p
+    cdef const Axis *inner = rows.inner
+    cdef const Panel *panel
+    cdef convnd_conv_args args
+    args.x_step, args.out_step = inner.in_step * job.channels, inner.out_step * job.filters
+    first = min(max(q, outputs_from(inner, 0)), end) if inner.taps else q
+    last = max(first, min(end, outputs_to(inner, inner.taps - 1))) if inner.taps else end
+    while q < end:
+        count = 1
+        if q < first or q >= last:
+            list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, taps_from(inner, q), taps_to(inner, q))
+        else:
+            if q == first:
+                list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, 0, inner.taps)
+            count = min(DEPTHWISE_COLS, last - q)
+        for p in range(job.n_panels):
+            panel = &job.panels[p]
+            args.w, args.start = job.w + panel.pack * size, job.start + panel.start * size
+            args.lanes = panel.lanes
+            run_tiles(job, panel, &args, x + (q * args.x_step + panel.x) * size,
+                      out + (q * args.out_step + panel.filter) * size, count)
+        q += count
+
+
+cdef inline int64_t output_at(const Conv *job, int64_t sample, const Axis *axes, int64_t row) noexcept nogil:
+    """The position of a row's first output."""
+    cdef const Axis *inner = &axes[job.window.rank - 1]
+    return (job.batch.out_offsets[sample] + output_row(job.window.rank, axes, row) * inner.out_size + inner.out_phase)
+
+
 cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Conv *job = <const Conv *>context
     cdef const Block *block = &job.blocks[index]
     cdef const Panel *panel
-    cdef int64_t rank = job.window.rank, row, end, p, position, size = job.tiles.itemsize
+    cdef int64_t rank = job.window.rank, row, end, p, size = job.tiles.itemsize
     cdef Axis axes[MAX_RANK]
     cdef Rows rows
     cdef int64_t *runs = job.runs + slot * job.runs_size + job.runs_size // 2
@@ -369,6 +404,12 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     rows.out_step = output_row_step(rank, axes) * job.filters
     x = job.x + job.batch.in_offsets[block.sample] * job.channels * size
     end = block.row + block.rows
+    if job.depthwise:
+        for row in range(block.row, end):
+            rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
+            out = job.out + output_at(job, block.sample, axes, row) * job.filters * size
+            run_depthwise_row(job, &rows, x, out, runs)
+        return
     # A panel's weights stay in the cache while the block's rows go by.
     for p in range(job.n_panels):
         panel = &job.panels[p]
@@ -376,8 +417,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
         while row < end:
             rows.count = min(end - row, rows_alike(rank, axes, row))
             rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
-            position = job.batch.out_offsets[block.sample] + output_row(rank, axes, row) * rows.inner.out_size
-            out = job.out + ((position + rows.inner.out_phase) * job.filters + panel.filter) * size
+            out = job.out + (output_at(job, block.sample, axes, row) * job.filters + panel.filter) * size
             run_rows(job, panel, &rows, x + panel.x * size, out, runs)
             row += rows.count
 
@@ -392,6 +432,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     """
     cdef Conv job
     cdef int64_t taps, n, work, f, p
+    cdef bint done = False
     cdef real *start = NULL
     job.tiles = tiles(sizeof(real))
     read_window(&job.window, geometry, transposed)
@@ -418,7 +459,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
             start = <real *>calloc(n, sizeof(real))
             n = block_list(&job, NULL)
             job.blocks = <Block *>malloc(max(1, n) * sizeof(Block))
-            job.runs_size = 8 * taps + 8
+            job.runs_size = 4 * taps + 8
             job.runs = <int64_t *>malloc(slots() * job.runs_size * sizeof(int64_t))
         if job.blocks and job.runs and start:
             block_list(&job, job.blocks)
@@ -428,13 +469,13 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
                         start[job.panels[p].start + f] = bias[job.panels[p].filter + f]
             job.start = <const char *>start
             work = out_offsets[job.batch.samples] * job.filters * taps * job.depth
-            parallel_for(conv_block, &job, n, work // phases(&job.window))
-            n = -1
+            parallel_for(conv_block, &job, n, work // max(1, phases(&job.window, NULL)))
+            done = True
         free(job.panels)
         free(job.blocks)
         free(job.runs)
         free(start)
-    if n != -1:
+    if not done:
         raise MemoryError("no memory for the tasks of a convolution")
 
 
@@ -598,6 +639,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
     """
     cdef Weight job
     cdef int64_t p, n, tap, k, f, step, chunk, size, work
+    cdef bint done = False
     cdef real *partial = NULL
     cdef const Panel *panel
     cdef const convnd_tiles *t = tiles(sizeof(real))
@@ -615,7 +657,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
     job.batch.samples = in_shapes.shape[0]
     if weight.shape[0] == 0 or weight.shape[1] == 0 or weight.shape[2] == 0:
         return
-    if job.batch.samples == 0:
+    if g.shape[0] == 0:
         weight[:, :, :] = 0
         return
     job.batch.in_shapes, job.batch.out_shapes, job.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
@@ -654,10 +696,10 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
                     for k in range(job.depth):
                         for f in range(panel.lanes):
                             weight[tap, k, panel.filter + f] = partial[panel.pack + (tap * job.depth + k) * size + f]
-            job.taps = -1
+            done = True
         free(job.panels)
         free(job.units)
         free(job.scratch)
         free(partial)
-    if job.taps != -1:
+    if not done:
         raise MemoryError("no memory for the tasks of a weight gradient")

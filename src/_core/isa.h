@@ -13,14 +13,20 @@ typedef struct {
 static int convnd_always(void) { return 1; }
 
 #if defined(__x86_64__)
+#include <cpuid.h>
+
 extern const convnd_tiles convnd_tiles_baseline_f32, convnd_tiles_baseline_f64;
 extern const convnd_tiles convnd_tiles_v3_f32, convnd_tiles_v3_f64;
 extern const convnd_tiles convnd_tiles_v4_f32, convnd_tiles_v4_f64;
 
 static int convnd_has_v3(void) {
+    unsigned a, b, c = 0, d, extended = 0;
     __builtin_cpu_init();
+    __get_cpuid(1, &a, &b, &c, &d);
+    __get_cpuid(0x80000001u, &a, &b, &extended, &d);
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2");
+           __builtin_cpu_supports("bmi2") && (c >> 22 & 1) /* MOVBE */ && (c >> 29 & 1) /* F16C */ &&
+           (extended >> 5 & 1) /* LZCNT */;
 }
 static int convnd_has_v4(void) {
     return convnd_has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -1,8 +1,8 @@
 # cython: cdivision=True
 """Aligned buffers that are used again: fresh memory costs a page fault for each 4 KB.
 
-A freed buffer waits in the bin of its size for the next one of that size. What waits is never more than what was
-in use at once, and what has waited longest goes first.
+A freed buffer waits in the bin of its size for the next one of that size. What is in use and what waits are together
+at most a quarter above what lately was in use at once; what has waited longest goes first.
 """
 
 from collections import OrderedDict, deque
@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 cdef int64_t ALIGNMENT = 64
+cdef int64_t MOST = 1 << 60
 
 cdef int64_t in_use = 0, most_in_use = 0, waiting = 0
 cdef object bins = OrderedDict()  # size -> addresses; the bin that waits longest comes first
@@ -34,8 +35,10 @@ cdef class Buffer:
 
     def __cinit__(self, int64_t size):
         global in_use, most_in_use, waiting
-        self.size, self.room = size, rounded(size)
         self.block = NULL
+        if size > MOST:
+            raise MemoryError(f"no memory for a buffer of {size} bytes")
+        self.size, self.room = size, rounded(size)
         found = bins.get(self.room)
         if found:
             self.block = <void *><uintptr_t>found.pop()
@@ -51,7 +54,7 @@ cdef class Buffer:
                 raise MemoryError(f"no memory for a buffer of {size} bytes")
         self.start = <char *>((<uintptr_t>self.block + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
         in_use += self.room
-        most_in_use = max(most_in_use, in_use)
+        most_in_use = max(most_in_use - (most_in_use >> 12), in_use)
 
     def __dealloc__(self):
         global in_use, waiting

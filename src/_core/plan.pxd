@@ -58,11 +58,12 @@ cdef inline int64_t class_size(int64_t kernel, int64_t period, int64_t c) noexce
     return (kernel - c + period - 1) // period if c < kernel else 0
 
 
-cdef inline int64_t phases(const Window *window) noexcept nogil:
+# Phases that have outputs; without a shape, those of a sample larger than the stride.
+cdef inline int64_t phases(const Window *window, const int64_t *out_shape) noexcept nogil:
     cdef int64_t n = 1, a
     if window.transposed:
         for a in range(window.rank):
-            n *= window.stride[a]
+            n *= min(window.stride[a], out_shape[a]) if out_shape else window.stride[a]
     return n
 
 
@@ -81,9 +82,9 @@ cdef inline void place(const Window *window, int64_t phase, const int64_t *in_sh
             axis.count, axis.out_phase, axis.out_step = out_shape[a], 0, 1
             axis.in_step, axis.base, axis.base_step, axis.taps = s, -low[a], d, k
             continue
-        axis.out_phase, axis.out_step, axis.in_step = phase % s, s, 1
-        phase = phase // s
-        axis.count = ceil_div(out_shape[a] - axis.out_phase, s) if axis.out_phase < out_shape[a] else 0
+        axis.out_phase, axis.out_step, axis.in_step = phase % min(s, out_shape[a]), s, 1
+        phase = phase // min(s, out_shape[a])
+        axis.count = ceil_div(out_shape[a] - axis.out_phase, s)
         g = gcd(s, d)
         period = s // g
         axis.base_step = d // g
@@ -125,7 +126,7 @@ cdef inline int64_t count_rows(int64_t rank, const Axis *axes) noexcept nogil:
 
 
 # The taps of the outer axes at this row, ascending: pairs (input row, packed slot). Returns how many.
-# `taps` has room for twice the kernel's outer taps in pairs; the result is at its start.
+# `taps` has room for a pair for each of the kernel's outer taps.
 cdef inline int64_t outer_taps(int64_t rank, const Axis *axes, int64_t row, int64_t *taps) noexcept nogil:
     cdef int64_t coordinate[MAX_RANK]
     cdef int64_t a, j, e, first, last, n = 1, more

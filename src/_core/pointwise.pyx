@@ -17,9 +17,10 @@ ctypedef fused real:
 
 # Numbers that a task takes: some first-level caches full, so that handing tasks out costs nothing beside them.
 cdef int64_t PIECE = 32 * 1024
-# Operations that a number costs, beside the multiply-adds of a convolution: memory's, and those of an exponential.
-cdef int64_t MOVED = 4
-cdef int64_t COMPUTED = 16
+# What a number costs, in multiply-adds of a convolution: where it is only moved, and where it takes an exponential or a
+# random draw.
+cdef int64_t MOVED = 16
+cdef int64_t COMPUTED = 128
 
 cdef struct Job:
     const convnd_tiles *tiles
@@ -192,7 +193,7 @@ def softmax(const real[:, ::1] x, bint log, real[:, ::1] out):
     over_channels(&job, x.shape[0], x.shape[1])
     job.x, job.out, job.kind = <const char *>&x[0, 0], <char *>&out[0, 0], log
     with nogil:
-        parallel_for(softmax_task, &job, pieces(&job), x.shape[0] * max(x.shape[1], job.tiles.lanes) * COMPUTED)
+        parallel_for(softmax_task, &job, pieces(&job), job.count * COMPUTED)
 
 
 def softmax_grad(const real[:, ::1] y, const real[:, ::1] g, bint log, real[:, ::1] out):
@@ -202,7 +203,7 @@ def softmax_grad(const real[:, ::1] y, const real[:, ::1] g, bint log, real[:, :
     over_channels(&job, y.shape[0], y.shape[1])
     job.x, job.g, job.out, job.kind = <const char *>&y[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0], log
     with nogil:
-        parallel_for(softmax_grad_task, &job, pieces(&job), y.shape[0] * max(y.shape[1], job.tiles.lanes) * COMPUTED)
+        parallel_for(softmax_grad_task, &job, pieces(&job), job.count * (COMPUTED if log else MOVED))
 
 
 # ---------------------------------------------------------------------------------------------------------------- draws
@@ -250,7 +251,7 @@ def dropout(const uint64_t[::1] keys, const int64_t[::1] offsets, uint64_t thres
                 size = (offsets[n + 1] - offsets[n]) * job.channels
                 total += (size + PIECE - 1) // PIECE
             job.starts = starts
-            parallel_for(dropout_task, &job, total, offsets[job.samples] * job.channels * MOVED)
+            parallel_for(dropout_task, &job, total, offsets[job.samples] * job.channels * COMPUTED)
             free(starts)
     if not starts:
         raise MemoryError("no memory for the tasks of dropout_mask")

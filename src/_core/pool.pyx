@@ -9,7 +9,8 @@ nothing is written twice and any number of threads gives the same bits.
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
-from convnd._core.isa cimport convnd_pool_args, convnd_pool_grad_args, convnd_pool_tile, convnd_source, convnd_tiles, tiles
+from convnd._core.isa cimport (
+    convnd_pool_args, convnd_pool_grad_args, convnd_pool_tile, convnd_source, convnd_tiles, tiles)
 from convnd._core.plan cimport MAX_RANK
 from convnd._core.threads cimport parallel_for, slots
 
@@ -24,8 +25,8 @@ cdef int64_t LEAST = 16 * 1024
 cdef int64_t FEW = 8
 cdef int64_t LARGE = 64 * 1024
 cdef int64_t CHANNEL_BYTES = 256
-# Operations that a number costs, beside the multiply-adds of a convolution.
-cdef int64_t WORK = 4
+# What a number costs, in multiply-adds of a convolution.
+cdef int64_t WORK = 16
 
 cdef enum Mode:
     MAX, MEAN, SUM, MEAN_PADDED
@@ -199,7 +200,7 @@ cdef void run_merged(const Job *job, const Block *block, const int64_t *at, int6
     args.outputs, args.length = 1, r.count[q] * inner
     args.divisor = divisor(job, n_outer * args.length)
     args.x = x + r.first[q] * inner * job.channels * job.tiles.itemsize
-    args.out, args.index = out + at[r.rank - 1] * job.channels * job.tiles.itemsize, index + at[r.rank - 1] * job.channels
+    args.out, args.index = out, index   # the row's only output
     if job.mode == MAX:
         job.tiles.pool_max(args)
     else:

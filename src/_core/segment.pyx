@@ -21,7 +21,7 @@ cdef int64_t BLOCK_ROWS = 256   # the longest sum in the element type
 cdef int64_t COLUMNS = 512      # of a task
 cdef int64_t CHUNKS = 64
 cdef int64_t LINE = 64          # bytes of a cache line, which threads don't share
-cdef int64_t WORK = 4           # operations a number, beside the multiply-adds of a convolution
+cdef int64_t WORK = 16          # what a number costs, in multiply-adds of a convolution
 
 cdef enum What:
     SUM, MOMENTS, PRODUCTS
@@ -87,10 +87,17 @@ cdef void spread(const double *vector, int64_t columns, real *to, int64_t width)
         start += columns
 
 
+cdef inline double not_negative(double square) noexcept nogil:
+    return 0 if square < 0 else square  # a NaN stays, which max(0, square) would hide
+
+
 cdef inline void join(int64_t n_a, double *mean_a, double *square_a, int64_t n_b, double mean_b,
                       double square_b) noexcept nogil:
     """Mean and squared deviations of two groups of n_a and n_b (Chan, Golub, LeVeque 1983, eq. 2.1)."""
     cdef double share = <double>n_b / <double>(n_a + n_b), delta = mean_b - mean_a[0]
+    if n_a == 0:
+        mean_a[0], square_a[0] = mean_b, square_b
+        return
     mean_a[0] += delta * share
     square_a[0] += square_b + delta * delta * share * <double>n_a
 
@@ -128,7 +135,8 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
         fold(sums, piece.width, a, columns)
         fold(others, piece.width, b, columns)
         for c in range(columns):
-            join(done, first + c, second + c, piece.positions, <double>mean[c] + a[c] / n, b[c] - a[c] * a[c] / n)
+            join(done, first + c, second + c, piece.positions, <double>mean[c] + a[c] / n,
+                 not_negative(b[c] - a[c] * a[c] / n))
 
 
 cdef void reduce_task(void *context, int64_t index, int64_t slot) noexcept nogil:

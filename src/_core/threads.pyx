@@ -12,9 +12,9 @@ cdef extern from "tile/tile.h":
     uint64_t convnd_flush_denormals() noexcept nogil
     void convnd_restore_denormals(uint64_t state) noexcept nogil
 
-# Below this many operations (some 20 microseconds) a second thread costs more than it brings: a barrier waits for a
+# Below this many operations (some 100 microseconds) a second thread costs more than it brings: a barrier waits for a
 # core that another process may hold.
-cdef int64_t SERIAL_WORK = 1_500_000
+cdef int64_t SERIAL_WORK = 6_000_000
 
 cdef int limit = 0  # our own setting; 0: none
 cdef bint forked = False
@@ -31,6 +31,11 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef int64_t slots() noexcept nogil:
+    # Not our own limit: another Python thread may raise it between this and the parallel_for.
+    return omp_get_max_threads()
+
+
+cdef int64_t usable() noexcept nogil:
     # omp_set_num_threads reaches other libraries, so it is never called; what others set is heard.
     cdef int most = omp_get_max_threads()
     if forked:
@@ -40,7 +45,7 @@ cdef int64_t slots() noexcept nogil:
 
 cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) noexcept nogil:
     cdef int64_t i
-    cdef int threads = <int>min(slots(), count)
+    cdef int threads = <int>min(usable(), count)
     cdef int slot
     cdef uint64_t state
     if threads <= 1 or work < SERIAL_WORK:
@@ -65,4 +70,4 @@ def set_num_threads(int n):
 
 def get_num_threads():
     """Threads that a large operation uses."""
-    return slots()
+    return usable()

@@ -50,6 +50,8 @@ class Layout:
             raise ShapeError(
                 f"sample {sample}: sizes must not be negative. Received: {tuple(own[sample].tolist())}"
             )
+        if own.size and own.prod(axis=1, dtype=np.float64).sum() >= 2.0**62:
+            raise ShapeError(f"shapes must hold fewer than 2**62 positions in all. Received: {own.tolist()[:3]} ...")
         own.flags.writeable = False
         self.shapes: Ints = own
 

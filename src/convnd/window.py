@@ -164,6 +164,11 @@ class Window:
         refuse_empty(layout)
         if like is None:
             extra = per_axis(output_padding, self.ndim, "output_padding", least=0)
+            if any(more and self._fixed_padding(axis) is None for axis, more in enumerate(extra)):
+                raise ArgumentError(
+                    f"output_padding can't go with padding={self.padding!r}, which gives an axis of S positions S stride; "
+                    f"choose the size with like=. Received: output_padding={output_padding!r}"
+                )
             for axis, more in enumerate(extra):
                 if more and more >= max(self.stride[axis], self.dilation[axis]):
                     raise ArgumentError(

@@ -90,8 +90,9 @@ typedef void (*convnd_combine_tile)(const char *g, const char *x, const char *a,
 /* (rows, channels) at a time; the gradient takes the output. */
 typedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels);
 typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out, int64_t rows, int64_t channels);
-/* out[i] = keep if draw number first + i of this key is at least threshold, else 0 */
-typedef void (*convnd_dropout_tile)(uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out, int64_t n);
+/* out[i] = keep if draw number first + i of this key is at least the threshold, else 0 */
+typedef void (*convnd_dropout_tile)(uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out,
+                                    int64_t n);
 
 /* Sums over `rows` rows, `step` apart, of `width` columns: of x; of x - mean and its square; of g and g (x - mean). */
 typedef void (*convnd_sum_tile)(const char *x, char *sum, int64_t rows, int64_t step, int64_t width);

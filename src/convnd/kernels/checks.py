@@ -34,6 +34,15 @@ def floats(**arrays: Array | None) -> None:
             )
 
 
+MOST_AXES = 16  # the core's MAX_RANK
+
+
+def check_rank(ndim: int) -> None:
+    """The core has room for this many axes."""
+    if ndim > MOST_AXES:
+        raise ShapeError(f"x must have at most {MOST_AXES} spatial axes. Received: {ndim}")
+
+
 def rows(name: str, x: Array, positions: int) -> Array:
     """x as a C-contiguous (positions, channels) array."""
     if x.ndim != 2 or x.shape[0] != positions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .._core import isa
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout
 from ..window import Placement
-from .checks import Array, empty, floats, rows
+from .checks import Array, check_rank, empty, floats, rows
 
 Packs = dict[Any, Array]
 
@@ -53,6 +54,7 @@ def _geometry(place: Placement) -> tuple[Ints, Layout, Layout, Ints]:
     chain of an output doesn't depend on how positions are grouped.
     """
     window = place.window
+    check_rank(window.ndim)
     if all(k == 1 for k in window.kernel) and all(s == 1 for s in window.stride) and place.input == place.output:
         positions = Layout([[place.input.positions]])
         return np.ones((3, 1), dtype=np.int64), positions, positions, np.zeros((1, 1), dtype=np.int64)
@@ -64,7 +66,7 @@ def _pack(weight: Array, geometry: Ints, transposed: bool, flip: bool, groups: i
     key = (transposed, flip, groups, geometry.tobytes() if transposed else b"", isa.current())
     if packs is not None and key in packs:
         return packs[key]
-    flat = np.ascontiguousarray(weight).reshape(-1, *weight.shape[-2:])
+    flat = np.ascontiguousarray(weight).reshape(math.prod(weight.shape[:-2]), *weight.shape[-2:])
     none = np.empty(0, dtype=weight.dtype)
     packed = empty(1, core.pack(flat, geometry, transposed, flip, groups, none), weight.dtype)[0]
     core.pack(flat, geometry, transposed, flip, groups, packed)

@@ -15,7 +15,7 @@ def set_num_threads(n: int) -> None:
     """Use at most ``n`` threads from now on, never more than OpenMP allows (OMP_NUM_THREADS, threadpoolctl)."""
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ArgumentError(f"n must be an int of at least 1. Received: n={n!r}")
-    threads.set_num_threads(n)
+    threads.set_num_threads(min(n, 2**31 - 1))
 
 
 def get_num_threads() -> int:
