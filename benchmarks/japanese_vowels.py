@@ -19,7 +19,7 @@ import numpy as np
 import convnd as cn
 from convnd.cli.demo import MODEL, SETTINGS
 
-WIDTHS = (64, 128)
+WIDTHS = (64,)
 DROPOUTS = (0.2, 0.4)
 BINS = (2, 4)
 RATES = (1e-3, 3e-3)
