@@ -24,6 +24,10 @@ def level(request):
     isa.use(before)
 
 
+# Numbers that are enough to run on several threads, whatever is done with them.
+ENOUGH = 600_000
+
+
 def on_threads(count, function):
     """The result on so many threads."""
     with threadpool_limits(count, user_api="openmp"):
@@ -176,9 +180,9 @@ def test_pytorch_agrees_on_activations(rng, name):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", VALUES)
 def test_a_number_never_depends_on_its_neighbours(rng, name, dtype):
-    x = rng.standard_normal(100_001).astype(dtype)
+    x = rng.standard_normal(ENOUGH + 1).astype(dtype)
     y, g = kernels.activate(x, name), kernels.activate_grad(x, x, name)
-    for start, stop in ((0, 1), (3, 20), (99_990, 100_001), (5, 40_000)):
+    for start, stop in ((0, 1), (3, 20), (ENOUGH - 10, ENOUGH + 1), (5, 40_000)):
         np.testing.assert_array_equal(kernels.activate(x[start:stop], name), y[start:stop])
         np.testing.assert_array_equal(kernels.activate_grad(x[start:stop], x[start:stop], name), g[start:stop])
     same_on_threads(lambda: kernels.activate(x, name))
@@ -227,7 +231,7 @@ def test_batch_norm_grad(rng, channels, dtype):
 
 @pytest.mark.parametrize("channels", [3, 64, 129])
 def test_by_channel_on_threads(rng, channels):
-    g, x = rng.standard_normal((2, 200_000 // channels, channels)).astype(np.float32)
+    g, x = rng.standard_normal((2, ENOUGH // channels, channels)).astype(np.float32)
     a, b, c = rng.standard_normal((3, channels)).astype(np.float32)
     same_on_threads(lambda: kernels.scale_shift(x, a, b, activation="tanh"))
     same_on_threads(lambda: kernels.batch_norm_grad(g, x, a, b, c))
@@ -284,7 +288,7 @@ def test_softmax_gradients(rng, channels, dtype):
 
 @pytest.mark.parametrize("channels", [3, 64])
 def test_over_channels_on_threads(rng, channels):
-    x, g = rng.standard_normal((2, 200_000 // channels, channels)).astype(np.float32)
+    x, g = rng.standard_normal((2, ENOUGH // channels, channels)).astype(np.float32)
     same_on_threads(lambda: kernels.softmax(x))
     same_on_threads(lambda: kernels.log_softmax_grad(x, g))
 
@@ -338,7 +342,7 @@ def test_moments_are_the_specifications(rng, draw):
 
 @pytest.mark.parametrize("channels", [1, 3, 64, 129, 1100])
 def test_sums_on_threads(rng, channels):
-    g, x = rng.standard_normal((2, 400_000 // channels, channels)).astype(np.float32)
+    g, x = rng.standard_normal((2, ENOUGH // channels, channels)).astype(np.float32)
     mean = np.zeros(channels)
     same_on_threads(lambda: kernels.column_sum(x))
     same_on_threads(lambda: kernels.moments(x))

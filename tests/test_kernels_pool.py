@@ -217,7 +217,7 @@ def test_any_number_of_threads_gives_the_same_bits(rng, mode, case):
         regions = proportional_regions(layout, (1,) * layout.ndim)
     if mode == "mean_padded" and regions.window is None:
         mode = "mean"
-    x = rng.standard_normal((layout.positions, 99)).astype(np.float32)
+    x = rng.standard_normal((layout.positions, 131)).astype(np.float32)
     found = []
     for count in (1, 2, 3):
         with threadpool_limits(count, user_api="openmp"):
