@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from convnd import kernels, reference
 from convnd._core import isa
@@ -28,9 +30,14 @@ def level(request):
 
 @pytest.fixture
 def threads():
-    before = kernels.get_num_threads()
-    yield kernels.set_num_threads
-    kernels.set_num_threads(before)
+    """threads(n) makes OpenMP give n threads, whatever the machine has."""
+    with ExitStack() as stack:
+
+        def use(n):
+            stack.enter_context(threadpool_limits(limits=n, user_api="openmp"))
+            assert kernels.get_num_threads() == n
+
+        yield use
 
 
 class Draw:
@@ -53,7 +60,8 @@ class Draw:
             except ShapeError:
                 continue
             break
-        self.groups, channels, filters = int(rng.choice([1, 1, 2, 3])), rng.choice([1, 2, 5, 17]), rng.choice([1, 7, 9, 20])
+        self.groups = int(rng.choice([1, 1, 2, 3]))
+        channels, filters = rng.choice([1, 2, 5, 17]), rng.choice([1, 7, 9, 20])
         if rng.random() < 0.25:  # depthwise
             self.groups, channels, filters = int(rng.integers(2, 40)), 1, 1
         self.x = rng.standard_normal((self.layout.positions, channels * self.groups)).astype(dtype)
@@ -126,11 +134,11 @@ def test_law_a_sample_alone_and_in_a_batch(level, ndim, rng):
 
 
 LARGE = [  # (shapes, channels, filters, kernel, settings): large enough to run parallel
-    ([[4000], [1, ], [2777]], 16, 24, (9,), {"padding": "same"}),
-    ([[60, 41], [33, 70]], 20, 33, (3, 3), {"padding": "same", "stride": 2}),
+    ([[4000], [1], [2777]], 16, 24, (9,), {"padding": "same"}),
+    ([[120, 91], [73, 70]], 20, 33, (3, 3), {"padding": "same", "stride": 2}),
     ([[20, 17, 18], [9, 30, 12]], 8, 16, (3, 3, 3), {"padding": 1}),
-    ([[90], [64], [4000]], 32, 32, (1,), {}),
-    ([[40, 50], [70, 20]], 48, 48, (5, 5), {"padding": "same", "groups": 48}),
+    ([[2090], [64], [6000]], 32, 32, (1,), {}),
+    ([[80, 70], [70, 40]], 48, 48, (5, 5), {"padding": "same", "groups": 48}),
 ]
 
 
@@ -156,7 +164,7 @@ def test_the_same_bits_for_any_number_of_threads(level, case, rng, threads):
             assert np.array_equal(one, many)
 
 
-def test_threads_are_really_used(threads):
+def test_threads_are_really_used():
     """The test above means nothing where every run is serial."""
     code = (
         "import os, numpy as np\n"
@@ -195,7 +203,8 @@ def test_flip_is_the_flipped_weight(rng):
     flipped = np.flip(w, (0, 1))
     assert np.array_equal(kernels.conv(x, place, w, flip=True), kernels.conv(x, place, flipped))
     assert np.array_equal(kernels.conv_transpose(g, place, w, flip=True), kernels.conv_transpose(g, place, flipped))
-    assert np.array_equal(kernels.conv_weight(x, g, place, flip=True), np.flip(kernels.conv_weight(x, g, place), (0, 1)))
+    plain = kernels.conv_weight(x, g, place)
+    assert np.array_equal(kernels.conv_weight(x, g, place, flip=True), np.flip(plain, (0, 1)))
 
 
 def test_packs_are_reused_and_follow_the_instruction_set(rng):
@@ -235,6 +244,34 @@ def test_a_fork_after_a_parallel_region_runs():
         pytest.skip("no fork on this system")
     env = {**os.environ, "OMP_NUM_THREADS": "2"}
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, timeout=60).returncode == 0
+
+
+def test_empty_batches_have_empty_results_and_zero_gradients(level):
+    for kernel in (1, 3):
+        place = Window.of(1, kernel).on(Layout(np.zeros((0, 1), dtype=np.int64)))
+        x, w = np.empty((0, 2), np.float32), np.ones((kernel, 2, 4), np.float32)
+        assert kernels.conv(x, place, w).shape == (0, 4)
+        assert kernels.conv_transpose(np.empty((0, 4), np.float32), place, w).shape == (0, 2)
+        gradient = kernels.conv_weight(x, np.empty((0, 4), np.float32), place)
+        assert gradient.shape == w.shape
+        assert not gradient.any()
+
+
+def test_a_stride_above_the_size_costs_only_the_size():
+    """The input gradient runs phase by phase; phases without positions are not visited."""
+    place = Window.of(3, 1, 10**6).on(Layout([[4, 5, 6]]))
+    gradient = kernels.conv_transpose(np.ones((1, 1)), place, np.full((1, 1, 1, 1, 1), 2.0))
+    assert gradient.shape == (120, 1)
+    assert gradient[0] == 2
+    assert not gradient[1:].any()
+
+
+def test_more_axes_than_the_core_holds_are_refused():
+    place = Window.of(17, 1).on(Layout([[1] * 17]))
+    with pytest.raises(ShapeError, match="at most 16 spatial axes"):
+        kernels.conv(np.ones((1, 1)), place, np.ones((1,) * 19))
+    place = Window.of(16, 2, 1, "same").on(Layout([[2] + [1] * 15]))
+    assert np.array_equal(kernels.conv(np.ones((2, 1)), place, np.ones((2,) * 16 + (1, 1))), [[2], [1]])
 
 
 def test_isa_is_chosen_by_the_environment():

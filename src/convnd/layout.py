@@ -68,7 +68,7 @@ class Layout:
     @cached_property
     def sizes(self) -> Ints:
         """Positions in each sample, (N,)."""
-        sizes = self.shapes.prod(axis=1, dtype=np.int64)
+        sizes: Ints = self.shapes.prod(axis=1, dtype=np.int64)
         sizes.flags.writeable = False
         return sizes
 
@@ -142,7 +142,8 @@ def sample_numbers(key: Any, count: int) -> Ints:
         raise ArgumentError(f"samples are chosen by an int, a slice or a list of ints. Received: {key!r}")
     wrapped = np.where(numbers < 0, numbers + count, numbers).astype(np.int64)
     if ((wrapped < 0) | (wrapped >= count)).any():
-        raise IndexError(f"sample {int(numbers[(wrapped < 0) | (wrapped >= count)][0])} is out of range: {count} samples")
+        first = int(numbers[(wrapped < 0) | (wrapped >= count)][0])
+        raise IndexError(f"sample {first} is out of range: {count} samples")
     return wrapped
 
 
@@ -221,4 +222,5 @@ def position_numbers(layout: Layout, samples: Ints) -> slice | Ints:
         return slice(int(offsets[samples[0]]), int(offsets[samples[-1] + 1]))
     sizes = layout.sizes[samples]
     starts = np.cumsum(sizes) - sizes
-    return np.arange(int(sizes.sum()), dtype=np.int64) + np.repeat(offsets[samples] - starts, sizes)
+    numbers: Ints = np.arange(int(sizes.sum()), dtype=np.int64) + np.repeat(offsets[samples] - starts, sizes)
+    return numbers

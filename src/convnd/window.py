@@ -36,7 +36,8 @@ def per_axis(value: Any, ndim: int, name: str, least: int = 1) -> tuple[int, ...
         or any(item < least for item in items)
     ):
         raise ArgumentError(
-            f"{name} must be an int of at least {least}, or {ndim} of them (one an axis). Received: {name}={value!r}"
+            f"{name} must be an int of at least {least}, or {ndim} of them (one an axis). "
+            f"Received: {name}={value!r}"
         )
     return tuple(int(item) for item in items)
 
@@ -45,7 +46,9 @@ def padding_rule(padding: Any, ndim: int) -> str | Pairs:
     """A padding as its name ("same", "same_lower", "causal") or as a (low, high) pair for each axis."""
     if isinstance(padding, str):
         if padding not in PADDINGS:
-            raise ArgumentError(f"padding must be one of {', '.join(PADDINGS)}, ints or pairs. Received: padding={padding!r}")
+            raise ArgumentError(
+                f"padding must be one of {', '.join(PADDINGS)}, ints or pairs. Received: padding={padding!r}"
+            )
         return padding
     if isinstance(padding, (int, np.integer)):
         padding = (padding,) * ndim
@@ -166,13 +169,14 @@ class Window:
             extra = per_axis(output_padding, self.ndim, "output_padding", least=0)
             if any(more and self._fixed_padding(axis) is None for axis, more in enumerate(extra)):
                 raise ArgumentError(
-                    f"output_padding can't go with padding={self.padding!r}, which gives an axis of S positions S stride; "
+                    f"output_padding can't go with padding={self.padding!r}, which makes S stride positions of S; "
                     f"choose the size with like=. Received: output_padding={output_padding!r}"
                 )
             for axis, more in enumerate(extra):
                 if more and more >= max(self.stride[axis], self.dilation[axis]):
                     raise ArgumentError(
-                        f"output_padding must be below the stride or the dilation of its axis. Received: {output_padding!r}"
+                        "output_padding must be below the stride or the dilation of its axis. "
+                        f"Received: {output_padding!r}"
                     )
             sizes = np.empty_like(layout.shapes)
             for axis in range(self.ndim):
@@ -194,7 +198,8 @@ class Window:
             return Placement(self, like, layout, self._place_low(like))
         if like.ndim != self.ndim or len(like) != len(layout):
             raise ShapeError(
-                f"like must have {len(layout)} samples of {self.ndim} axes. Received: {len(like)} samples of {like.ndim}"
+                f"like must have {len(layout)} samples of {self.ndim} axes. "
+                f"Received: {len(like)} samples of {like.ndim}"
             )
         return self._check_back(like, layout)
 
@@ -275,7 +280,7 @@ def window_regions(place: Placement) -> Regions:
     low, size, outputs = place.low.reshape(-1), place.input.shapes.reshape(-1), place.output.shapes.reshape(-1)
     row, q = _axis_lengths(place.output)
     start = q * stride[row] - low[row]
-    tap = np.where(start < 0, -(start // step[row]), 0)
+    tap: Ints = np.where(start < 0, -(start // step[row]), np.int64(0))
     first = start + tap * step[row]
     last = np.minimum((size[row] - 1 - start) // step[row], kernel[row] - 1)
     row_in, i = _axis_lengths(place.input)

@@ -23,7 +23,8 @@ def floats(**arrays: Array | None) -> None:
             continue
         if array.dtype not in DTYPES:
             raise DtypeError(
-                f"{name} must be float32 or float64: cast it, {name}.astype('float32'). Received: {name} of {array.dtype}"
+                f"{name} must be float32 or float64: cast it, {name}.astype('float32'). "
+                f"Received: {name} of {array.dtype}"
             )
         if first is None:
             first = name, array.dtype

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import conv as core
-from .._core import isa
+from .._core import conv_weight as core_weight
+from .._core import isa, panels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout
 from ..window import Placement
@@ -68,8 +69,8 @@ def _pack(weight: Array, geometry: Ints, transposed: bool, flip: bool, groups: i
         return packs[key]
     flat = np.ascontiguousarray(weight).reshape(math.prod(weight.shape[:-2]), *weight.shape[-2:])
     none = np.empty(0, dtype=weight.dtype)
-    packed = empty(1, core.pack(flat, geometry, transposed, flip, groups, none), weight.dtype)[0]
-    core.pack(flat, geometry, transposed, flip, groups, packed)
+    packed: Array = empty(1, panels.pack(flat, geometry, transposed, flip, groups, none), weight.dtype)[0]
+    panels.pack(flat, geometry, transposed, flip, groups, packed)
     if packs is not None:
         packs[key] = packed
     return packed
@@ -129,12 +130,13 @@ def conv_weight(x: Array, g: Array, place: Placement, *, groups: int = 1, flip: 
     for name, array in (("x", x), ("grad", g)):
         if not isinstance(groups, (int, np.integer)) or groups < 1 or array.shape[1] % groups:
             raise ArgumentError(
-                f"groups must be at least 1 and divide the {array.shape[1]} channels of {name}. Received: groups={groups!r}"
+                f"groups must be at least 1 and divide the {array.shape[1]} channels of {name}. "
+                f"Received: groups={groups!r}"
             )
     geometry, big, small, low = _geometry(place)
     kernel = place.window.kernel
     weight: NDArray[Any] = np.empty((int(np.prod(kernel)), x.shape[1] // groups, g.shape[1]), dtype=x.dtype)
-    core.conv_weight(
+    core_weight.conv_weight(
         x, g, big.shapes, small.shapes, low, big.offsets, small.offsets, geometry, groups, weight
     )
     weight = weight.reshape(*kernel, *weight.shape[1:])

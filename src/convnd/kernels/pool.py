@@ -11,7 +11,7 @@ from .._core import pool as core
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from ..window import Regions
-from .checks import Array, empty, floats, rows
+from .checks import Array, check_rank, empty, floats, rows
 
 Index = NDArray[np.int32]
 
@@ -44,6 +44,7 @@ def _tables(regions: Regions) -> tuple[Ints, ...]:
         big, small = regions.input, regions.output
         outputs, inputs = np.stack([regions.first, regions.count]), np.stack([regions.begin, regions.end])
         shapes, steps = (big.shapes, small.shapes), regions.step
+        check_rank(big.ndim)
         if big.ndim == 0:
             one = np.ones((len(big), 1), dtype=np.int64)
             shapes, steps = (one, one), (1,)

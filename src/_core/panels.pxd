@@ -1,0 +1,32 @@
+"""Panels of filters and packed weights, which all of convolution shares."""
+
+from libc.stdint cimport int64_t
+
+from convnd._core.isa cimport convnd_tiles
+from convnd._core.plan cimport Window
+
+cdef struct Panel:
+    int64_t x       # first input channel
+    int64_t filter  # first filter
+    int64_t lanes   # filters
+    int64_t vectors  # width
+    int64_t pack    # where it starts in the packed weight
+    int64_t start   # where its bias starts among all lanes
+
+# The batch that a window slides over: shapes and low are (samples, rank), offsets (samples + 1).
+cdef struct Batch:
+    int64_t samples
+    const int64_t *in_shapes
+    const int64_t *out_shapes
+    const int64_t *low
+    const int64_t *in_offsets
+    const int64_t *out_offsets
+
+# The panels of a weight, to be freed; NULL without memory. `filters` are those of a group.
+cdef Panel *make_panels(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
+                        bint depthwise, int64_t *n_panels) noexcept nogil
+
+# From rows of kernel, stride and dilation.
+cdef void read_window(Window *window, const int64_t[:, ::1] geometry, bint transposed) noexcept nogil
+
+cdef int64_t count_taps(const Window *window) noexcept nogil

@@ -1,0 +1,122 @@
+# cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
+"""Panels and packs: [group][panel][tap][channel][filter of the panel].
+
+A panel is one or two vectors of filters wide; what a group's filters leave over is filled with zeros.
+"""
+
+from libc.stdlib cimport free, malloc
+
+from convnd._core.isa cimport tiles
+from convnd._core.plan cimport class_size, gcd
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef int64_t panel_layout(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
+                          bint depthwise, Panel *panels) noexcept nogil:
+    """Fill `panels` (unless NULL) and return how many; `filters` are those of a group."""
+    cdef int64_t g, f, n = 0, pack = 0, start = 0, lanes, vectors
+    cdef int64_t count = 1 if depthwise else groups
+    cdef int64_t width = groups if depthwise else filters
+    for g in range(count):
+        f = 0
+        while f < width:
+            vectors = 2 if width - f > t.lanes else 1
+            lanes = min(width - f, vectors * t.lanes)
+            if panels:
+                panels[n].x = f if depthwise else g * depth
+                panels[n].filter = f if depthwise else g * filters + f
+                panels[n].lanes, panels[n].vectors, panels[n].pack, panels[n].start = lanes, vectors, pack, start
+            pack += taps * depth * vectors * t.lanes
+            start += vectors * t.lanes
+            n += 1
+            f += lanes
+    return n
+
+
+cdef Panel *make_panels(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
+                        bint depthwise, int64_t *n_panels) noexcept nogil:
+    n_panels[0] = panel_layout(t, groups, depth, filters, taps, depthwise, NULL)
+    cdef Panel *panels = <Panel *>malloc(max(1, n_panels[0]) * sizeof(Panel))
+    if panels:
+        panel_layout(t, groups, depth, filters, taps, depthwise, panels)
+    return panels
+
+
+cdef void read_window(Window *window, const int64_t[:, ::1] geometry, bint transposed) noexcept nogil:
+    cdef int64_t a
+    window.rank = geometry.shape[1]
+    window.transposed = transposed
+    for a in range(window.rank):
+        window.kernel[a], window.stride[a], window.dilation[a] = geometry[0, a], geometry[1, a], geometry[2, a]
+
+
+cdef int64_t count_taps(const Window *window) noexcept nogil:
+    cdef int64_t a, n = 1
+    for a in range(window.rank):
+        n *= window.kernel[a]
+    return n
+
+
+cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil:
+    """The place in the pack of a tap: the same, or by class and descending for the transposed one (see plan)."""
+    cdef int64_t a, t, c, k, period, slot, unit = 1, place_ = 0
+    for a in range(window.rank - 1, -1, -1):
+        k = window.kernel[a]
+        t = tap % k
+        tap = tap // k
+        if window.transposed:
+            period = window.stride[a] // gcd(window.stride[a], window.dilation[a])
+            slot = 0
+            for c in range(t % period):
+                slot += class_size(k, period, c)
+            t = slot + class_size(k, period, t % period) - 1 - t // period
+        place_ += unit * t
+        unit *= k
+    return place_
+
+
+def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint transposed, bint flip, int64_t groups,
+         real[::1] packed):
+    """Pack a weight (taps, C / groups, F); returns the numbers it takes. Call with an empty `packed` to ask."""
+    cdef const convnd_tiles *t = tiles(sizeof(real))
+    cdef Window window
+    read_window(&window, geometry, transposed)
+    cdef int64_t taps = weight.shape[0], channels = weight.shape[1], filters = weight.shape[2] // groups
+    cdef int64_t depth = filters if transposed else channels
+    cdef int64_t width = channels if transposed else filters
+    cdef bint depthwise = groups > 1 and depth == 1 and width == 1
+    cdef int64_t n_panels, p, tap, slot, k, f, size, stride, total = 0
+    cdef Panel *panels
+    cdef Panel panel
+    cdef real *to
+    cdef int64_t group
+    panels = make_panels(t, groups, depth, width, taps, depthwise, &n_panels)
+    if not panels:
+        raise MemoryError("no memory for the panels of a weight")
+    for p in range(n_panels):
+        total += taps * depth * panels[p].vectors * t.lanes
+    if packed.shape[0]:
+        with nogil:
+            for p in range(n_panels):
+                panel = panels[p]
+                size = panel.vectors * t.lanes
+                group = 0 if depthwise else panel.filter // width
+                for tap in range(taps):
+                    slot = packed_tap(&window, tap)
+                    for k in range(depth):
+                        to = &packed[panel.pack + (slot * depth + k) * size]
+                        stride = taps - 1 - tap if flip else tap
+                        for f in range(panel.lanes):
+                            if depthwise:
+                                to[f] = weight[stride, 0, panel.filter + f]
+                            elif transposed:
+                                to[f] = weight[stride, panel.filter - group * width + f, group * depth + k]
+                            else:
+                                to[f] = weight[stride, k, panel.filter + f]
+                        for f in range(panel.lanes, size):
+                            to[f] = 0
+    free(panels)
+    return total
