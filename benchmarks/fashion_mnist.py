@@ -8,6 +8,7 @@ some batches of each at a time. Reading and reordering the data is outside the t
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,21 +17,13 @@ import common
 import numpy as np
 
 import convnd as cn
-from convnd import models, nn
+from convnd import models
 from convnd.bench.training import Stopwatch, our_step, torch_input, torch_step
 from convnd.bench.twin import torch_twin
 from convnd.cli.options import DATA, as_json, threads
 
 
-def plain_net() -> nn.Sequential:
-    """Four 3x3 convolutions with batch normalisation and ReLU, two pools by 2, the mean, a linear layer."""
-
-    def block(filters: int) -> list[nn.Layer]:
-        return [nn.Conv(filters, 3, padding=1, bias=False), nn.BatchNorm(activation="relu")]
-
-    return nn.Sequential(
-        *block(32), nn.MaxPool(2), *block(64), *block(64), nn.MaxPool(2), *block(64), nn.GlobalPool(), nn.Linear(10)
-    )
+NET = Path(__file__).with_name("fashion_mnist.toml")
 
 
 def dense(batch: Any, layout: str) -> Any:
@@ -72,7 +65,7 @@ def main(
         train, test = file["train"], file["test"]
 
         def build() -> Any:
-            net = plain_net() if model is None else models.from_toml(model)
+            net = models.from_toml(model or NET)
             return net.build(ndim=2, channels=1, seed=seed, shape=train.layout.shape(0))
 
         first, _ = common.read(train, limit, samples=samples, seed=seed)
