@@ -22,7 +22,6 @@ from convnd.bench.training import Stopwatch, our_step, torch_input, torch_step
 from convnd.bench.twin import torch_twin
 from convnd.cli.options import DATA, as_json, threads
 
-
 NET = Path(__file__).with_name("fashion_mnist.toml")
 
 
