@@ -410,6 +410,14 @@ def test_arguments_outside_their_rules(train, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_sample_above_the_budget_makes_a_batch_by_itself_where_asked(train):
+    budget = int(train.layout.sizes.max()) - 1
+    with pytest.raises(DataError, match=f"above the budget positions={budget}.*--oversize alone"):
+        fit(train, samples=None, positions=budget)
+    run = fit(train, samples=None, positions=budget, oversize="alone", epochs=1)
+    assert len(run.history) == 1
+
+
 def test_networks_that_do_not_fit_the_data(train):
     with pytest.raises(ShapeError, match="gives 3 channels, but the data has 2 classes"):
         fit(train, small_net(outputs=3))

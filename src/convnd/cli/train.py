@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 @click.option("--epochs", default=20, show_default=True, type=click.IntRange(1), help="Passes over the training data.")
 @options.positions
 @options.samples
+@click.option("--oversize", default="error", show_default=True, type=click.Choice(["error", "alone"]),
+              help="A sample above --positions: refuse it, or let it make a batch by itself.")
 @click.option("--optimizer", default="adamw", show_default=True, type=click.Choice(["adamw", "adam", "sgd"]))
 @click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Of sgd; 0.9 unless given.")
 @click.option("--lr", default=1e-3, show_default=True, type=click.FloatRange(0, min_open=True),

@@ -149,7 +149,8 @@ def _refuse_oversize(split: Split, budget: int) -> None:
         index = int(np.argmax(sizes > budget))
         raise DataError(
             f"{split.file.path}: {split.file.who(int(split.numbers[index]))} of shape {split.layout.shape(index)} has "
-            f'{sizes[index]} positions, above the budget positions={budget}: raise it, or pass oversize="alone"'
+            f"{sizes[index]} positions, above the budget positions={budget}: raise it, or choose "
+            'oversize="alone" (--oversize alone)'
         )
 
 

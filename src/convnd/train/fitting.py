@@ -75,6 +75,7 @@ def fit(
     out: str | os.PathLike[str] | None = None,
     positions: int | None = None,
     samples: int | None = None,
+    oversize: str = "error",
     optimizer: str | Mapping[str, Any] = "adamw",
     lr: float = 1e-3,
     weight_decay: float | None = None,
@@ -118,6 +119,8 @@ def fit(
     positions, samples : int, optional
         Most positions (time steps, pixels, voxels) and most samples in a batch: memory follows ``positions``. If
         neither is given, there is room for 32 samples of mean size.
+    oversize : "error" or "alone"
+        A sample of more than ``positions`` is refused by name, or makes a batch by itself, which takes more memory.
     optimizer : "adamw", "adam", "sgd", or a dict
         A dict adds arguments, e.g. ``{"name": "sgd", "momentum": 0.9, "nesterov": True}``; see :mod:`convnd.optim`.
     lr : float
@@ -198,6 +201,7 @@ def fit(
         "epochs": whole("epochs", epochs),
         "positions": None if positions is None else whole("positions", positions),
         "samples": None if samples is None else whole("samples", samples),
+        "oversize": oversize,
         "optimizer": named("optimizer", optimizer, OPTIMIZERS, lr=lr, weight_decay=weight_decay),
         "schedule": named("schedule", schedule, optim.SCHEDULES, lr=lr),
         "clip": None if clip is None else positive("clip", clip),
@@ -209,7 +213,9 @@ def fit(
     }
     optimiser = make_optimizer(net, settings["optimizer"])
     rate = make_schedule(settings["schedule"], settings["epochs"], len(part))
-    part.batches(settings["positions"], settings["samples"], seed=seed)  # refuses a sample above the budget
+    for checked in (part, held_out):
+        if checked is not None:  # refuses a sample above the budget
+            checked.batches(settings["positions"], settings["samples"], seed=seed, oversize=oversize)
     normaliser = make_normaliser(normalize, part)
     config = {
         "convnd": __version__,

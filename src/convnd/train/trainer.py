@@ -118,7 +118,8 @@ class Trainer:
         """The rest of the epoch's batches."""
         place, accumulate = self.place, self.settings["accumulate"]
         batches = self.train.batches(
-            **self._budget(), seed=self.settings["seed"], epoch=place.epoch, start=place.batch
+            **self._budget(), oversize=self.settings["oversize"], seed=self.settings["seed"], epoch=place.epoch,
+            start=place.batch,
         )
         stream = cast("Generator[Batch, None, None]", iter(batches))
         left, inside, weight = len(batches), 0, 0.0
