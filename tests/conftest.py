@@ -5,6 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from convnd._core import threads
+
+
+@pytest.fixture(autouse=True)
+def no_limit_on_threads():
+    """A limit that a test sets (or a command that it runs) is gone with it."""
+    yield
+    threads.set_num_threads(0)
+
 
 @pytest.fixture
 def rng():
