@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from convnd import kernels, reference
 from convnd._core import isa
 from convnd.errors import ArgumentError, DtypeError, ShapeError
-from convnd.layout import Layout
+from convnd.layout import Layout, Ragged
 from convnd.window import Window
 
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-13}
@@ -162,6 +162,24 @@ def test_the_same_bits_for_any_number_of_threads(level, case, rng, threads):
     for other in results[1:]:
         for one, many in zip(results[0], other, strict=True):
             assert np.array_equal(one, many)
+
+
+@pytest.mark.parametrize("case", LARGE, ids=lambda case: f"{len(case[3])}d-{case[3][0]}")
+def test_law_on_draws_that_run_parallel(case, rng, threads):
+    """Samples in another order, and each alone, have the bits they have in the batch."""
+    shapes, channels, filters, kernel, settings = case
+    settings = dict(settings)
+    groups = settings.pop("groups", 1)
+    window = Window.of(len(kernel), kernel, **settings)
+    place = window.on(Layout(shapes))
+    x = Ragged(rng.standard_normal((place.input.positions, channels)).astype(np.float32), place.input)
+    w = rng.standard_normal((*kernel, channels // groups, filters)).astype(np.float32)
+    threads(2)
+    y = Ragged(kernels.conv(x.values, place, w, groups=groups), place.output)
+    for chosen in [[0], [len(shapes) - 1], list(range(len(shapes)))[::-1]]:
+        part = x[chosen]
+        got = kernels.conv(part.values, window.on(part.layout), w, groups=groups)
+        assert np.array_equal(got, y[chosen].values)
 
 
 def test_threads_are_really_used():
