@@ -79,34 +79,9 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const int 
     if (a->activation != ACT_NONE) NAME(activate_rows)(out, a->out_step, height, lanes, a->activation);
 }
 
-INLINE void NAME(weight_body)(const int height, const int vectors, const int whole, const convnd_weight_args *a) {
-    vec sum[CONVND_MAX_HEIGHT][2];
-    const int64_t lanes = a->lanes, x_step = a->x_step, x_row = a->x_row, g_step = a->g_step;
-    real *acc = (real *)a->acc;
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = (vec){0};
-    for (int64_t s = 0; s < a->n_segments; s++) {
-        const real *x = (const real *)a->x + a->segments[3 * s];
-        const real *g = (const real *)a->g + a->segments[3 * s + 1];
-        for (int64_t p = a->segments[3 * s + 2]; p > 0; p--) {
-            vec b[2];
-            UNROLL for (int v = 0; v < vectors; v++) b[v] = PART(g, v);
-            UNROLL for (int m = 0; m < height; m++) {
-                const vec t = splat(x[m * x_row]);
-                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += t * b[v];
-            }
-            x += x_step;
-            g += g_step;
-        }
-    }
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++) {
-            real *p = acc + (m * vectors + v) * VL;
-            store(p, load(p) + sum[m][v]);
-        }
-}
-
-INLINE void NAME(depthwise_weight_body)(const int height, const int vectors, const int whole, const convnd_weight_args *a) {
+/* A row of the gradient is one channel of x, broadcast; in a depthwise convolution one tap, each lane a channel. */
+INLINE void NAME(weight_body)(const int height, const int vectors, const int whole, const int depthwise,
+                              const convnd_weight_args *a) {
     vec sum[CONVND_MAX_HEIGHT][2];
     const int64_t lanes = a->lanes, x_step = a->x_step, x_row = a->x_row, g_step = a->g_step;
     real *acc = (real *)a->acc;
@@ -119,12 +94,12 @@ INLINE void NAME(depthwise_weight_body)(const int height, const int vectors, con
             vec b[2];
             UNROLL for (int v = 0; v < vectors; v++) b[v] = PART(g, v);
             UNROLL for (int m = 0; m < height; m++)
-                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += PART(x + m * x_row, v) * b[v];
+                UNROLL for (int v = 0; v < vectors; v++)
+                    sum[m][v] += (depthwise ? PART(x + m * x_row, v) : splat(x[m * x_row])) * b[v];
             x += x_step;
             g += g_step;
         }
     }
-#undef PART
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < vectors; v++) {
             real *p = acc + (m * vectors + v) * VL;
@@ -132,14 +107,16 @@ INLINE void NAME(depthwise_weight_body)(const int height, const int vectors, con
         }
 }
 
+#undef PART
+
 #define TILES(H, V) \
     static void NAME(conv_##V##_##H)(const convnd_conv_args *a) { NAME(conv_body)(H, V, a); } \
     static void NAME(depthwise_##V##_##H)(const convnd_conv_args *a) { \
         if (a->lanes == V * VL) NAME(depthwise_body)(H, V, 1, a); else NAME(depthwise_body)(H, V, 0, a); } \
     static void NAME(weight_##V##_##H)(const convnd_weight_args *a) { \
-        if (a->lanes == V * VL) NAME(weight_body)(H, V, 1, a); else NAME(weight_body)(H, V, 0, a); } \
+        if (a->lanes == V * VL) NAME(weight_body)(H, V, 1, 0, a); else NAME(weight_body)(H, V, 0, 0, a); } \
     static void NAME(depthwise_weight_##V##_##H)(const convnd_weight_args *a) { \
-        if (a->lanes == V * VL) NAME(depthwise_weight_body)(H, V, 1, a); else NAME(depthwise_weight_body)(H, V, 0, a); }
+        if (a->lanes == V * VL) NAME(weight_body)(H, V, 1, 1, a); else NAME(weight_body)(H, V, 0, 1, a); }
 EACH_HEIGHT_1(TILES)
 EACH_HEIGHT_2(TILES)
 #undef TILES
