@@ -98,7 +98,7 @@ cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
 
 
 cdef inline convnd_conv_tile tile_of(const Conv *job, int64_t vectors, int64_t height) noexcept nogil:
-    return job.tiles.depthwise[vectors][height] if job.depthwise else job.tiles.conv[vectors][height]
+    return job.tiles.depthwise.forward[vectors][height] if job.depthwise else job.tiles.conv.plain[vectors][height]
 
 
 cdef void list_runs(const Conv *job, convnd_conv_args *args, const Axis *inner, const int64_t *outer, int64_t n_outer,

@@ -79,8 +79,8 @@ cdef void run_weight_tiles(const Weight *job, const Panel *panel, convnd_weight_
     cdef convnd_weight_tile tile
     while m < rows:
         height = (rows - m + n - 1) // n
-        tile = job.tiles.depthwise_weight[panel.vectors][height] if job.depthwise else (
-            job.tiles.weight[panel.vectors][height])
+        tile = job.tiles.depthwise.weight[panel.vectors][height] if job.depthwise else (
+            job.tiles.weight.plain[panel.vectors][height])
         args.x = x + m * args.x_row * size
         args.acc = acc + m * panel.vectors * job.tiles.lanes * size
         tile(args)

@@ -86,17 +86,22 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_conv_tile)(const convnd_conv_args *) noexcept nogil
     ctypedef void (*convnd_weight_tile)(const convnd_weight_args *) noexcept nogil
 
-    ctypedef struct convnd_tiles:
-        int64_t itemsize
-        int64_t lanes
-        int64_t height[3]
-        convnd_conv_tile conv[3][29]
-        convnd_conv_tile depthwise[3][29]
+    ctypedef struct convnd_conv_tiles:
+        convnd_conv_tile plain[3][29]
+
+    ctypedef struct convnd_weight_tiles:
+        convnd_weight_tile plain[3][29]
+
+    ctypedef struct convnd_depthwise_tiles:
+        convnd_conv_tile forward[3][29]
         convnd_weight_tile weight[3][29]
-        convnd_weight_tile depthwise_weight[3][29]
-        convnd_pool_tile pool_max
-        convnd_pool_tile pool_sum
-        convnd_pool_grad_tile pool_grad
+
+    ctypedef struct convnd_pool_tiles:
+        convnd_pool_tile max
+        convnd_pool_tile sum
+        convnd_pool_grad_tile grad
+
+    ctypedef struct convnd_pointwise_tiles:
         convnd_activate_tile activate
         convnd_activate_grad_tile activate_grad
         convnd_scale_tile scale_shift
@@ -106,8 +111,21 @@ cdef extern from "tile/tile.h":
         convnd_softmax_grad_tile softmax_grad
         convnd_softmax_grad_tile log_softmax_grad
         convnd_dropout_tile dropout
-        convnd_sum_tile column_sum
-        convnd_deviation_tile column_deviation
-        convnd_product_tile column_product
+
+    ctypedef struct convnd_segment_tiles:
+        convnd_sum_tile sum
+        convnd_deviation_tile deviation
+        convnd_product_tile product
+
+    ctypedef struct convnd_tiles:
+        int64_t itemsize
+        int64_t lanes
+        int64_t height[3]
+        const convnd_conv_tiles *conv
+        const convnd_weight_tiles *weight
+        const convnd_depthwise_tiles *depthwise
+        const convnd_pool_tiles *pool
+        const convnd_pointwise_tiles *pointwise
+        const convnd_segment_tiles *segment
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil

@@ -50,13 +50,13 @@ cdef inline int64_t piece_size(const Job *job, int64_t index) noexcept nogil:
 cdef void activate_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t at = index * job.piece * job.tiles.itemsize
-    job.tiles.activate(job.x + at, job.out + at, piece_size(job, index), job.kind)
+    job.tiles.pointwise.activate(job.x + at, job.out + at, piece_size(job, index), job.kind)
 
 
 cdef void activate_grad_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t at = index * job.piece * job.tiles.itemsize
-    job.tiles.activate_grad(job.x + at, job.g + at, job.out + at, piece_size(job, index), job.kind)
+    job.tiles.pointwise.activate_grad(job.x + at, job.g + at, job.out + at, piece_size(job, index), job.kind)
 
 
 def activate(const real[::1] x, int64_t activation, real[::1] out):
@@ -103,13 +103,13 @@ cdef void by_channel(Job *job, int64_t positions, int64_t channels, int64_t time
 cdef void scale_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t at = index * job.piece * job.tiles.itemsize
-    job.tiles.scale_shift(job.x + at, job.a, job.b, job.out + at, piece_size(job, index), job.width, job.kind)
+    job.tiles.pointwise.scale_shift(job.x + at, job.a, job.b, job.out + at, piece_size(job, index), job.width, job.kind)
 
 
 cdef void combine_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t at = index * job.piece * job.tiles.itemsize
-    job.tiles.combine(job.g + at, job.x + at, job.a, job.b, job.c, job.out + at, piece_size(job, index), job.width)
+    job.tiles.pointwise.combine(job.g + at, job.x + at, job.a, job.b, job.c, job.out + at, piece_size(job, index), job.width)
 
 
 def scale_shift(const real[:, ::1] x, const real[::1] scale, const real[::1] shift, int64_t activation,
@@ -165,9 +165,9 @@ cdef void softmax_task(void *context, int64_t index, int64_t slot) noexcept nogi
     cdef int64_t at = index * job.piece * job.tiles.itemsize
     cdef int64_t rows = piece_size(job, index) // job.channels
     if job.kind:
-        job.tiles.log_softmax(job.x + at, job.out + at, rows, job.channels)
+        job.tiles.pointwise.log_softmax(job.x + at, job.out + at, rows, job.channels)
     else:
-        job.tiles.softmax(job.x + at, job.out + at, rows, job.channels)
+        job.tiles.pointwise.softmax(job.x + at, job.out + at, rows, job.channels)
 
 
 cdef void softmax_grad_task(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -175,9 +175,9 @@ cdef void softmax_grad_task(void *context, int64_t index, int64_t slot) noexcept
     cdef int64_t at = index * job.piece * job.tiles.itemsize
     cdef int64_t rows = piece_size(job, index) // job.channels
     if job.kind:
-        job.tiles.log_softmax_grad(job.x + at, job.g + at, job.out + at, rows, job.channels)
+        job.tiles.pointwise.log_softmax_grad(job.x + at, job.g + at, job.out + at, rows, job.channels)
     else:
-        job.tiles.softmax_grad(job.x + at, job.g + at, job.out + at, rows, job.channels)
+        job.tiles.pointwise.softmax_grad(job.x + at, job.g + at, job.out + at, rows, job.channels)
 
 
 cdef void over_channels(Job *job, int64_t positions, int64_t channels) noexcept nogil:
@@ -230,7 +230,7 @@ cdef void dropout_task(void *context, int64_t index, int64_t slot) noexcept nogi
             high = middle
     first = (index - job.starts[low]) * PIECE
     count = min(PIECE, (job.offsets[low + 1] - job.offsets[low]) * job.channels - first)
-    job.tiles.dropout(job.keys[low], <uint64_t>first, job.threshold, job.keep,
+    job.tiles.pointwise.dropout(job.keys[low], <uint64_t>first, job.threshold, job.keep,
                       job.out + (job.offsets[low] * job.channels + first) * job.tiles.itemsize, count)
 
 

@@ -171,7 +171,7 @@ cdef void run_outputs(const Job *job, const Block *block, const int64_t *outer, 
     cdef int64_t last = r.rank - 1, size = job.tiles.itemsize, q = block.col, n
     cdef const int64_t *first = r.first + r.out_tables[block.sample * r.rank + last]
     cdef const int64_t *count = r.count + r.out_tables[block.sample * r.rank + last]
-    cdef convnd_pool_tile tile = job.tiles.pool_max if job.mode == MAX else job.tiles.pool_sum
+    cdef convnd_pool_tile tile = job.tiles.pool.max if job.mode == MAX else job.tiles.pool.sum
     args.runs, args.n_runs, args.x_step = outer, n_outer, r.step[last] * job.channels
     while q < block.col + block.cols:
         n = 1
@@ -202,9 +202,9 @@ cdef void run_merged(const Job *job, const Block *block, const int64_t *at, int6
     args.x = x + r.first[q] * inner * job.channels * job.tiles.itemsize
     args.out, args.index = out, index   # the row's only output
     if job.mode == MAX:
-        job.tiles.pool_max(args)
+        job.tiles.pool.max(args)
     else:
-        job.tiles.pool_sum(args)
+        job.tiles.pool.sum(args)
 
 
 cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
@@ -372,7 +372,7 @@ cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
                        and end[i + args.copies] == end[i]):
                     args.copies += 1
             args.out = out + i * job.channels * size
-            job.tiles.pool_grad(&args)
+            job.tiles.pool.grad(&args)
             i += args.copies
 
 

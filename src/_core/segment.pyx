@@ -111,13 +111,13 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
     cdef int64_t c, step = job.channels * job.repeat
     cdef double n = <double>piece.positions
     if job.what == SUM:
-        job.tiles.column_sum(piece.x, <char *>sums, piece.rows, step, piece.width)
+        job.tiles.segment.sum(piece.x, <char *>sums, piece.rows, step, piece.width)
         fold(sums, piece.width, a, columns)
         for c in range(columns):
             first[c] += a[c]
     elif job.what == PRODUCTS:
         spread(centre, columns, mean, piece.width)
-        job.tiles.column_product(piece.g, piece.x, <char *>mean, <char *>sums, <char *>others, piece.rows, step,
+        job.tiles.segment.product(piece.g, piece.x, <char *>mean, <char *>sums, <char *>others, piece.rows, step,
                                  piece.width)
         fold(sums, piece.width, a, columns)
         fold(others, piece.width, b, columns)
@@ -126,12 +126,12 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
             second[c] += b[c] + a[c] * (<double>mean[c] - centre[c])    # the centre was rounded to the element type
     else:
         # Two passes over the cached block; the second mends the rounding of the first one's mean.
-        job.tiles.column_sum(piece.x, <char *>sums, piece.rows, step, piece.width)
+        job.tiles.segment.sum(piece.x, <char *>sums, piece.rows, step, piece.width)
         fold(sums, piece.width, a, columns)
         for c in range(columns):
             a[c] /= n
         spread(a, columns, mean, piece.width)
-        job.tiles.column_deviation(piece.x, <char *>mean, <char *>sums, <char *>others, piece.rows, step, piece.width)
+        job.tiles.segment.deviation(piece.x, <char *>mean, <char *>sums, <char *>others, piece.rows, step, piece.width)
         fold(sums, piece.width, a, columns)
         fold(others, piece.width, b, columns)
         for c in range(columns):

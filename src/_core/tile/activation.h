@@ -140,3 +140,11 @@ INLINE vec NAME(times_slope)(vec y, vec g, int64_t kind) {
     default: return g;
     }
 }
+
+SLOW void NAME(activate_rows)(real *out, int64_t step, int64_t rows, int64_t lanes, int64_t kind) {
+    for (int64_t m = 0; m < rows; m++)
+        for (int64_t f = 0; f < lanes; f += VL) {
+            real *p = out + m * step + f;
+            store_part(p, NAME(activate)(load_part(p, lanes - f), kind), lanes - f);
+        }
+}

@@ -1,6 +1,7 @@
 /* Tiles that look at one position at a time. Included once for each element type.
  *
  * A sum has one product in each line, so that every copy of a loop contracts it to the same multiply-adds. */
+#include "activation.h"
 
 /* WHOLE for every full vector i ... of n numbers, then PART for what is left. */
 #define EACH_VECTOR(n, WHOLE, PART) do { \
@@ -191,3 +192,11 @@ static void NAME(dropout)(uint64_t key, uint64_t first, uint64_t threshold, doub
     }
 }
 #undef EACH_VECTOR
+
+const convnd_pointwise_tiles NAME(convnd_pointwise_tiles) = {
+    .activate = NAME(activate_all), .activate_grad = NAME(activate_grad_all),
+    .scale_shift = NAME(scale_shift), .combine = NAME(combine),
+    .softmax = NAME(softmax), .log_softmax = NAME(log_softmax),
+    .softmax_grad = NAME(softmax_grad), .log_softmax_grad = NAME(log_softmax_grad),
+    .dropout = NAME(dropout),
+};

@@ -158,3 +158,6 @@ static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
 #undef BODY
 }
 #undef EACH_GROUP
+
+const convnd_pool_tiles NAME(convnd_pool_tiles) = {
+    .max = NAME(pool_max), .sum = NAME(pool_sum), .grad = NAME(pool_grad)};

@@ -73,3 +73,6 @@ static void NAME(column_product)(const char *g, const char *x, const char *mean,
                                  int64_t step, int64_t width) {
     NAME(columns)(NAME(OF_PRODUCT), 2, g, x, mean, sum, product, rows, step, width);
 }
+
+const convnd_segment_tiles NAME(convnd_segment_tiles) = {
+    .sum = NAME(column_sum), .deviation = NAME(column_deviation), .product = NAME(column_product)};

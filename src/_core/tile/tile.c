@@ -1,4 +1,5 @@
-/* All tiles of one instruction set: this file is compiled once for each, with CONVND_LEVEL and CONVND_VECTOR set. */
+/* One family of tiles for one instruction set: this file is compiled once for each of both, with FAMILY (its header),
+ * CONVND_LEVEL and CONVND_VECTOR set. */
 #include "tile.h"
 
 #define INLINE static inline __attribute__((always_inline, unused))
@@ -26,19 +27,10 @@ enum { HEIGHT_1 = 12, HEIGHT_2 = 6 };
 #define NAME(x) JOIN(x, CONVND_LEVEL, f32)
 #include "float32.h"
 #include "vector.h"
-#include "activation.h"
-#include "conv.h"
-#include "pool.h"
-#include "pointwise.h"
-#include "segment.h"
-#include "table.h"
-#undef NAME
+#include FAMILY
+#include "end.h"
 #define NAME(x) JOIN(x, CONVND_LEVEL, f64)
 #include "float64.h"
 #include "vector.h"
-#include "activation.h"
-#include "conv.h"
-#include "pool.h"
-#include "pointwise.h"
-#include "segment.h"
-#include "table.h"
+#include FAMILY
+#include "end.h"

@@ -106,16 +106,26 @@ typedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *);
 typedef void (*convnd_conv_tile)(const convnd_conv_args *);
 typedef void (*convnd_weight_tile)(const convnd_weight_args *);
 
+/* One table for each family of tiles, and one of them all. */
 typedef struct {
-    int64_t itemsize;
-    int64_t lanes;       /* elements of a vector */
-    int64_t height[3];   /* tallest tile of panels 1 and 2 vectors wide ([0] unused) */
-    convnd_conv_tile conv[3][CONVND_MAX_HEIGHT + 1];          /* [vectors][height] */
-    convnd_conv_tile depthwise[3][CONVND_MAX_HEIGHT + 1];
+    convnd_conv_tile plain[3][CONVND_MAX_HEIGHT + 1]; /* [vectors][height] */
+} convnd_conv_tiles;
+
+typedef struct {
+    convnd_weight_tile plain[3][CONVND_MAX_HEIGHT + 1];
+} convnd_weight_tiles;
+
+typedef struct {
+    convnd_conv_tile forward[3][CONVND_MAX_HEIGHT + 1];
     convnd_weight_tile weight[3][CONVND_MAX_HEIGHT + 1];
-    convnd_weight_tile depthwise_weight[3][CONVND_MAX_HEIGHT + 1];
-    convnd_pool_tile pool_max, pool_sum;
-    convnd_pool_grad_tile pool_grad;
+} convnd_depthwise_tiles;
+
+typedef struct {
+    convnd_pool_tile max, sum;
+    convnd_pool_grad_tile grad;
+} convnd_pool_tiles;
+
+typedef struct {
     convnd_activate_tile activate;
     convnd_activate_grad_tile activate_grad;
     convnd_scale_tile scale_shift;
@@ -123,9 +133,24 @@ typedef struct {
     convnd_softmax_tile softmax, log_softmax;
     convnd_softmax_grad_tile softmax_grad, log_softmax_grad;
     convnd_dropout_tile dropout;
-    convnd_sum_tile column_sum;
-    convnd_deviation_tile column_deviation;
-    convnd_product_tile column_product;
+} convnd_pointwise_tiles;
+
+typedef struct {
+    convnd_sum_tile sum;
+    convnd_deviation_tile deviation;
+    convnd_product_tile product;
+} convnd_segment_tiles;
+
+typedef struct {
+    int64_t itemsize;
+    int64_t lanes;       /* elements of a vector */
+    int64_t height[3];   /* tallest tile of panels 1 and 2 vectors wide ([0] unused) */
+    const convnd_conv_tiles *conv;
+    const convnd_weight_tiles *weight;
+    const convnd_depthwise_tiles *depthwise;
+    const convnd_pool_tiles *pool;
+    const convnd_pointwise_tiles *pointwise;
+    const convnd_segment_tiles *segment;
 } convnd_tiles;
 
 /* Flush denormals on this thread; returns the state to put back. */
