@@ -13,7 +13,7 @@ Output q reads the inputs q s + j d - low for j = 0 ... k - 1 that exist.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -224,13 +224,15 @@ class Window:
 class Placement:
     """A window on a batch: output q of a sample reads inputs q stride + j dilation - low that exist.
 
-    ``input`` and ``output`` are layouts, ``low`` is the padding before each axis, int64 (N, ndim).
+    ``input`` and ``output`` are layouts, ``low`` is the padding before each axis, int64 (N, ndim). ``memo`` keeps what
+    kernels have worked out for it.
     """
 
     window: Window
     input: Layout
     output: Layout
     low: Ints
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
