@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import loss, optim
+from .. import kernels, loss, optim
 from ..layout import Ints
 from ..nn import Layer
 from ..tensor import Tensor
@@ -52,6 +53,15 @@ def torch_step(model: Any, lr: float) -> Step:
     return step
 
 
+def torch_compiled(model: Any, batches: Sequence[tuple[Any, Any]], lr: float) -> Any:
+    """The model by torch.compile, with a warm-up on every batch: PyTorch compiles again for each new size."""
+    compiled = torch_module().compile(model)
+    step = torch_step(compiled, lr)
+    for x, labels in batches:
+        step(x, labels)
+    return compiled
+
+
 def torch_input(samples: Sequence[Array], layout: str, size: Sequence[int] | None = None) -> Any:
     """Samples (*S_i, C) as one tensor (N, C, *S), zeros after the end of those smaller than ``size`` (or the largest).
 
@@ -70,11 +80,17 @@ def torch_input(samples: Sequence[Array], layout: str, size: Sequence[int] | Non
     return tensor.contiguous(memory_format=memory_format(tensor.ndim - 2, layout))
 
 
+def clock() -> Callable[[], float]:
+    """What to time with: on one thread the processor's time, so that other programs' turns don't count."""
+    return time.perf_counter if kernels.get_num_threads() > 1 else time.process_time
+
+
 class Stopwatch:
     """Seconds and losses of several ways to train, taken in turn, a stretch of batches of each at a time."""
 
     def __init__(self, ways: Mapping[str, tuple[Step, Sequence[tuple[Any, Any]]]]) -> None:
         self.ways = ways
+        self.clock = clock()
         self.seconds: dict[str, float] = dict.fromkeys(ways, 0.0)
         self.losses: dict[str, list[float]] = {name: [] for name in ways}
 
@@ -85,7 +101,49 @@ class Stopwatch:
             for name, (step, batches) in self.ways.items():
                 time.sleep(rest)
                 for x, labels in batches[first : first + stretch]:
-                    began = time.perf_counter()
+                    began = self.clock()
                     value = step(x, labels)
-                    self.seconds[name] += time.perf_counter() - began
+                    self.seconds[name] += self.clock() - began
                     self.losses[name].append(value)
+
+
+class Breakdown:
+    """Inside it, the time of every kernel (with the channels it meets) and of the optimiser's step adds up.
+
+    What is left of the whole goes to "all else": Python, NumPy, the loss.
+    """
+
+    def __enter__(self) -> Breakdown:
+        self.seconds: Counter[str] = Counter()
+        self._clock = clock()
+        self._own = {name: getattr(kernels, name) for name in kernels.__all__}
+        for name, function in self._own.items():
+            setattr(kernels, name, self._timed(name, function))
+        self._step = optim.Adam.step
+        optim.Adam.step = self._timed("optimiser", self._step)  # type: ignore[method-assign]
+        self._began = self._clock()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        whole = self._clock() - self._began
+        self.seconds["all else"] = whole - sum(self.seconds.values())
+        for name, function in self._own.items():
+            setattr(kernels, name, function)
+        optim.Adam.step = self._step  # type: ignore[method-assign]
+
+    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **named: Any) -> Any:
+            began = self._clock()
+            result = function(*arguments, **named)
+            taken = self._clock() - began
+            channels = [str(a.shape[-1]) for a in arguments if isinstance(a, np.ndarray) and a.ndim > 1]
+            self.seconds[" ".join([name, ", ".join(channels)]).strip()] += taken
+            return result
+
+        return timed
+
+    def rows(self, steps: int) -> list[list[str]]:
+        """Name, milliseconds a step, share: the largest first."""
+        whole = sum(self.seconds.values())
+        parts = self.seconds.most_common()
+        return [[name, f"{taken / steps * 1e3:.2f}", f"{taken / whole:.1%}"] for name, taken in parts]
