@@ -4,10 +4,10 @@
 - sort by size and pad: batches of samples of like size, padded to the largest of each (no longer random);
 - one by one: no padding, the gradients of a batch's samples added up (batch normalisation sees one sample).
 
-The rank of the data chooses the network: one for raw waveforms (1D), one for volumes (3D). All begin with the same weights
-and train with Adam, in turn, some batches of each at a time. Padding and reordering the data is outside the time taken.
-PyTorch has the better of its two memory layouts, found out beforehand for each way. Where the data has no class for a
-sample (labels of voxels), made-up ones do: the work doesn't depend on them.
+The rank of the data chooses the network: one for raw waveforms (1D), one for volumes (3D). All begin with the same
+weights and train with Adam, in turn, some batches of each at a time. Padding and reordering the data is outside the time
+taken. PyTorch has the better of its two memory layouts, found out beforehand for each way. Where the data has no class
+for a sample (labels of voxels), made-up ones do: the work doesn't depend on them.
 
     python benchmarks/training_steps.py digits.h5 --batches 20
     python benchmarks/training_steps.py hippocampus.h5 --samples 8 --batches 2 --breakdown

@@ -320,7 +320,7 @@ def noise(path, rng, ndim, shapes, classes=10):
     [
         ("fashion_mnist", 2, [(12, 12)] * 12, ["convnd", "PyTorch"]),
         ("training_steps", 1, [(1150 + 40 * number,) for number in range(12)], ["convnd", "PyTorch, one by one"]),
-        ("training_steps", 3, [(5, 6, 4 + number % 4) for number in range(12)], ["convnd", "PyTorch, sort by size and pad"]),
+        ("training_steps", 3, [(5, 6, 4 + number % 4) for number in range(12)], ["convnd", "PyTorch, one by one"]),
     ],
 )
 def test_training_scripts_run(script, ndim, shapes, ways, rng, tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
 # cython: cdivision=True
 """Aligned buffers that are used again: fresh memory costs a page fault for each 4 KB.
 
-A freed buffer waits in the bin of its size for the next one of that size. What is in use and what waits are together
-at most a quarter above what lately was in use at once; what has waited longest goes first.
+A freed block waits for the next buffer that it is large enough for, and not much too large: samples of changing size
+meet used memory all the same. What is in use and what waits are together at most a quarter above what lately was in use
+at once; what has waited longest goes first. Large blocks ask for huge pages, where the system has them on request.
 """
 
 from collections import OrderedDict, deque
@@ -11,7 +12,19 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    static void convnd_huge_pages(void *start, size_t size) { madvise(start, size, MADV_HUGEPAGE); }
+    #else
+    static void convnd_huge_pages(void *start, size_t size) { (void)start, (void)size; }
+    #endif
+    """
+    void convnd_huge_pages(void *start, size_t size) noexcept nogil
+
 cdef int64_t ALIGNMENT = 64
+cdef int64_t HUGE_PAGE = 2 * 1024 * 1024
 cdef int64_t MOST = 1 << 60
 
 cdef int64_t in_use = 0, most_in_use = 0, waiting = 0
@@ -19,11 +32,33 @@ cdef object bins = OrderedDict()  # size -> addresses; the bin that waits longes
 
 
 cdef int64_t rounded(int64_t size):
-    """Up to the next of eight sizes between powers of two, so that samples of changing size meet used buffers."""
+    """Up to the next of eight sizes between powers of two, so that there are few different sizes."""
     cdef int64_t unit = 4096
     while size > 8 * unit:
         unit *= 2
     return (size + unit - 1) // unit * unit
+
+
+cdef object fitting(int64_t room):
+    """The addresses in the best of the bins that will do: of the least size of at least `room`, at most half more."""
+    found = bins.get(room)
+    if found:
+        return room, found
+    size = min((size for size in bins if room < size <= room + room // 2), default=None)
+    return None if size is None else (size, bins[size])
+
+
+cdef void *fresh(int64_t room):
+    """A new block, or NULL. Pages of a large one begin where huge ones can."""
+    cdef int64_t edge = HUGE_PAGE if room >= 2 * HUGE_PAGE else ALIGNMENT
+    cdef void *block = malloc(room + edge)
+    if block and edge == HUGE_PAGE:
+        convnd_huge_pages(aligned(block, HUGE_PAGE), room // HUGE_PAGE * HUGE_PAGE)
+    return block
+
+
+cdef inline void *aligned(void *block, int64_t edge):
+    return <void *>((<uintptr_t>block + edge - 1) // edge * edge)
 
 
 cdef class Buffer:
@@ -39,20 +74,21 @@ cdef class Buffer:
         if size > MOST:
             raise MemoryError(f"no memory for a buffer of {size} bytes")
         self.size, self.room = size, rounded(size)
-        found = bins.get(self.room)
+        found = fitting(self.room)
         if found:
-            self.block = <void *><uintptr_t>found.pop()
+            self.room, addresses = found
+            self.block = <void *><uintptr_t>addresses.pop()
             waiting -= self.room
-            if not found:
+            if not addresses:
                 bins.pop(self.room, None)
         else:
-            self.block = malloc(self.room + ALIGNMENT)
+            self.block = fresh(self.room)
             if not self.block:
                 forget(0)
-                self.block = malloc(self.room + ALIGNMENT)
+                self.block = fresh(self.room)
             if not self.block:
                 raise MemoryError(f"no memory for a buffer of {size} bytes")
-        self.start = <char *>((<uintptr_t>self.block + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
+        self.start = <char *>aligned(self.block, HUGE_PAGE if self.room >= 2 * HUGE_PAGE else ALIGNMENT)
         in_use += self.room
         most_in_use = max(most_in_use - (most_in_use >> 12), in_use)
 

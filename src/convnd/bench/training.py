@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -114,7 +114,7 @@ class Breakdown:
     """
 
     def __enter__(self) -> Breakdown:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._clock = clock()
         self._own = {name: getattr(kernels, name) for name in kernels.__all__}
         for name, function in self._own.items():
@@ -145,5 +145,5 @@ class Breakdown:
     def rows(self, steps: int) -> list[list[str]]:
         """Name, milliseconds a step, share: the largest first."""
         whole = sum(self.seconds.values())
-        parts = self.seconds.most_common()
+        parts = sorted(self.seconds.items(), key=lambda part: -part[1])
         return [[name, f"{taken / steps * 1e3:.2f}", f"{taken / whole:.1%}"] for name, taken in parts]

@@ -1,0 +1,65 @@
+"""Output buffers: used again, also by sizes that differ a little; bounded by what was in use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convnd._core import memory
+
+MEGA = 2**20
+
+
+def address(buffer):
+    return np.frombuffer(buffer, np.uint8).ctypes.data
+
+
+@pytest.fixture(autouse=True)
+def _none_waiting():
+    memory.trim()
+    yield
+    memory.trim()
+
+
+@pytest.mark.parametrize("size", [1, 4096, 5 * MEGA + 3])
+def test_buffers_are_aligned_and_as_large_as_asked(size):
+    held = [memory.Buffer(size) for _ in range(3)]
+    for buffer in held:
+        assert len(memoryview(buffer)) == size
+        assert address(buffer) % 64 == 0
+    assert len({address(buffer) for buffer in held}) == 3
+
+
+@pytest.mark.parametrize("again", [8 * MEGA, 8 * MEGA - 5, 6 * MEGA])
+def test_a_freed_block_serves_sizes_a_little_below(again):
+    buffer = memory.Buffer(8 * MEGA)
+    first = address(buffer)
+    del buffer
+    assert address(memory.Buffer(again)) == first
+
+
+@pytest.mark.parametrize("other", [4 * MEGA, 9 * MEGA])
+def test_a_freed_block_waits_for_others(other):
+    buffer = memory.Buffer(8 * MEGA)
+    held = memory.Buffer(32 * MEGA)  # so that one more block may wait
+    del buffer
+    waiting = memory.usage()[2]
+    more = memory.Buffer(other)
+    assert memory.usage()[2] == waiting
+    del held, more
+
+
+def test_the_best_fit_is_taken():
+    small, large = memory.Buffer(8 * MEGA), memory.Buffer(11 * MEGA)
+    first = address(small)
+    del small, large
+    assert address(memory.Buffer(8 * MEGA - 1)) == first
+
+
+def test_what_waits_is_bounded(rng):
+    """Held and waiting together are at most a quarter above what was in use at once, over any sizes."""
+    for _ in range(50):
+        held = [memory.Buffer(int(size)) for size in rng.integers(1, 4 * MEGA, size=8)]
+        del held
+        in_use, most, waiting = memory.usage()
+        assert in_use + waiting <= most + most // 4
