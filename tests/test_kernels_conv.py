@@ -61,7 +61,7 @@ class Draw:
                 continue
             break
         self.groups = int(rng.choice([1, 1, 2, 3]))
-        channels, filters = rng.choice([1, 2, 5, 17]), rng.choice([1, 7, 9, 20])
+        channels, filters = rng.choice([1, 2, 5, 16, 17]), rng.choice([1, 3, 7, 9, 16, 20])
         if rng.random() < 0.25:  # depthwise
             self.groups, channels, filters = int(rng.integers(2, 40)), 1, 1
         self.x = rng.standard_normal((self.layout.positions, channels * self.groups)).astype(dtype)
@@ -133,11 +133,36 @@ def test_law_a_sample_alone_and_in_a_batch(level, ndim, rng):
             assert np.array_equal(got, d.sample(gx, d.layout, n).reshape(got.shape))
 
 
+@pytest.mark.parametrize("filters", [1, 2, 3, 4])
+def test_vectors_along_positions_give_the_bits_of_vectors_along_filters(level, filters, rng):
+    place = Window.of(2, (3, 5), 1, "same").on(Layout([[6, 203], [5, 9], [7, 3]]))
+    x = rng.standard_normal((place.input.positions, 1)).astype(np.float32)
+    w = rng.standard_normal((3, 5, 1, 20)).astype(np.float32)
+    bias = rng.standard_normal(20).astype(np.float32)
+    for name in (None, "relu"):
+        all_filters = kernels.conv(x, place, w, bias, activation=name)
+        few = kernels.conv(x, place, np.ascontiguousarray(w[..., :filters]), bias[:filters], activation=name)
+        assert np.array_equal(few, all_filters[:, :filters])
+
+
+@pytest.mark.parametrize("filters", [1, 3, 5])
+def test_few_filters_of_many_channels_with_bias_and_activation(level, filters, rng):
+    place = Window.of(2, 3, 1, "same").on(Layout([[9, 40], [4, 7]]))
+    x = rng.standard_normal((place.input.positions, 32))
+    w, bias = rng.standard_normal((3, 3, 32, filters)), rng.standard_normal(filters)
+    plain = kernels.conv(x, place, w, bias)
+    for name, wanted in (("relu", np.maximum(plain, 0)), ("tanh", np.tanh(plain))):
+        np.testing.assert_allclose(kernels.conv(x, place, w, bias, activation=name), wanted, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(kernels.conv(x, place, w) + bias, plain, rtol=0, atol=1e-12)
+
+
 LARGE = [  # (shapes, channels, filters, kernel, settings): large enough to run parallel
     ([[4000], [1], [2777]], 16, 24, (9,), {"padding": "same"}),
     ([[120, 91], [73, 70]], 20, 33, (3, 3), {"padding": "same", "stride": 2}),
     ([[20, 17, 18], [9, 30, 12]], 8, 16, (3, 3, 3), {"padding": 1}),
     ([[2090], [64], [6000]], 32, 32, (1,), {}),
+    ([[4000], [15], [6001]], 1, 32, (40,), {"stride": 4, "padding": "same"}),
+    ([[80, 91], [173, 70]], 64, 3, (5, 5), {"padding": "same"}),
     ([[80, 70], [70, 40]], 48, 48, (5, 5), {"padding": "same", "groups": 48}),
 ]
 

@@ -2,14 +2,15 @@
 """Direct convolution and its adjoint on ragged batches.
 
 A tile keeps its sums in registers over all taps and channels, so nothing is copied but the weights. An output is one
-chain of multiply-adds (bias, taps ascending, channels ascending); how positions are grouped never shows in it.
+chain of multiply-adds (bias, taps ascending, channels ascending), or with dot a chain for each lane of channels and the
+lanes' sum; how positions are grouped never shows in it.
 """
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from convnd._core.isa cimport convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
-from convnd._core.panels cimport Batch, Panel, count_taps, make_panels, read_window
+from convnd._core.panels cimport CHANNELS, DEPTHWISE, FILTERS, Batch, Lanes, Panel, count_taps, make_panels, read_window
 from convnd._core.plan cimport (
     MAX_RANK, Axis, Window, count_rows, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
     place, row_step, rows_alike, taps_from, taps_to)
@@ -27,6 +28,8 @@ cdef int64_t LEAST_POSITIONS = 64
 # With fewer rows alike than this, and from this many channels on, a tile at the edge of a row adds tap by tap.
 cdef int64_t EDGE_ROWS = 3
 cdef int64_t EDGE_DEPTH = 16
+# Filters up to which vectors lie along positions that are neighbours in memory.
+cdef int64_t MOST_ALONG = 4
 # Outputs of a row that a depthwise task takes through all panels at a time.
 cdef int64_t DEPTHWISE_COLS = 24
 
@@ -51,7 +54,7 @@ cdef struct Conv:
     int64_t channels    # of x
     int64_t filters     # of out
     int64_t depth       # channels a run has for each tap
-    bint depthwise
+    Lanes kind
     bint merged         # neighbouring taps of the last axis are one run
     int64_t activation
     int64_t n_panels
@@ -98,7 +101,15 @@ cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
 
 
 cdef inline convnd_conv_tile tile_of(const Conv *job, int64_t vectors, int64_t height) noexcept nogil:
-    return job.tiles.depthwise.forward[vectors][height] if job.depthwise else job.tiles.conv.plain[vectors][height]
+    if job.kind == CHANNELS:
+        return job.tiles.narrow.dot[vectors][height]
+    if job.kind == DEPTHWISE:
+        return job.tiles.depthwise.forward[vectors][height]
+    return job.tiles.conv.plain[vectors][height]
+
+
+cdef inline int64_t tallest_tile(const Conv *job, const Panel *panel) noexcept nogil:
+    return job.tiles.narrow.height[panel.vectors] if job.kind == CHANNELS else job.tiles.height[panel.vectors]
 
 
 cdef void list_runs(const Conv *job, convnd_conv_args *args, const Axis *inner, const int64_t *outer, int64_t n_outer,
@@ -114,11 +125,31 @@ cdef void list_runs(const Conv *job, convnd_conv_args *args, const Axis *inner, 
     args.length = max(0, last_tap - first_tap) * job.depth if job.merged else job.depth
 
 
+cdef void run_along(const Conv *job, const Panel *panel, convnd_conv_args *args, const char *x, char *out,
+                    int64_t count) noexcept nogil:
+    """`count` outputs of few filters whose inputs are neighbours: vectors of positions, the last one up to the end."""
+    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.lanes, tallest = job.tiles.narrow.height[panel.lanes]
+    cdef int64_t left = count // lanes, n = (left + tallest - 1) // tallest, at = 0, height
+    while at < count:
+        if n > 0:
+            height = (left + n - 1) // n
+        else:
+            height, at = 1, count - lanes   # some outputs once more
+        args.x, args.out = x + at * size, out + at * args.out_step * size
+        job.tiles.narrow.along[panel.lanes][height](args)
+        at += height * lanes
+        left -= height
+        n -= 1
+
+
 cdef void run_tiles(const Conv *job, const Panel *panel, convnd_conv_args *args, const char *x, char *out,
                     int64_t count) noexcept nogil:
     """`count` outputs that share their runs, args.x_step and args.out_step apart."""
-    cdef int64_t size = job.tiles.itemsize, tallest = job.tiles.height[panel.vectors]
+    cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel)
     cdef int64_t n = (count + tallest - 1) // tallest, height
+    if job.kind == FILTERS and args.x_step == 1 and panel.lanes <= MOST_ALONG and count >= job.tiles.lanes:
+        run_along(job, panel, args, x, out, count)
+        return
     args.x, args.out = x, out
     while n > 0:
         height = (count + n - 1) // n    # tiles as equal as can be
@@ -169,7 +200,7 @@ cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, 
 cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const char *x, char *out,
                    int64_t *runs) noexcept nogil:
     """Rows of outputs of one panel that are alike; x and out are at the panel's first channel of the sample and row."""
-    cdef int64_t size = job.tiles.itemsize, tallest = job.tiles.height[panel.vectors]
+    cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel)
     cdef const Axis *inner = rows.inner
     cdef int64_t q = rows.col, end = rows.col + rows.cols, first = rows.col, last = end, n, height, row, _row
     cdef int64_t x_step = inner.in_step * job.channels, out_step = inner.out_step * job.filters
@@ -181,7 +212,7 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
     if inner.taps:
         first = min(max(q, outputs_from(inner, 0)), end)
         last = max(first, min(end, outputs_to(inner, inner.taps - 1)))
-    if rows.count < EDGE_ROWS and job.depth >= EDGE_DEPTH and last - first < rows.cols:
+    if job.kind == FILTERS and rows.count < EDGE_ROWS and job.depth >= EDGE_DEPTH and last - first < rows.cols:
         for _row in range(rows.count):
             args.x_step, args.out_step = x_step, out_step
             n = (end - rows.col + tallest - 1) // tallest
@@ -268,7 +299,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     rows.out_step = output_row_step(rank, axes) * job.filters
     x = job.x + job.batch.in_offsets[block.sample] * job.channels * size
     end = block.row + block.rows
-    if job.depthwise:
+    if job.kind == DEPTHWISE:
         for row in range(block.row, end):
             rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
             out = job.out + output_at(job, block.sample, axes, row) * job.filters * size
@@ -289,7 +320,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
 def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
          const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
          const int64_t[:, ::1] geometry, bint transposed, const real[::1] packed, const real[::1] bias,
-         int64_t groups, int64_t activation, real[:, ::1] out):
+         int64_t groups, bint dot, int64_t activation, real[:, ::1] out):
     """out = activation(bias + conv(x)); the transposed one's window is that of the convolution it is the adjoint of.
 
     x (P_in, C) and out (P_out, F); shapes and low are (N, rank), offsets (N + 1,). Everything has been checked.
@@ -303,7 +334,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     taps = count_taps(&job.window)
     job.channels, job.filters = x.shape[1], out.shape[1]
     job.depth = job.channels // groups
-    job.depthwise = groups > 1 and job.depth == 1 and job.filters == groups
+    job.kind = CHANNELS if dot else DEPTHWISE if groups > 1 and job.depth == 1 and job.filters == groups else FILTERS
     # In a phase of the transposed convolution the inputs of neighbouring taps are dilation / gcd apart.
     n = job.window.rank - 1
     job.merged = groups == 1 and job.window.dilation[n] == (
@@ -317,7 +348,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
     job.panels, job.blocks, job.runs = NULL, NULL, NULL
     with nogil:
-        job.panels = make_panels(job.tiles, groups, job.depth, job.filters // groups, taps, job.depthwise,
+        job.panels = make_panels(job.tiles, groups, job.depth, job.filters // groups, taps, job.kind,
                                  &job.n_panels)
         if job.panels:
             n = job.panels[job.n_panels - 1].start + 2 * job.tiles.lanes

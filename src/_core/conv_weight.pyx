@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from convnd._core.isa cimport convnd_tiles, convnd_weight_args, convnd_weight_tile, tiles
-from convnd._core.panels cimport Batch, Panel, count_taps, make_panels, read_window
+from convnd._core.panels cimport DEPTHWISE, FILTERS, Batch, Panel, count_taps, make_panels, read_window
 from convnd._core.plan cimport MAX_RANK, Axis, Window, outer_taps, outputs_from, outputs_to, place
 from convnd._core.threads cimport parallel_for, slots
 
@@ -208,7 +208,8 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
     job.x, job.g = <const char *>&x[0, 0], <const char *>&g[0, 0]
     job.panels, job.units, job.scratch = NULL, NULL, NULL
     with nogil:
-        job.panels = make_panels(t, groups, job.depth, job.filters // groups, job.taps, job.depthwise, &job.n_panels)
+        job.panels = make_panels(t, groups, job.depth, job.filters // groups, job.taps,
+                                 DEPTHWISE if job.depthwise else FILTERS, &job.n_panels)
         if job.panels:
             panel = &job.panels[job.n_panels - 1]
             job.pack_size = panel.pack + job.taps * job.depth * panel.vectors * t.lanes

@@ -89,6 +89,11 @@ cdef extern from "tile/tile.h":
     ctypedef struct convnd_conv_tiles:
         convnd_conv_tile plain[3][29]
 
+    ctypedef struct convnd_narrow_tiles:
+        convnd_conv_tile dot[5][29]
+        convnd_conv_tile along[5][29]
+        int64_t height[5]
+
     ctypedef struct convnd_weight_tiles:
         convnd_weight_tile plain[3][29]
 
@@ -122,6 +127,7 @@ cdef extern from "tile/tile.h":
         int64_t lanes
         int64_t height[3]
         const convnd_conv_tiles *conv
+        const convnd_narrow_tiles *narrow
         const convnd_weight_tiles *weight
         const convnd_depthwise_tiles *depthwise
         const convnd_pool_tiles *pool

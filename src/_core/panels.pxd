@@ -5,11 +5,18 @@ from libc.stdint cimport int64_t
 from convnd._core.isa cimport convnd_tiles
 from convnd._core.plan cimport Window
 
+# What the lanes of a vector are: filters; channels that each have one filter; input channels (tile/narrow.h's dot).
+cdef enum Lanes:
+    FILTERS = 0
+    DEPTHWISE = 1
+    CHANNELS = 2
+
 cdef struct Panel:
     int64_t x       # first input channel
     int64_t filter  # first filter
     int64_t lanes   # filters
-    int64_t vectors  # width
+    int64_t vectors  # sums of a position
+    int64_t size    # weights of a tap and channel, with what fills the last vector
     int64_t pack    # where it starts in the packed weight
     int64_t start   # where its bias starts among all lanes
 
@@ -24,7 +31,7 @@ cdef struct Batch:
 
 # The panels of a weight, to be freed; NULL without memory. `filters` are those of a group.
 cdef Panel *make_panels(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
-                        bint depthwise, int64_t *n_panels) noexcept nogil
+                        Lanes kind, int64_t *n_panels) noexcept nogil
 
 # From rows of kernel, stride and dilation.
 cdef void read_window(Window *window, const int64_t[:, ::1] geometry, bint transposed) noexcept nogil

@@ -1,7 +1,8 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
 """Panels and packs: [group][panel][tap][channel][filter of the panel].
 
-A panel is one or two vectors of filters wide; what a group's filters leave over is filled with zeros.
+A panel is one or two vectors of filters wide; what a group's filters leave over is filled with zeros. Where lanes are
+input channels, it is at most four filters wide, and its packs are [group][panel][tap][vector][filter][channel].
 """
 
 from libc.stdlib cimport free, malloc
@@ -14,34 +15,44 @@ ctypedef fused real:
     double
 
 
+# Filters of a panel whose lanes are channels.
+cdef int64_t MOST_DOTS = 4
+
+
 cdef int64_t panel_layout(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
-                          bint depthwise, Panel *panels) noexcept nogil:
+                          Lanes kind, Panel *panels) noexcept nogil:
     """Fill `panels` (unless NULL) and return how many; `filters` are those of a group."""
-    cdef int64_t g, f, n = 0, pack = 0, start = 0, lanes, vectors
-    cdef int64_t count = 1 if depthwise else groups
-    cdef int64_t width = groups if depthwise else filters
+    cdef int64_t g, f, n = 0, pack = 0, start = 0, lanes, vectors, size
+    cdef int64_t count = 1 if kind == DEPTHWISE else groups
+    cdef int64_t width = groups if kind == DEPTHWISE else filters
     for g in range(count):
         f = 0
         while f < width:
-            vectors = 2 if width - f > t.lanes else 1
-            lanes = min(width - f, vectors * t.lanes)
+            if kind == CHANNELS:
+                lanes = (width - f + MOST_DOTS - 1) // MOST_DOTS    # panels left
+                lanes = (width - f + lanes - 1) // lanes            # as equal as can be
+                vectors = size = lanes
+            else:
+                vectors = 2 if width - f > t.lanes else 1
+                lanes, size = min(width - f, vectors * t.lanes), vectors * t.lanes
             if panels:
-                panels[n].x = f if depthwise else g * depth
-                panels[n].filter = f if depthwise else g * filters + f
-                panels[n].lanes, panels[n].vectors, panels[n].pack, panels[n].start = lanes, vectors, pack, start
-            pack += taps * depth * vectors * t.lanes
-            start += vectors * t.lanes
+                panels[n].x = f if kind == DEPTHWISE else g * depth
+                panels[n].filter = f if kind == DEPTHWISE else g * filters + f
+                panels[n].lanes, panels[n].vectors, panels[n].size = lanes, vectors, size
+                panels[n].pack, panels[n].start = pack, start
+            pack += taps * depth * size
+            start += size
             n += 1
             f += lanes
     return n
 
 
 cdef Panel *make_panels(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
-                        bint depthwise, int64_t *n_panels) noexcept nogil:
-    n_panels[0] = panel_layout(t, groups, depth, filters, taps, depthwise, NULL)
+                        Lanes kind, int64_t *n_panels) noexcept nogil:
+    n_panels[0] = panel_layout(t, groups, depth, filters, taps, kind, NULL)
     cdef Panel *panels = <Panel *>malloc(max(1, n_panels[0]) * sizeof(Panel))
     if panels:
-        panel_layout(t, groups, depth, filters, taps, depthwise, panels)
+        panel_layout(t, groups, depth, filters, taps, kind, panels)
     return panels
 
 
@@ -79,8 +90,11 @@ cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil:
 
 
 def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint transposed, bint flip, int64_t groups,
-         real[::1] packed):
-    """Pack a weight (taps, C / groups, F); returns the numbers it takes. Call with an empty `packed` to ask."""
+         bint dot, real[::1] packed):
+    """Pack a weight (taps, C / groups, F); returns the numbers it takes. Call with an empty `packed` to ask.
+
+    `dot`: for lanes that are input channels, whose number must be a multiple of them.
+    """
     cdef const convnd_tiles *t = tiles(sizeof(real))
     cdef Window window
     read_window(&window, geometry, transposed)
@@ -88,35 +102,36 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint tran
     cdef int64_t depth = filters if transposed else channels
     cdef int64_t width = channels if transposed else filters
     cdef bint depthwise = groups > 1 and depth == 1 and width == 1
-    cdef int64_t n_panels, p, tap, slot, k, f, size, stride, total = 0
+    cdef int64_t n_panels, p, tap, slot, k, f, step, from_tap, total = 0
     cdef Panel *panels
     cdef Panel panel
     cdef real *to
     cdef int64_t group
-    panels = make_panels(t, groups, depth, width, taps, depthwise, &n_panels)
+    panels = make_panels(t, groups, depth, width, taps, CHANNELS if dot else DEPTHWISE if depthwise else FILTERS,
+                         &n_panels)
     if not panels:
         raise MemoryError("no memory for the panels of a weight")
     for p in range(n_panels):
-        total += taps * depth * panels[p].vectors * t.lanes
+        total += taps * depth * panels[p].size
     if packed.shape[0]:
         with nogil:
             for p in range(n_panels):
                 panel = panels[p]
-                size = panel.vectors * t.lanes
+                step = t.lanes if dot else 1    # from one filter's weight to the next one's
                 group = 0 if depthwise else panel.filter // width
                 for tap in range(taps):
                     slot = packed_tap(&window, tap)
                     for k in range(depth):
-                        to = &packed[panel.pack + (slot * depth + k) * size]
-                        stride = taps - 1 - tap if flip else tap
+                        to = &packed[panel.pack + (slot * depth + k // step * step) * panel.size + k % step]
+                        from_tap = taps - 1 - tap if flip else tap
                         for f in range(panel.lanes):
                             if depthwise:
-                                to[f] = weight[stride, 0, panel.filter + f]
+                                to[f] = weight[from_tap, 0, panel.filter + f]
                             elif transposed:
-                                to[f] = weight[stride, panel.filter - group * width + f, group * depth + k]
+                                to[f * step] = weight[from_tap, panel.filter - group * width + f, group * depth + k]
                             else:
-                                to[f] = weight[stride, k, panel.filter + f]
-                        for f in range(panel.lanes, size):
+                                to[f * step] = weight[from_tap, k, panel.filter + f]
+                        for f in range(panel.lanes, panel.size):
                             to[f] = 0
     free(panels)
     return total

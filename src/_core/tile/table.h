@@ -1,6 +1,7 @@
 /* The tables of this level and element type, in one. */
 
 extern const convnd_conv_tiles NAME(convnd_conv_tiles);
+extern const convnd_narrow_tiles NAME(convnd_narrow_tiles);
 extern const convnd_weight_tiles NAME(convnd_weight_tiles);
 extern const convnd_depthwise_tiles NAME(convnd_depthwise_tiles);
 extern const convnd_pool_tiles NAME(convnd_pool_tiles);
@@ -9,7 +10,7 @@ extern const convnd_segment_tiles NAME(convnd_segment_tiles);
 
 const convnd_tiles NAME(convnd_tiles) = {
     .itemsize = sizeof(real), .lanes = VL, .height = {0, HEIGHT_1, HEIGHT_2},
-    .conv = &NAME(convnd_conv_tiles), .weight = &NAME(convnd_weight_tiles),
+    .conv = &NAME(convnd_conv_tiles), .narrow = &NAME(convnd_narrow_tiles), .weight = &NAME(convnd_weight_tiles),
     .depthwise = &NAME(convnd_depthwise_tiles), .pool = &NAME(convnd_pool_tiles),
     .pointwise = &NAME(convnd_pointwise_tiles), .segment = &NAME(convnd_segment_tiles),
 };

@@ -112,6 +112,11 @@ typedef struct {
 } convnd_conv_tiles;
 
 typedef struct {
+    convnd_conv_tile dot[5][CONVND_MAX_HEIGHT + 1], along[5][CONVND_MAX_HEIGHT + 1]; /* [filters][height] */
+    int64_t height[5];                                                               /* tallest */
+} convnd_narrow_tiles;
+
+typedef struct {
     convnd_weight_tile plain[3][CONVND_MAX_HEIGHT + 1];
 } convnd_weight_tiles;
 
@@ -146,6 +151,7 @@ typedef struct {
     int64_t lanes;       /* elements of a vector */
     int64_t height[3];   /* tallest tile of panels 1 and 2 vectors wide ([0] unused) */
     const convnd_conv_tiles *conv;
+    const convnd_narrow_tiles *narrow;
     const convnd_weight_tiles *weight;
     const convnd_depthwise_tiles *depthwise;
     const convnd_pool_tiles *pool;

@@ -35,23 +35,29 @@ def run(task: Task) -> None:
             task.groups, task.out,
         )
         return
+    run_conv(task)
+
+
+def run_conv(task: Task, dot: bool = False) -> None:
+    """A forward or transposed convolution; with ``dot``, lanes are channels of x and no filters."""
+    source, target = task.source, task.target
     bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
     core.conv(
-        task.x, source.shapes, target.shapes, task.low, source.offsets, target.offsets, geometry,
-        task.kind == "transposed", packed_weight(task), bias, task.groups, task.activation, task.out,
+        task.x, source.shapes, target.shapes, task.low, source.offsets, target.offsets, task.geometry,
+        task.kind == "transposed", packed_weight(task, dot), bias, task.groups, dot, task.activation, task.out,
     )
 
 
-def packed_weight(task: Task) -> Array:
+def packed_weight(task: Task, dot: bool = False) -> Array:
     """The task's weight in panels, kept in its packs."""
     weight, geometry, transposed = task.weight, task.geometry, task.kind == "transposed"
     assert weight is not None
-    key = (transposed, task.flip, task.groups, geometry.tobytes() if transposed else b"", isa.current())
+    key = (transposed, task.flip, task.groups, dot, geometry.tobytes() if transposed else b"", isa.current())
     found: Array | None = None if task.packs is None else task.packs.get(key)
     if found is not None:
         return found
     flat = np.ascontiguousarray(weight).reshape(math.prod(weight.shape[:-2]), *weight.shape[-2:])
-    arguments: tuple[Any, ...] = (flat, geometry, transposed, task.flip, task.groups)
+    arguments: tuple[Any, ...] = (flat, geometry, transposed, task.flip, task.groups, dot)
     packed: Array = empty(1, panels.pack(*arguments, np.empty(0, dtype=weight.dtype)), weight.dtype)[0]
     panels.pack(*arguments, packed)
     if task.packs is not None:

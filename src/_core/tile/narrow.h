@@ -1,0 +1,93 @@
+/* Convolution tiles for few filters, which would leave most lanes of a vector empty: up to four filters x a number of
+ * vectors (`height`). Lanes are either channels ("dot") or positions ("along"). Arguments are those of the convolution
+ * tiles, always with a start. */
+#include "activation.h"
+
+/* sum[m][f] += x * w for all runs; both kinds keep a weight for all m, and an input for all f, in registers. */
+INLINE void NAME(narrow_sums)(const int height, const int filters, const int along, const convnd_conv_args *a,
+                              vec sum[CONVND_MAX_HEIGHT][4]) {
+    const int64_t x_step = along ? VL : a->x_step, length = a->length;
+    const int64_t panel = along ? (filters > VL ? 2 * VL : VL) : filters;
+    for (int64_t r = 0; r < a->n_runs; r++) {
+        const real *x = (const real *)a->x + a->runs[2 * r];
+        const real *w = (const real *)a->w + a->runs[2 * r + 1] * panel;
+        for (int64_t k = 0; k < length; k += along ? 1 : VL) {
+            vec b[4];
+            UNROLL for (int f = 0; f < filters; f++) b[f] = along ? splat(w[f]) : load(w + f * VL);
+            UNROLL for (int m = 0; m < height; m++) {
+                const vec s = load(x + m * x_step);
+                UNROLL for (int f = 0; f < filters; f++) sum[m][f] += s * b[f];
+            }
+            x += along ? 1 : VL;
+            w += along ? panel : panel * VL;
+        }
+    }
+}
+
+/* The lanes' sum, by halves. */
+INLINE real NAME(lane_sum)(vec v) {
+    real lanes[VL];
+    store(lanes, v);
+    UNROLL for (int64_t n = VL / 2; n > 0; n /= 2)
+        UNROLL for (int64_t i = 0; i < n; i++) lanes[i] += lanes[i + n];
+    return lanes[0];
+}
+
+/* `height` positions; lane l of a sum has the channels l, l + VL ... A run is a multiple of VL long, and its weights are
+ * packed as [k / VL][filter][k mod VL]. */
+INLINE void NAME(dot_body)(const int height, const int filters, const convnd_conv_args *a) {
+    vec sum[CONVND_MAX_HEIGHT][4];
+    const real *start = (const real *)a->start;
+    real *out = (real *)a->out;
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int f = 0; f < filters; f++) sum[m][f] = (vec){0};
+    NAME(narrow_sums)(height, filters, 0, a, sum);
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int f = 0; f < filters; f++) out[m * a->out_step + f] = start[f] + NAME(lane_sum)(sum[m][f]);
+    if (a->activation != ACT_NONE) NAME(activate_rows)(out, a->out_step, height, filters, a->activation);
+}
+
+/* `height` vectors of positions whose inputs are neighbours; weights are packed as for the plain tile, and each output
+ * has the very bits that the plain tile gives it. */
+INLINE void NAME(along_body)(const int height, const int filters, const convnd_conv_args *a) {
+    vec sum[CONVND_MAX_HEIGHT][4];
+    real part[4 * CONVND_MAX_HEIGHT * VL], *out = (real *)a->out;
+    const int64_t count = height * VL, out_step = a->out_step;
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int f = 0; f < filters; f++) sum[m][f] = splat(((const real *)a->start)[f]);
+    NAME(narrow_sums)(height, filters, 1, a, sum);
+    real *to = filters == 1 && out_step == 1 ? out : part;
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int f = 0; f < filters; f++) store(to + (f * height + m) * VL, sum[m][f]);
+    if (a->activation != ACT_NONE) NAME(activate_rows)(to, count, filters, count, a->activation);
+    if (to == part)
+        for (int64_t p = 0; p < count; p++)
+            UNROLL for (int f = 0; f < filters; f++) out[p * out_step + f] = part[f * count + p];
+}
+
+/* As many sums as the registers hold beside an input and a weight for each filter. */
+#define HEIGHTS_3(F, V) F(1, V) F(2, V) F(3, V)
+#define HEIGHTS_4(F, V) HEIGHTS_3(F, V) F(4, V)
+#define HEIGHTS_8(F, V) HEIGHTS_6(F, V) F(7, V) F(8, V)
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define EACH_NARROW(F) HEIGHTS_12(F, 1) HEIGHTS_12(F, 2) HEIGHTS_8(F, 3) HEIGHTS_6(F, 4)
+#define NARROW_HEIGHT {0, 12, 12, 8, 6}
+#else
+#define EACH_NARROW(F) HEIGHTS_12(F, 1) HEIGHTS_6(F, 2) HEIGHTS_4(F, 3) HEIGHTS_3(F, 4)
+#define NARROW_HEIGHT {0, 12, 6, 4, 3}
+#endif
+
+#define TILES(H, V) \
+    static void NAME(dot_##V##_##H)(const convnd_conv_args *a) { NAME(dot_body)(H, V, a); } \
+    static void NAME(along_##V##_##H)(const convnd_conv_args *a) { NAME(along_body)(H, V, a); }
+EACH_NARROW(TILES)
+#undef TILES
+
+#define ENTRY(H, V) .dot[V][H] = NAME(dot_##V##_##H), .along[V][H] = NAME(along_##V##_##H),
+const convnd_narrow_tiles NAME(convnd_narrow_tiles) = {EACH_NARROW(ENTRY) .height = NARROW_HEIGHT};
+#undef ENTRY
+#undef HEIGHTS_3
+#undef HEIGHTS_4
+#undef HEIGHTS_8
+#undef EACH_NARROW
+#undef NARROW_HEIGHT
