@@ -13,7 +13,7 @@ import convnd as cn
 from convnd import kernels
 from convnd.bench.command import describe
 from convnd.bench.measure import REST
-from convnd.bench.peers import FIRST, LAST
+from convnd.bench.peers import FIRST, LAST, PyTorch
 from convnd.bench.training import Step, Stopwatch, our_step, torch_step
 from convnd.bench.twin import torch_twin
 from convnd.cli.options import table
@@ -82,7 +82,7 @@ def pause() -> float:
 
 def show(title: str, result: dict[str, Any], rows: Sequence[Sequence[str]], as_json: bool) -> None:
     """The result for a script, or the machine and the table for people."""
-    machine = describe(peers=True)
+    machine = describe([PyTorch()])
     if as_json:
         click.echo(json.dumps({"machine": machine, **result}, indent=2))
         return

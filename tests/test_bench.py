@@ -1,8 +1,9 @@
-"""The bench: results of every case on small sizes, what the checks notice, the times' arithmetic, the command."""
+"""The bench: the times' arithmetic, rows, the command; whole training steps."""
 
 import importlib
 import json
-from dataclasses import replace
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,164 +12,157 @@ from click.testing import CliRunner
 
 import convnd as cn
 from convnd import nn
-from convnd.bench.cases import CASES, PASSES, Case, Operands, choose
-from convnd.bench.check import largest_error
-from convnd.bench.command import command
-from convnd.bench.measure import Times, in_turn, peak
-from convnd.bench.peers import FIRST, LAST, ours, torch_contenders
-from convnd.bench.run import TOLERANCE, Row, run
+from convnd.bench import memory
+from convnd.bench.cases import PASSES, Conv, choose
+from convnd.bench.check import Errors
+from convnd.bench.command import command, hold
+from convnd.bench.measure import TURN, Ratio, Times, in_turn, peak
+from convnd.bench.peers import FIRST, LAST
+from convnd.bench.report import cells, pass_lines, summary, summary_lines
+from convnd.bench.run import PEERS, TOLERANCE, Row, algorithm, geometric_mean, installed, run
 from convnd.errors import ArgumentError
 
-SMALL = [case.small() for case in CASES]
-NAMES = [case.name for case in CASES]
-TINY = Case("tiny", 2, 3, 5, (9, 7), (3, 3), stride=2, padding=1)
-
-
-def whole(case, which, operands):
-    """A pass in float64, all of it: the taps' matrix products, on a padded copy."""
-    batch, taps, groups = case.batch, list(np.ndindex(case.kernel)), case.groups
-    edges = ((0, 0), *[(case.padding, case.padding)] * case.rank, (0, 0))
-    x = np.pad(operands.x.astype(float).reshape(batch, *case.size, -1), edges)
-    grad = operands.grad.astype(float).reshape(batch, *case.output, groups, -1)
-    weight = operands.weight.astype(float).reshape(len(taps), -1, groups, case.filters // groups)
-    out, dx, dw = np.zeros_like(grad), np.zeros_like(x), np.zeros_like(weight)
-    for number, tap in enumerate(taps):
-        reads = (
-            slice(None),
-            *(
-                slice(j * case.dilation, j * case.dilation + (count - 1) * case.stride + 1, case.stride)
-                for j, count in zip(tap, case.output, strict=True)
-            ),
-        )
-        rows = x[reads].reshape(*grad.shape[:-2], groups, -1)
-        out += np.einsum("...gc,cgf->...gf", rows, weight[number])
-        dx[reads] += np.einsum("...gf,cgf->...gc", grad, weight[number]).reshape(x[reads].shape)
-        dw[number] = np.einsum("pgc,pgf->cgf", rows.reshape(-1, *rows.shape[-2:]), grad.reshape(-1, *grad.shape[-2:]))
-    inside = tuple(slice(case.padding, case.padding + size) for size in case.size)
-    return {"forward": out, "input": dx[(slice(None), *inside)], "weight": dw}[which]
-
-
-def results(case, which, operands, contender):
-    """A contender's result and the float64 one, in one shape."""
-    got = contender.array(contender.call())
-    return got, whole(case, which, operands).reshape(got.shape)
-
-
-@pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize("case", SMALL, ids=NAMES)
-def test_ours_is_right_on_every_case(case, which):
-    operands = Operands.draw(case)
-    got, wanted = results(case, which, operands, ours(case, which, operands))
-    assert np.abs(got - wanted).max() <= 1e-5 * np.abs(wanted).max()
-    assert largest_error(case, which, operands, got) <= 1e-5
-
-
-@pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize("case", SMALL, ids=NAMES)
-def test_the_peer_computes_the_same(case, which):
-    pytest.importorskip("torch")
-    operands = Operands.draw(case)
-    for contender in torch_contenders(case, which, operands):
-        got, wanted = results(case, which, operands, contender)
-        assert np.abs(got - wanted).max() <= 2e-5 * np.abs(wanted).max(), contender.name
-
-
-@pytest.mark.parametrize("which", PASSES)
-@pytest.mark.parametrize("case", [*SMALL, TINY], ids=[*NAMES, "tiny"])
-def test_the_check_agrees_with_the_whole_result(case, which):
-    operands = Operands.draw(case)
-    wanted = whole(case, which, operands).reshape(-1, operands.grad.shape[1] if which != "input" else case.channels)
-    wanted = wanted.reshape(operands.weight.shape) if which == "weight" else wanted
-    assert largest_error(case, which, operands, wanted) < 1e-13
-
-
-@pytest.mark.parametrize("which", PASSES)
-def test_the_check_notices_what_is_wrong(which):
-    operands = Operands.draw(TINY)
-    right = ours(TINY, which, operands).call()
-    other = replace(TINY, padding=0, size=(11, 9))  # the same outputs, the window elsewhere
-    wrong = {
-        "scaled": right * np.float32(1.001),
-        "shifted": np.roll(right, 1, axis=0),
-        "not a number": np.full_like(right, np.nan),
-    }
-    assert largest_error(TINY, which, operands, right) <= 2e-6
-    for name, result in wrong.items():
-        assert not largest_error(TINY, which, operands, result) <= TOLERANCE, name
-    assert other.output == TINY.output
-
-
-def test_a_wrong_result_is_named_and_is_exit_code_1(monkeypatch):
-    monkeypatch.setattr("convnd.bench.run.largest_error", lambda *_: 0.5)
-    done = CliRunner().invoke(
-        command, ["--case", "2d-1x1", "--pass", "forward", "--repeats", "1", "--no-peers"], standalone_mode=False
-    )
-    assert done.return_value == 1
-    assert "2d-1x1 forward: convnd is off by 5.0e-01" in done.stderr
-
-
-def test_cases_are_those_of_the_table():
-    assert len({case.name for case in CASES}) == len(CASES) == 14
-    assert [case.layer for case in choose(["3d-dilated", "1d-depthwise", "2d-first"])] == [
-        "16 x 256 x 1000, k31",
-        "8 x 3->64 x 224x224, k7 s2",
-        "1 x 21->21 x 64x64x64, k3 d2",
-    ]
-    assert {case.rank for case in CASES} == {1, 2, 3}
-    for case, small in zip(CASES, SMALL, strict=True):
-        same = ("name", "kernel", "stride", "padding", "dilation")
-        assert [getattr(case, name) for name in same] == [getattr(small, name) for name in same]
-        assert small.flops < 1e8
-
-
-def test_flops_are_counted_by_hand():
-    # 2 x 5 x 4 outputs, 9 taps, 3 channels, 5 filters, a multiplication and an addition each
-    assert TINY.output == (5, 4)
-    assert TINY.flops == 2 * (2 * 5 * 4) * 9 * 3 * 5
-    assert replace(TINY, channels=6, filters=6, groups=6).flops == 2 * (2 * 5 * 4) * 9 * 6
-
-
-def test_choose_refuses_what_matches_nothing():
-    assert choose([]) == list(CASES)
-    assert [case.name for case in choose(["?d-first"])] == ["1d-first", "2d-first", "3d-first"]
-    with pytest.raises(ArgumentError, match=r"no case matches '4d'. There are: 1d-first, "):
-        choose(["4d"])
-
-
-def test_draws_are_random_and_repeat():
-    first, again = Operands.draw(TINY), Operands.draw(TINY)
-    assert all((getattr(first, name) == getattr(again, name)).all() for name in ("x", "weight", "grad"))
-    assert abs(float(first.x.std()) - 1) < 0.2
-    assert first.x.dtype == np.float32
+TINY = Conv("tiny", 2, 3, (9, 7), 3, 2, 1, out=5)
+RIGHT = Errors(1e-7, 1e-8)
 
 
 def test_contenders_run_in_turn():
     order = []
     calls = {name: (lambda name=name: order.append(name)) for name in "abc"}
-    times = in_turn(calls, repeats=3)
-    assert "".join(order) == "abcbcacab"
+    times = in_turn(calls, rounds=3)
+    turns = "".join(name for name, before in zip(order, [None, *order], strict=False) if name != before)
+    assert turns == "abc" + "abc" + "bca" + "cab"  # the first to see how many calls make a turn
+    assert len(order) > 1000  # that many: these take no time
     assert all(len(one.seconds) == 3 for one in times.values())
-    in_turn(calls, seconds=0.0)
-    assert len(order) == 9 + 9  # at least three rounds, however short the time
+    assert all(len(one.seconds) >= 3 for one in in_turn(calls, seconds=0.0).values())
+
+
+def test_a_long_call_is_a_turn_by_itself():
+    count = []
+
+    def call():
+        count.append(1)
+        until = os.times().user + 2 * TURN
+        while os.times().user < until:
+            pass
+
+    in_turn({"long": call}, rounds=4)
+    assert len(count) == 1 + 4
+
+
+def test_ratio_is_round_by_round():
+    # the machine slows down threefold; the ratio doesn't
+    machine = np.repeat([1.0, 3.0], 10)
+    ratio = Ratio.of(Times(tuple(machine)), Times(tuple(2 * machine)))
+    assert ratio == Ratio(2.0, 2.0, 2.0)
+    few = Ratio.of(Times((1.0, 1.0, 1.0)), Times((2.0, 1.0, 4.0)))
+    assert few == Ratio(2.0, 1.0, 4.0)
+
+
+@pytest.mark.parametrize("count", [6, 9, 15, 40])
+def test_interval_holds_the_median_that_often(count, rng):
+    theirs = np.exp(rng.standard_exponential((2000, count)))  # skewed; the median is 2
+    ours = Times((1.0,) * count)
+    found = [Ratio.of(ours, Times(tuple(row))) for row in theirs]
+    assert 0.94 <= np.mean([ratio.low <= 2 <= ratio.high for ratio in found]) <= 0.99
+
+
+def a_row(ours, theirs, which="forward", case=TINY, **more):
+    times = {"convnd": Times(ours), **{name: Times(runs) for name, runs in theirs.items()}}
+    return Row(case, which, times, dict.fromkeys(times, RIGHT), peak=case.work(which) / 1.0, **more)
 
 
 def test_a_row_does_its_sums():
-    times = {"convnd": Times((3.0, 1.0, 2.0)), "slow": Times((9.0,)), "quick": Times((1.0,))}
-    row = Row(TINY, "forward", times, {"convnd": 1e-7, "slow": 1e-3, "quick": float("nan")}, peak=TINY.flops / 1.0)
-    assert row.gflops() == TINY.flops / 2.0 / 1e9
-    assert (row.best_peer, row.ratio, row.of_peak) == ("quick", 0.5, 0.5)
-    assert row.wrong() == ["slow", "quick"]
-    alone = Row(TINY, "forward", {"convnd": Times((2.0,))}, {"convnd": 0.0}, peak=1.0)
+    row = a_row((3.0, 1.0, 2.0), {"slow": (9.0, 9.0, 9.0), "quick": (1.0, 1.0, 1.0)})
+    assert row.rate() == TINY.work("forward") / 2.0 / 1e9
+    assert (row.best_peer, row.of_peak) == ("quick", 0.5)
+    assert row.ratio == Ratio(0.5, 1 / 3, 1.0)
+    assert not row.measures_call
+    alone = a_row((1e-5,), {})
     assert (alone.best_peer, alone.ratio) == (None, None)
+    assert alone.measures_call
+
+
+@pytest.mark.parametrize("wrong", [Errors(1e-3, 0.0), Errors(float("nan"), float("nan"))])
+def test_wrong_results_are_named(wrong):
+    row = Row(TINY, "forward", {"convnd": Times((1.0,))}, {"convnd": RIGHT, "other": wrong}, peak=1.0)
+    assert row.wrong() == ["other"]
+
+
+def test_the_summary_counts_what_is_behind():
+    rows = [
+        a_row((1.0,) * 6, {"peer": (4.0,) * 6}),
+        a_row((2.0,) * 6, {"peer": (1.0,) * 6}, case=Conv("behind", 1, 1, (4,), 3)),
+        a_row((1.0,) * 6, {"peer": (1.0, 1.0, 1.0, 1.0, 1.0, 0.98)}, case=Conv("level", 1, 1, (4,), 3)),
+        a_row((1.0,), {}, case=Conv("alone", 1, 1, (4,), 3)),
+        a_row((1e-5,) * 6, {"peer": (2e-6,) * 6}, case=Conv("call", 1, 1, (4,), 3)),
+    ]
+    found = summary(rows)
+    assert found["forward"]["rows"] == 3
+    assert found["forward"]["geometric_mean"] == pytest.approx(2 ** (1 / 3))
+    assert found["forward"]["behind"] == {"behind": 0.5}
+    assert found["microseconds_of_a_call"] == {"call forward": pytest.approx(10)}
+    lines = list(summary_lines(rows))
+    assert lines[0].startswith("forward: 1.26 times as fast")
+    assert lines[0].endswith("behind: behind 0.50")
+    assert "call forward measures a call: 10.0 microseconds" in lines[1]
+    assert geometric_mean([1.0, 4.0]) == pytest.approx(2)
+
+
+def test_reasons_are_said_once():
+    row = a_row((1.0,), {}, absent={"Other": "no layers in 9D"})
+    said = set()
+    assert [*pass_lines(row, said)][1].strip() == "(Other: no layers in 9D)"
+    assert len([*pass_lines(row, said)]) == 1
+    assert cells(row)[5:8] == ["-", "-", "-"]
 
 
 def test_peak_is_above_what_a_case_reaches():
-    row = run(SMALL[NAMES.index("2d-deep")], "forward", peak(repeats=5), peers=False, repeats=3)
+    case = choose(["2d-deep"])[0].small()
+    row = run(case, "forward", peak(seconds=0.05), rounds=3)
     assert 0 < row.of_peak < 1.1
-    assert peak(np.float64, repeats=3) < peak(np.float32, repeats=3)
+    assert peak(np.float64, seconds=0.05) < peak(np.float32, seconds=0.05)
 
 
-ARGUMENTS = ["--case", "3d-depthwise", "--repeats", "1", "--threads", "1"]
+def test_a_hopeless_peer_is_timed_no_further(monkeypatch):
+    first = {"convnd": 0.01, "good": 0.2, "bad": 3.0, "fair": 1.5}
+    from convnd.bench.run import _hopeless
+
+    assert _hopeless(first) == {"bad": "a run took 3 s"}
+    assert _hopeless({"convnd": 0.01, "only": 60.0}) == {}
+
+
+def test_algorithms_have_names():
+    assert algorithm(TINY, "forward")
+    assert algorithm(choose(["2d-transposed"])[0].small(), "input")
+    assert algorithm(choose(["2d-max"])[0], "forward") == ""
+
+
+@pytest.mark.skipif(not memory.RESET.exists(), reason="Linux tells the peak")
+def test_extra_memory_is_seen(monkeypatch):
+    found = memory.extra_memory(choose(["2d-middle"])[0], "forward")
+    assert found.operands == 4 * (8 * 28 * 28 * 256 + 9 * 128 * 128)
+    wasted = 50_000_000
+    original = memory.ours
+
+    def wasteful(case, which, operands):
+        contender = original(case, which, operands)
+
+        def call():
+            np.ones(wasted, np.uint8)
+            return contender.call()
+
+        return type(contender)(contender.name, call, contender.array)
+
+    case = choose(["2d-mean"])[0]
+    plain = memory.measure(case, "forward").extra
+    monkeypatch.setattr(memory, "ours", wasteful)
+    assert memory.measure(case, "forward").extra - plain == pytest.approx(wasted, rel=0.2)
+
+
+# The command
+
+ARGUMENTS = ["--case", "2d-edges", "--repeats", "1", "--threads", "1"]
 
 
 @pytest.fixture
@@ -178,36 +172,91 @@ def _threads_back():
     cn.set_num_threads(before)
 
 
+def bench(*arguments):
+    return CliRunner().invoke(command, [*ARGUMENTS, *arguments], standalone_mode=False)
+
+
 @pytest.mark.usefixtures("_threads_back")
 def test_command_prints_json():
-    done = CliRunner().invoke(command, [*ARGUMENTS, "--json"], standalone_mode=False)
+    done = bench("--json")
     assert done.exception is None
     assert done.return_value == 0
     found = json.loads(done.stdout)
     assert [row["pass"] for row in found["rows"]] == list(PASSES)
     assert found["machine"]["threads"] == 1
     assert found["machine"]["peak_gflops"] > 0
-    assert all(row["gflops"]["convnd"] > 0 and row["error"]["convnd"] <= TOLERANCE for row in found["rows"])
+    assert all(row["rate"]["convnd"] > 0 and row["error"]["convnd"] <= TOLERANCE for row in found["rows"])
+    here = [peer.name for peer in PEERS if peer.installed()]
+    assert all(name in found["absent"] for name in {peer.name for peer in PEERS} - {*here})
+    assert ("forward" in found["summary"]) == bool(here)
 
 
 @pytest.mark.usefixtures("_threads_back")
 def test_command_prints_tables():
-    plain = CliRunner().invoke(command, [*ARGUMENTS, "--pass", "forward", "--no-peers"], standalone_mode=False)
-    head, row = plain.stdout.splitlines()[-2:]
-    assert head.startswith("case")
-    assert row.split()[:7] == ["3d-depthwise", "2", "x", "32", "x", "32x32x32,", "k3"]
-    assert row.index("k3") < head.index("pass") == row.index("forward")
-    table = CliRunner().invoke(
-        command, [*ARGUMENTS, "--pass", "forward", "--no-peers", "--markdown"], standalone_mode=False
-    )
-    lines = table.stdout.splitlines()[-3:]
-    assert [line.count("|") for line in lines] == [10, 10, 10]
+    plain = bench("--pass", "forward", "--no-peers")
+    head, case, row = plain.stdout.splitlines()[2:5]
+    assert head.split()[0] == "pass"
+    assert case == "2d-edges: 1 x 1->1 x 280x320, k(1,2)"
+    assert row.split()[0] == "forward"
+    assert row.index("GFLOP/s") == head.index("unit")
+    lines = bench("--pass", "forward", "--no-peers", "--markdown").stdout.splitlines()[2:5]
+    assert [line.count("|") for line in lines] == [15, 15, 15]
+
+
+@pytest.mark.usefixtures("_threads_back")
+def test_command_works_where_no_peer_is(monkeypatch):
+    for peer in PEERS:
+        monkeypatch.setattr(type(peer), "installed", lambda self: False)
+    done = bench("--pass", "forward")
+    assert done.return_value == 0
+    assert [line for line in done.stdout.splitlines() if line.startswith("without")] == [
+        f"without {peer.name}: not installed" for peer in PEERS
+    ]
+
+
+@pytest.mark.usefixtures("_threads_back")
+def test_a_wrong_result_is_named_and_is_exit_code_1(monkeypatch):
+    monkeypatch.setattr("convnd.bench.run.errors", lambda *_: Errors(0.5, 0.1))
+    done = bench("--pass", "forward", "--no-peers")
+    assert done.return_value == 1
+    assert "2d-edges forward: convnd is off by 5.0e-01" in done.stderr
+
+
+@pytest.mark.usefixtures("_threads_back")
+def test_command_draws(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("torch")
+    done = bench("--plot", str(tmp_path / "ratios.png"))
+    assert done.return_value == 0
+    assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_command_refuses_both_forms():
     done = CliRunner().invoke(command, ["--json", "--markdown"])
     assert done.exit_code == 2
     assert "exclude one another" in done.output
+
+
+def test_held_peers_start_afresh(monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(sys, "argv", ["convnd", "bench", "--isa", "x86-64-v3"])
+    for name in ("CONVND_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
+        monkeypatch.setenv(name, "")
+    hold(None)
+    assert not started
+    hold("x86-64-v3")
+    (_, arguments, environment), = started
+    assert arguments == [sys.executable, "-m", "convnd", "bench", "--isa", "x86-64-v3"]
+    wanted = {"CONVND_ISA": "x86-64-v3", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert wanted.items() <= environment.items()
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    hold("x86-64-v3")
+    assert len(started) == 1
+    here, absent = installed("x86-64-v3")
+    assert {peer.name for peer in here} <= {"PyTorch"}
+    assert {"ONNX Runtime", "OpenVINO"} <= absent.keys()
 
 
 # Training steps

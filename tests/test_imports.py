@@ -38,7 +38,7 @@ ALLOWED = {
     "train": TRAIN,
     "testing": CORE | {"ops"},
     "cli": TRAIN | {"cli", "testing", "convnd"},  # the last in line may take the package as its users do
-    "bench": NETWORKS | {"bench", "models", "optim", "cli"},  # a command; cli loads it by name
+    "bench": NETWORKS | {"bench", "models", "optim", "plots", "cli"},  # a command; cli loads it by name
     "__main__": {"cli"},
 }
 

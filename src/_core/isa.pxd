@@ -122,6 +122,10 @@ cdef extern from "tile/tile.h":
         convnd_deviation_tile deviation
         convnd_product_tile product
 
+    ctypedef struct convnd_peak_tiles:
+        void (*multiply_add)(char *out, int64_t rounds) noexcept nogil
+        int64_t chains
+
     ctypedef struct convnd_tiles:
         int64_t itemsize
         int64_t lanes
@@ -133,5 +137,6 @@ cdef extern from "tile/tile.h":
         const convnd_pool_tiles *pool
         const convnd_pointwise_tiles *pointwise
         const convnd_segment_tiles *segment
+        const convnd_peak_tiles *peak
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil

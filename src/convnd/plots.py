@@ -61,6 +61,46 @@ def confusion_matrix(path: str | Path, confusion: Sequence[Sequence[int]], names
     return _save(figure, path)
 
 
+def ratios(
+    path: str | Path, bars: Mapping[str, Mapping[str, tuple[float, float, float]]], title: str, noise: float
+) -> Path:
+    """Horizontal bars of (ratio, low, high), a column of them for each group and a line for each name, as a PNG.
+
+    A bar begins at 1, the other's speed, and a line on it goes from low to high. The colour says where low is below
+    ``noise``. A column's title has its geometric mean.
+    """
+    names = list(dict.fromkeys(name for found in bars.values() for name in found))
+    figure = _figure(2.2 + 3.6 * len(bars), 1.6 + 0.24 * len(names))
+    columns = figure.subplots(1, len(bars), sharey=True, squeeze=False)[0]
+    edge = max(high for found in bars.values() for _, _, high in found.values())
+    least = min(low for found in bars.values() for _, low, _ in found.values())
+    for axes, (group, found) in zip(columns, bars.items(), strict=True):
+        rows = [names.index(name) for name in found]
+        values = list(found.values())
+        colours = ["tab:orange" if low < noise else "tab:blue" for _, low, _ in values]
+        # Bars start from 1, to the right where ours is ahead.
+        axes.barh(rows, [value - 1 for value, _, _ in values], left=1, color=colours, height=0.7)
+        axes.hlines(rows, [low for _, low, _ in values], [high for _, _, high in values], color="0.25", linewidth=1)
+        for row, (value, _, high) in zip(rows, values, strict=True):
+            axes.annotate(f"{value:.2f}", (max(high, 1), row), (3, 0), textcoords="offset points", va="center", size=7)
+        axes.axvline(1, color="black", linewidth=1)
+        mean = math.exp(sum(math.log(value) for value, _, _ in values) / len(values))
+        axes.axvline(mean, color="tab:green", linestyle=":")
+        axes.set_xscale("log")
+        axes.set_xlim(min(0.8, 0.9 * least), 1.6 * max(edge, 1))
+        ticks = [tick for tick in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64) if 0.9 * least <= tick <= 1.6 * edge]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+        axes.grid(axis="x", color="0.9")
+        axes.set_axisbelow(True)
+        axes.set_title(f"{group}: geometric mean {mean:.2f}", fontsize=10)
+    columns[0].set_yticks(range(len(names)), names, fontsize=8)
+    columns[0].set_ylim(len(names) - 0.4, -0.6)
+    figure.supxlabel("times as fast as the best peer", fontsize=9)
+    figure.suptitle(title, fontsize=9)
+    return _save(figure, path)
+
+
 def _short(count: int) -> str:
     """A count in few characters: voxels come in millions."""
     for limit, unit in ((10**7, "M"), (10**4, "k")):

@@ -147,6 +147,11 @@ typedef struct {
 } convnd_segment_tiles;
 
 typedef struct {
+    void (*multiply_add)(char *out, int64_t rounds); /* out: chains vectors */
+    int64_t chains;
+} convnd_peak_tiles;
+
+typedef struct {
     int64_t itemsize;
     int64_t lanes;       /* elements of a vector */
     int64_t height[3];   /* tallest tile of panels 1 and 2 vectors wide ([0] unused) */
@@ -157,6 +162,7 @@ typedef struct {
     const convnd_pool_tiles *pool;
     const convnd_pointwise_tiles *pointwise;
     const convnd_segment_tiles *segment;
+    const convnd_peak_tiles *peak;
 } convnd_tiles;
 
 /* Flush denormals on this thread; returns the state to put back. */

@@ -1,7 +1,8 @@
-"""Times: contenders in turn in one process, medians; and the machine's peak of multiply-adds."""
+"""Times: contenders in turn in one process, medians, ratios; and the machine's peak of multiply-adds."""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -12,11 +13,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import kernels
-from ..layout import Layout
-from ..window import Window
 
 LEAST = 3  # rounds, however slow
 MOST = 200
+TURN = 0.002  # seconds of a turn at least, by as many calls as that takes: a clock is too coarse for one small call
+CONFIDENCE = 0.95
 # After a parallel region OpenMP's workers spin for some milliseconds. With two runtimes in one process (ours
 # and a peer's) the next contender would share its cores with them.
 REST = 0.02
@@ -24,7 +25,7 @@ REST = 0.02
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of a contender's runs."""
+    """Seconds of a contender's calls, round by round."""
 
     seconds: tuple[float, ...]
 
@@ -35,54 +36,91 @@ class Times:
 
     @property
     def least(self) -> float:
-        """The quickest run."""
+        """The quickest."""
         return min(self.seconds)
 
 
-def in_turn(
-    calls: Mapping[str, Callable[[], Any]], repeats: int | None = None, seconds: float = 2.0, rest: float = 0.0
-) -> dict[str, Times]:
-    """Time every call, warmed up by the caller, in rounds in which each runs once, starting with another each time.
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast one contender is as another: a median, and an interval that holds the true one."""
 
-    A slow moment of the machine then meets all of them. ``repeats`` rounds; or as many as fit into about ``seconds`` in
-    all, at least 3. Before each run there are ``rest`` seconds of sleep.
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ours: Times, theirs: Times) -> Ratio:
+        """From the ratio of each round, in which both met the same machine.
+
+        The interval's ends are order statistics: the k-th smallest and largest of n, with the largest k for which the
+        median of the distribution, whatever it is, lies between them at least 95% of the time, by the binomial
+        distribution. Below 6 rounds no k does; then they are the smallest and the largest: 1 - 2^(1 - n), 75% of 3.
+        Source: David and Nagaraja, *Order Statistics*, 3rd edition, section 7.1.
+        """
+        ratios = sorted(their / our for our, their in zip(ours.seconds, theirs.seconds, strict=True))
+        cut = _cut(len(ratios))
+        return cls(statistics.median(ratios), ratios[cut], ratios[-1 - cut])
+
+
+def _cut(count: int) -> int:
+    """How many of so many values may lie outside of the interval on each side."""
+    tail, cut = 0.5**count, 0
+    while cut + 1 < count / 2:
+        tail += math.comb(count, cut + 1) * 0.5**count
+        if 2 * tail > 1 - CONFIDENCE:
+            break
+        cut += 1
+    return cut
+
+
+def clock() -> Callable[[], float]:
+    """What times are taken by: one thread by the processor's time, which other processes don't add to; several by the
+    wall clock."""
+    return time.process_time if kernels.get_num_threads() == 1 else time.perf_counter
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], Any]], rounds: int | None = None, seconds: float = 2.0, rest: float = 0.0
+) -> dict[str, Times]:
+    """Time every call, warmed up by the caller, in rounds in which each has a turn, starting with another each time.
+
+    A slow moment of the machine then meets all of them. ``rounds`` of them; or as many as fit into about ``seconds`` in
+    all, at least 3. A turn is one call, or as many as make 2 ms. Before each there are ``rest`` seconds of sleep.
     """
-    names = list(calls)
+    names, now = list(calls), clock()
     taken: dict[str, list[float]] = {name: [] for name in names}
+    counts = {name: max(1, math.ceil(TURN / max(_turn(call, 1, now), 1e-6))) for name, call in calls.items()}
     started = time.perf_counter()
-    for number in range(repeats if repeats is not None else MOST):
-        if repeats is None and number >= LEAST and time.perf_counter() - started > seconds:
+    for number in range(rounds if rounds is not None else MOST):
+        if rounds is None and number >= LEAST and time.perf_counter() - started > seconds:
             break
         first = number % len(names)
         for name in names[first:] + names[:first]:
             if rest:
                 time.sleep(rest)
-            began = time.perf_counter()
-            calls[name]()
-            taken[name].append(time.perf_counter() - began)
-    return {name: Times(tuple(runs)) for name, runs in taken.items()}
+            taken[name].append(_turn(calls[name], counts[name], now))
+    return {name: Times(tuple(turns)) for name, turns in taken.items()}
 
 
-def peak(dtype: DTypeLike = np.float32, repeats: int | None = None) -> float:
+def _turn(call: Callable[[], Any], count: int, now: Callable[[], float]) -> float:
+    """Seconds of a call, the mean of so many in a row."""
+    began = now()
+    for _ in range(count):
+        call()
+    return (now() - began) / count
+
+
+def peak(dtype: DTypeLike = np.float32, seconds: float = 0.3) -> float:
     """The machine's multiply-add peak, in FLOP/s, with the instruction set and the number of threads in use.
 
-    It is the best run of our own tile on operands that stay in the first-level cache, so that nothing but
-    multiply-adds is in the way: one long row, few channels, and a panel of weights that many positions share. (With
-    AVX2 that is 96% of what a loop in C that touches registers only reaches.)
+    The best of some runs of a loop that touches registers only: independent chains of x a + b, as many as keep every
+    unit busy. A multiplication and an addition count as two.
     """
-    best = 0.0
-    rng = np.random.default_rng(0)
-    positions = 8192 * kernels.get_num_threads()
-    for channels, kernel, filters in ((16, 16, 16), (16, 8, 32), (64, 3, 32)):
-        x = rng.standard_normal((positions, channels)).astype(dtype)
-        weight = rng.standard_normal((kernel, channels, filters)).astype(dtype)
-        place = Window.of(1, kernel).on(Layout.dense(1, (positions,)))
-        packs: dict[Any, Any] = {}
-
-        def call(x: Any = x, place: Any = place, weight: Any = weight, packs: Any = packs) -> None:
-            kernels.conv(x, place, weight, packs=packs)
-
-        call()
-        flops = 2 * place.output.positions * weight.size
-        best = max(best, flops / in_turn({"tile": call}, repeats, seconds=0.3)["tile"].least)
+    count, rounds, best = 0, 1 << 20, 0.0
+    until = time.perf_counter() + seconds
+    while count < LEAST or time.perf_counter() < until:
+        began = time.perf_counter()
+        flops = 2 * kernels.multiply_adds(dtype, rounds)
+        best = max(best, flops / (time.perf_counter() - began))
+        count += 1
     return best

@@ -4,7 +4,7 @@
 this point everything is trusted. Nothing here knows Tensor or the tape.
 """
 
-from .conv import conv, conv_transpose, conv_weight
+from .conv import chosen, conv, conv_transpose, conv_weight
 from .pointwise import (
     activate,
     activate_grad,
@@ -20,13 +20,14 @@ from .pointwise import (
     softmax_grad,
 )
 from .pool import pool, pool_grad
-from .system import config, get_num_threads, set_num_threads, show_config
+from .system import config, get_num_threads, multiply_adds, set_num_threads, show_config
 
 __all__ = [
     "activate",
     "activate_grad",
     "batch_norm_grad",
     "batch_norm_sums",
+    "chosen",
     "column_sum",
     "config",
     "conv",
@@ -37,6 +38,7 @@ __all__ = [
     "log_softmax",
     "log_softmax_grad",
     "moments",
+    "multiply_adds",
     "pool",
     "pool_grad",
     "scale_shift",

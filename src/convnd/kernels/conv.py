@@ -80,6 +80,12 @@ def _perform(kind: Kind, place: Placement, algorithm: str, **operands: Any) -> N
     perform(task, memo[key])
 
 
+def chosen(place: Placement) -> list[str]:
+    """Names of the implementations that calls at ``place`` have taken so far."""
+    plans = (plan for key, plan in place.memo.items() if isinstance(key, tuple))
+    return sorted({getattr(way, "__name__", way.algorithm).rpartition(".")[2] for plan in plans for way, _ in plan})
+
+
 def _run(
     kind: Kind, x: Array, place: Placement, weight: Array, bias: Array | None, groups: int, flip: bool,
     activation: str | None, algorithm: str, packs: Packs | None,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import threadpoolctl
+from numpy.typing import DTypeLike
 
 from .. import __version__
 from .._core import isa, threads
+from .._core import peak as core
 from ..errors import ArgumentError
 
 
@@ -21,6 +24,11 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """Threads that a large operation uses."""
     return int(threads.get_num_threads())
+
+
+def multiply_adds(dtype: DTypeLike, rounds: int) -> int:
+    """Do multiply-adds in registers and nothing else, on all threads in use; returns how many."""
+    return int(core.multiply_adds(np.dtype(dtype).itemsize, get_num_threads(), rounds))
 
 
 def config() -> dict[str, Any]:
