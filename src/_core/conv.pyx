@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from convnd._core.isa cimport convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
-from convnd._core.panels cimport CHANNELS, DEPTHWISE, FILTERS, Batch, Lanes, Panel, count_taps, make_panels, read_window
+from convnd._core.panels cimport CHANNELS, FILTERS, Batch, Lanes, Panel, count_taps, make_panels, read_window
 from convnd._core.plan cimport (
     MAX_RANK, Axis, Window, count_rows, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
     place, row_step, rows_alike, taps_from, taps_to)
@@ -30,8 +30,6 @@ cdef int64_t EDGE_ROWS = 3
 cdef int64_t EDGE_DEPTH = 16
 # Filters up to which vectors lie along positions that are neighbours in memory.
 cdef int64_t MOST_ALONG = 4
-# Outputs of a row that a depthwise task takes through all panels at a time.
-cdef int64_t DEPTHWISE_COLS = 24
 
 cdef struct Block:
     int64_t sample, phase, row, rows, col, cols
@@ -103,8 +101,6 @@ cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
 cdef inline convnd_conv_tile tile_of(const Conv *job, int64_t vectors, int64_t height) noexcept nogil:
     if job.kind == CHANNELS:
         return job.tiles.narrow.dot[vectors][height]
-    if job.kind == DEPTHWISE:
-        return job.tiles.depthwise.forward[vectors][height]
     return job.tiles.conv.plain[vectors][height]
 
 
@@ -248,32 +244,6 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
         q += 1
 
 
-cdef void run_depthwise_row(const Conv *job, const Rows *rows, const char *x, char *out, int64_t *runs) noexcept nogil:
-    """A row of outputs of all channels: all panels of a few outputs at a time, so that whole cache lines are used."""
-    cdef int64_t size = job.tiles.itemsize, q = rows.col, end = rows.col + rows.cols, first, last, count, p
-    cdef const Axis *inner = rows.inner
-    cdef const Panel *panel
-    cdef convnd_conv_args args
-    args.x_step, args.out_step = inner.in_step * job.channels, inner.out_step * job.filters
-    first = min(max(q, outputs_from(inner, 0)), end) if inner.taps else q
-    last = max(first, min(end, outputs_to(inner, inner.taps - 1))) if inner.taps else end
-    while q < end:
-        count = 1
-        if q < first or q >= last:
-            list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, taps_from(inner, q), taps_to(inner, q))
-        else:
-            if q == first:
-                list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, 0, inner.taps)
-            count = min(DEPTHWISE_COLS, last - q)
-        for p in range(job.n_panels):
-            panel = &job.panels[p]
-            args.w, args.start = job.w + panel.pack * size, job.start + panel.start * size
-            args.lanes = panel.lanes
-            run_tiles(job, panel, &args, x + (q * args.x_step + panel.x) * size,
-                      out + (q * args.out_step + panel.filter) * size, count)
-        q += count
-
-
 cdef inline int64_t output_at(const Conv *job, int64_t sample, const Axis *axes, int64_t row) noexcept nogil:
     """The position of a row's first output."""
     cdef const Axis *inner = &axes[job.window.rank - 1]
@@ -299,12 +269,6 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     rows.out_step = output_row_step(rank, axes) * job.filters
     x = job.x + job.batch.in_offsets[block.sample] * job.channels * size
     end = block.row + block.rows
-    if job.kind == DEPTHWISE:
-        for row in range(block.row, end):
-            rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
-            out = job.out + output_at(job, block.sample, axes, row) * job.filters * size
-            run_depthwise_row(job, &rows, x, out, runs)
-        return
     # A panel's weights stay in the cache while the block's rows go by.
     for p in range(job.n_panels):
         panel = &job.panels[p]
@@ -334,7 +298,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     taps = count_taps(&job.window)
     job.channels, job.filters = x.shape[1], out.shape[1]
     job.depth = job.channels // groups
-    job.kind = CHANNELS if dot else DEPTHWISE if groups > 1 and job.depth == 1 and job.filters == groups else FILTERS
+    job.kind = CHANNELS if dot else FILTERS
     # In a phase of the transposed convolution the inputs of neighbouring taps are dilation / gcd apart.
     n = job.window.rank - 1
     job.merged = groups == 1 and job.window.dilation[n] == (

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from convnd._core.isa cimport convnd_tiles, convnd_weight_args, convnd_weight_tile, tiles
-from convnd._core.panels cimport DEPTHWISE, FILTERS, Batch, Panel, count_taps, make_panels, read_window
+from convnd._core.panels cimport FILTERS, Batch, Panel, count_taps, make_panels, read_window
 from convnd._core.plan cimport MAX_RANK, Axis, Window, outer_taps, outputs_from, outputs_to, place
 from convnd._core.threads cimport parallel_for, slots
 
@@ -33,7 +33,6 @@ cdef struct Weight:
     char *partial       # chunks x numbers of a packed weight
     int64_t pack_size
     int64_t channels, filters, depth
-    bint depthwise
     bint merged
     int64_t taps, outer  # taps in all, and of the outer axes
     int64_t n_panels
@@ -79,8 +78,7 @@ cdef void run_weight_tiles(const Weight *job, const Panel *panel, convnd_weight_
     cdef convnd_weight_tile tile
     while m < rows:
         height = (rows - m + n - 1) // n
-        tile = job.tiles.depthwise.weight[panel.vectors][height] if job.depthwise else (
-            job.tiles.weight.plain[panel.vectors][height])
+        tile = job.tiles.weight.plain[panel.vectors][height]
         args.x = x + m * args.x_row * size
         args.acc = acc + m * panel.vectors * job.tiles.lanes * size
         tile(args)
@@ -95,7 +93,7 @@ cdef void weight_unit(const Weight *job, const Unit *unit, const Axis *axes, con
     cdef int64_t rank = job.window.rank, size = job.tiles.itemsize
     cdef const Axis *inner = &axes[rank - 1]
     cdef const Panel *panel = &job.panels[item // job.outer]
-    cdef int64_t tap = item % job.outer, row, e, j, n, r, first, last, whole_first, whole_last, side, base, x_row
+    cdef int64_t tap = item % job.outer, row, e, j, n, r, first, last, whole_first, whole_last, side, base
     cdef int64_t *found = segments      # (input row, output row) of each row of the unit that has this outer tap
     cdef int64_t *triples = segments + 2 * unit.rows
     cdef const int64_t *taps
@@ -111,10 +109,9 @@ cdef void weight_unit(const Weight *job, const Unit *unit, const Axis *axes, con
                 n_found += 1
     if n_found == 0:
         return
-    x_row = inner.base_step * job.channels if job.depthwise else 1
     args.x = job.x + (job.batch.in_offsets[unit.sample] * job.channels + panel.x) * size
     args.g = job.g + (job.batch.out_offsets[unit.sample] * job.filters + panel.filter) * size
-    args.x_step, args.x_row, args.g_step = inner.in_step * job.channels, x_row, job.filters
+    args.x_step, args.x_row, args.g_step = inner.in_step * job.channels, 1, job.filters
     args.lanes = panel.lanes
     args.segments = triples
     # Outputs with every tap of the last axis: its taps and channels are the rows of one wide tile.
@@ -192,11 +189,9 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
     job.outer = job.taps // job.window.kernel[job.window.rank - 1]
     job.channels, job.filters = x.shape[1], g.shape[1]
     job.depth = job.channels // groups
-    job.depthwise = groups > 1 and job.depth == 1 and job.filters == groups
     n = job.window.rank - 1
     # Merged rows make one tall tile of few channels; with many channels each tap fills tiles of its own.
-    job.merged = job.depthwise or (
-        groups == 1 and job.window.dilation[n] == 1 and job.depth < 2 * t.height[2])
+    job.merged = groups == 1 and job.window.dilation[n] == 1 and job.depth < 2 * t.height[2]
     job.batch.samples = in_shapes.shape[0]
     if weight.shape[0] == 0 or weight.shape[1] == 0 or weight.shape[2] == 0:
         return
@@ -208,8 +203,8 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
     job.x, job.g = <const char *>&x[0, 0], <const char *>&g[0, 0]
     job.panels, job.units, job.scratch = NULL, NULL, NULL
     with nogil:
-        job.panels = make_panels(t, groups, job.depth, job.filters // groups, job.taps,
-                                 DEPTHWISE if job.depthwise else FILTERS, &job.n_panels)
+        job.panels = make_panels(t, groups, job.depth, job.filters // groups, job.taps, FILTERS,
+                                 &job.n_panels)
         if job.panels:
             panel = &job.panels[job.n_panels - 1]
             job.pack_size = panel.pack + job.taps * job.depth * panel.vectors * t.lanes

@@ -3,6 +3,9 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 cdef extern from "tile/tile.h":
+    enum:
+        CONVND_MAX_TAPS
+
     ctypedef struct convnd_conv_args:
         const char *x
         const char *w
@@ -26,6 +29,40 @@ cdef extern from "tile/tile.h":
         const int64_t *segments
         int64_t n_segments
         int64_t lanes
+
+    ctypedef struct convnd_depthwise_args:
+        const char *x
+        const char *w
+        const char *start
+        char *out
+        int64_t x_step
+        int64_t out_step
+        int64_t stride
+        int64_t dilation
+        int64_t low
+        int64_t high
+        const int64_t *runs
+        int64_t n_runs
+        int64_t taps
+        int64_t panels
+        int64_t pack
+        int64_t activation
+
+    ctypedef struct convnd_depthwise_weight_args:
+        const char *x
+        const char *g
+        char *acc
+        int64_t x_step
+        int64_t g_step
+        int64_t stride
+        int64_t dilation
+        int64_t low
+        int64_t high
+        const int64_t *runs
+        int64_t outputs
+        int64_t panels
+        int64_t pack
+        int64_t asks
 
     ctypedef struct convnd_pool_args:
         const char *x
@@ -85,6 +122,8 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *) noexcept nogil
     ctypedef void (*convnd_conv_tile)(const convnd_conv_args *) noexcept nogil
     ctypedef void (*convnd_weight_tile)(const convnd_weight_args *) noexcept nogil
+    ctypedef void (*convnd_depthwise_tile)(const convnd_depthwise_args *) noexcept nogil
+    ctypedef void (*convnd_depthwise_weight_tile)(const convnd_depthwise_weight_args *) noexcept nogil
 
     ctypedef struct convnd_conv_tiles:
         convnd_conv_tile plain[3][29]
@@ -98,8 +137,12 @@ cdef extern from "tile/tile.h":
         convnd_weight_tile plain[3][29]
 
     ctypedef struct convnd_depthwise_tiles:
-        convnd_conv_tile forward[3][29]
-        convnd_weight_tile weight[3][29]
+        int64_t height[3]
+        convnd_depthwise_tile forward[3][29]
+        convnd_depthwise_weight_tile weight[4][9]
+        void (*forward_part)(const convnd_depthwise_args *, int64_t height, int64_t lanes) noexcept nogil
+        void (*weight_part)(
+            const convnd_depthwise_weight_args *, int64_t rows, int64_t taps, int64_t lanes) noexcept nogil
 
     ctypedef struct convnd_pool_tiles:
         convnd_pool_tile max

@@ -5,11 +5,10 @@ from libc.stdint cimport int64_t
 from convnd._core.isa cimport convnd_tiles
 from convnd._core.plan cimport Window
 
-# What the lanes of a vector are: filters; channels that each have one filter; input channels (tile/narrow.h's dot).
+# What the lanes of a vector are: filters; input channels (tile/narrow.h's dot).
 cdef enum Lanes:
     FILTERS = 0
-    DEPTHWISE = 1
-    CHANNELS = 2
+    CHANNELS = 1
 
 cdef struct Panel:
     int64_t x       # first input channel
@@ -37,3 +36,6 @@ cdef Panel *make_panels(const convnd_tiles *t, int64_t groups, int64_t depth, in
 cdef void read_window(Window *window, const int64_t[:, ::1] geometry, bint transposed) noexcept nogil
 
 cdef int64_t count_taps(const Window *window) noexcept nogil
+
+# The place in the pack of a tap: the same, or by class and descending for the transposed one (see plan).
+cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil

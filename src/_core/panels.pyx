@@ -23,21 +23,19 @@ cdef int64_t panel_layout(const convnd_tiles *t, int64_t groups, int64_t depth, 
                           Lanes kind, Panel *panels) noexcept nogil:
     """Fill `panels` (unless NULL) and return how many; `filters` are those of a group."""
     cdef int64_t g, f, n = 0, pack = 0, start = 0, lanes, vectors, size
-    cdef int64_t count = 1 if kind == DEPTHWISE else groups
-    cdef int64_t width = groups if kind == DEPTHWISE else filters
-    for g in range(count):
+    for g in range(groups):
         f = 0
-        while f < width:
+        while f < filters:
             if kind == CHANNELS:
-                lanes = (width - f + MOST_DOTS - 1) // MOST_DOTS    # panels left
-                lanes = (width - f + lanes - 1) // lanes            # as equal as can be
+                lanes = (filters - f + MOST_DOTS - 1) // MOST_DOTS    # panels left
+                lanes = (filters - f + lanes - 1) // lanes            # as equal as can be
                 vectors = size = lanes
             else:
-                vectors = 2 if width - f > t.lanes else 1
-                lanes, size = min(width - f, vectors * t.lanes), vectors * t.lanes
+                vectors = 2 if filters - f > t.lanes else 1
+                lanes, size = min(filters - f, vectors * t.lanes), vectors * t.lanes
             if panels:
-                panels[n].x = f if kind == DEPTHWISE else g * depth
-                panels[n].filter = f if kind == DEPTHWISE else g * filters + f
+                panels[n].x = g * depth
+                panels[n].filter = g * filters + f
                 panels[n].lanes, panels[n].vectors, panels[n].size = lanes, vectors, size
                 panels[n].pack, panels[n].start = pack, start
             pack += taps * depth * size
@@ -72,7 +70,6 @@ cdef int64_t count_taps(const Window *window) noexcept nogil:
 
 
 cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil:
-    """The place in the pack of a tap: the same, or by class and descending for the transposed one (see plan)."""
     cdef int64_t a, t, c, k, period, slot, unit = 1, place_ = 0
     for a in range(window.rank - 1, -1, -1):
         k = window.kernel[a]
@@ -101,14 +98,12 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint tran
     cdef int64_t taps = weight.shape[0], channels = weight.shape[1], filters = weight.shape[2] // groups
     cdef int64_t depth = filters if transposed else channels
     cdef int64_t width = channels if transposed else filters
-    cdef bint depthwise = groups > 1 and depth == 1 and width == 1
     cdef int64_t n_panels, p, tap, slot, k, f, step, from_tap, total = 0
     cdef Panel *panels
     cdef Panel panel
     cdef real *to
     cdef int64_t group
-    panels = make_panels(t, groups, depth, width, taps, CHANNELS if dot else DEPTHWISE if depthwise else FILTERS,
-                         &n_panels)
+    panels = make_panels(t, groups, depth, width, taps, CHANNELS if dot else FILTERS, &n_panels)
     if not panels:
         raise MemoryError("no memory for the panels of a weight")
     for p in range(n_panels):
@@ -118,16 +113,14 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint tran
             for p in range(n_panels):
                 panel = panels[p]
                 step = t.lanes if dot else 1    # from one filter's weight to the next one's
-                group = 0 if depthwise else panel.filter // width
+                group = panel.filter // width
                 for tap in range(taps):
                     slot = packed_tap(&window, tap)
                     for k in range(depth):
                         to = &packed[panel.pack + (slot * depth + k // step * step) * panel.size + k % step]
                         from_tap = taps - 1 - tap if flip else tap
                         for f in range(panel.lanes):
-                            if depthwise:
-                                to[f] = weight[from_tap, 0, panel.filter + f]
-                            elif transposed:
+                            if transposed:
                                 to[f * step] = weight[from_tap, panel.filter - group * width + f, group * depth + k]
                             else:
                                 to[f * step] = weight[from_tap, k, panel.filter + f]

@@ -1,73 +1,231 @@
-/* Depthwise convolution and its weight gradient: every height, panels of one and of two vectors of channels. */
+/* Depthwise convolution and its weight gradient: each lane is a channel of its own.
+ *
+ * Where outputs are as far apart as taps, a tile slides: an input is loaded once for the outputs that take it at three
+ * neighbouring taps. In ascending order of the inputs, each output still takes its taps in ascending order. Memory is
+ * asked for a tile ahead: the channels-last stride of the loads is one that hardware doesn't foresee. */
 #include "activation.h"
 
-#define PART(p, v) (whole ? load((p) + (v) * VL) : load_part((p) + (v) * VL, lanes - (v) * VL))
+/* Taps that a forward tile slides over at a time, outputs that a weight tile does: their vectors stay in registers. */
+#ifndef SLIDE
+#define SLIDE 3
+#define OUTPUTS 4
+#endif
+#define EXISTS(at) ((at) >= a->low && (at) < a->high)
 
-/* Each lane is a channel of its own: x is read as vectors, and a run is one tap. */
-INLINE void NAME(depthwise_body)(const int height, const int vectors, const int whole, const convnd_conv_args *a) {
-    vec sum[CONVND_MAX_HEIGHT][2];
-    const int64_t panel = vectors * VL, lanes = a->lanes;
-    real *out = (real *)a->out;
-    const real *start = (const real *)a->start;
+INLINE void NAME(ask)(const real *p, const int vectors, const int write) {
+    const int bytes = vectors * CONVND_VECTOR;
+    UNROLL for (int b = 0; b < bytes; b += 64)
+        if (write) __builtin_prefetch((const char *)p + b, 1); else __builtin_prefetch((const char *)p + b, 0);
+}
+
+/* `taps` neighbouring taps, the first at position `at`, of outputs as far apart. */
+INLINE void NAME(depthwise_slide)(const int height, const int vectors, const int taps, const int whole,
+                                  const convnd_depthwise_args *a, vec (*sum)[2], const real *x, const real *w,
+                                  int64_t at) {
+    const int64_t step = a->dilation * a->x_step;
+    vec b[SLIDE][2];
+    UNROLL for (int j = 0; j < taps; j++)
+        UNROLL for (int v = 0; v < vectors; v++) b[j][v] = load(w + (j * vectors + v) * VL);
+    UNROLL for (int p = 0; p < height + taps - 1; p++)
+        if (whole || EXISTS(at + p * a->dilation))
+            UNROLL for (int v = 0; v < vectors; v++) {
+                const vec s = load(x + p * step + v * VL);
+                UNROLL for (int j = 0; j < taps; j++)
+                    if (p >= j && p - j < height) sum[p - j][v] += s * b[j][v];
+            }
+}
+
+INLINE void NAME(depthwise_tap)(const int height, const int vectors, const int whole, const convnd_depthwise_args *a,
+                                vec (*sum)[2], const real *x, const real *w, int64_t at) {
+    const int64_t step = a->stride * a->x_step;
+    vec b[2];
+    UNROLL for (int v = 0; v < vectors; v++) b[v] = load(w + v * VL);
     UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++)
-            sum[m][v] = start ? load(start + v * VL) : PART(out + m * a->out_step, v);
-    const int64_t step = a->x_step;
+        if (whole || EXISTS(at + m * a->stride))
+            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += load(x + m * step + v * VL) * b[v];
+}
+
+INLINE void NAME(depthwise_runs)(const int height, const int vectors, const int whole, const int slides,
+                                 const convnd_depthwise_args *a, vec (*sum)[2], const real *x0, const real *w0) {
+    const int64_t taps = a->taps, x_tap = a->dilation * a->x_step, w_tap = vectors * VL;
     for (int64_t r = 0; r < a->n_runs; r++) {
-        const real *x = (const real *)a->x + a->runs[2 * r];
-        const real *w = (const real *)a->w + a->runs[2 * r + 1] * panel;
-        vec b[2];
-        UNROLL for (int v = 0; v < vectors; v++) b[v] = load(w + v * VL);
+        const real *x = x0 + a->runs[2 * r], *w = w0 + a->runs[2 * r + 1] * w_tap;
+        int64_t j = 0;
+        if (slides) {
+            for (; j + 3 <= taps; j += 3)
+                NAME(depthwise_slide)(height, vectors, 3, whole, a, sum, x + j * x_tap, w + j * w_tap, j * a->dilation);
+            if (j + 2 <= taps) {
+                NAME(depthwise_slide)(height, vectors, 2, whole, a, sum, x + j * x_tap, w + j * w_tap, j * a->dilation);
+                j += 2;
+            }
+        }
+        for (; j < taps; j++)
+            NAME(depthwise_tap)(height, vectors, whole, a, sum, x + j * x_tap, w + j * w_tap, j * a->dilation);
+    }
+}
+
+INLINE void NAME(depthwise_body)(const int height, const int vectors, const convnd_depthwise_args *a) {
+    const int64_t panel = vectors * VL, step = a->stride * a->x_step, out_step = a->out_step;
+    const real *x = (const real *)a->x, *w = (const real *)a->w, *start = (const real *)a->start;
+    real *out = (real *)a->out;
+    const int slides = height > 1 && a->stride == a->dilation;
+    const int whole = a->low <= 0 && (height - 1) * a->stride + (a->taps - 1) * a->dilation < a->high;
+    /* The first inputs that the tiles to come are the first to read. */
+    const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step +
+                          (a->n_runs ? a->runs[2 * a->n_runs - 2] : 0);
+    for (int64_t p = 0; p < a->panels; p++) {
+        vec sum[CONVND_MAX_HEIGHT][2];
+        UNROLL for (int m = 0; m < height; m++) {
+            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
+            NAME(ask)(x + ahead + m * step, vectors, 0);
+            NAME(ask)(out + (height + m) * out_step, vectors, 1);
+        }
+        if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w);
+        else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w);
+        else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w);
+        else NAME(depthwise_runs)(height, vectors, 0, 0, a, sum, x, w);
         UNROLL for (int m = 0; m < height; m++)
-            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += PART(x + m * step, v) * b[v];
+            UNROLL for (int v = 0; v < vectors; v++) store(out + m * out_step + v * VL, sum[m][v]);
+        if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
+        x += panel;
+        out += panel;
+        start += panel;
+        w += a->pack;
     }
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++) {
-            if (whole) store(out + m * a->out_step + v * VL, sum[m][v]);
-            else store_part(out + m * a->out_step + v * VL, sum[m][v], lanes - v * VL);
-        }
-    if (a->activation != ACT_NONE) NAME(activate_rows)(out, a->out_step, height, lanes, a->activation);
 }
 
-/* A row of the gradient is one tap, and each lane a channel. */
-INLINE void NAME(depthwise_weight_body)(const int height, const int vectors, const int whole,
-                                        const convnd_weight_args *a) {
-    vec sum[CONVND_MAX_HEIGHT][2];
-    const int64_t lanes = a->lanes, x_step = a->x_step, x_row = a->x_row, g_step = a->g_step;
-    real *acc = (real *)a->acc;
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = (vec){0};
-    for (int64_t s = 0; s < a->n_segments; s++) {
-        const real *x = (const real *)a->x + a->segments[3 * s];
-        const real *g = (const real *)a->g + a->segments[3 * s + 1];
-        for (int64_t p = a->segments[3 * s + 2]; p > 0; p--) {
-            vec b[2];
-            UNROLL for (int v = 0; v < vectors; v++) b[v] = PART(g, v);
-            UNROLL for (int m = 0; m < height; m++)
-                UNROLL for (int v = 0; v < vectors; v++)
-                    sum[m][v] += PART(x + m * x_row, v) * b[v];
-            x += x_step;
-            g += g_step;
+/* Fewer channels than a vector has lanes. */
+static void NAME(depthwise_part)(const convnd_depthwise_args *a, int64_t height, int64_t lanes) {
+    for (int64_t m = 0; m < height; m++) {
+        real *out = (real *)a->out + m * a->out_step;
+        for (int64_t f = 0; f < lanes; f++) {
+            real sum = ((const real *)a->start)[f];
+            for (int64_t r = 0; r < a->n_runs; r++)
+                for (int64_t j = 0; j < a->taps; j++) {
+                    const int64_t at = m * a->stride + j * a->dilation;
+                    if (EXISTS(at))
+                        sum += ((const real *)a->x)[a->runs[2 * r] + at * a->x_step + f] *
+                               ((const real *)a->w)[(a->runs[2 * r + 1] + j) * VL + f];
+                }
+            out[f] = sum;
         }
     }
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++) {
-            real *p = acc + (m * vectors + v) * VL;
-            store(p, load(p) + sum[m][v]);
-        }
+    if (a->activation != ACT_NONE)
+        NAME(activate_rows)((real *)a->out, a->out_step, height, lanes, a->activation);
 }
 
-#undef PART
+/* `rows` runs of `taps` taps: all outputs for a vector of channels at a time. */
+INLINE void NAME(depthwise_weight_outputs)(const int rows, const int taps, const int whole,
+                                           const convnd_depthwise_weight_args *a, vec (*sum)[CONVND_MAX_TAPS],
+                                           const real *x, const real *g, int64_t at) {
+    const int64_t step = a->dilation * a->x_step;
+    vec b[OUTPUTS];
+    UNROLL for (int m = 0; m < OUTPUTS; m++) b[m] = load(g + m * a->g_step);
+    UNROLL for (int r = 0; r < rows; r++) {
+        const real *from = x + a->runs[2 * r];
+        UNROLL for (int p = 0; p < OUTPUTS + taps - 1; p++)
+            if (whole || EXISTS(at + p * a->dilation)) {
+                const vec s = load(from + p * step);
+                UNROLL for (int j = 0; j < taps; j++)
+                    if (p >= j && p - j < OUTPUTS) sum[r][j] += s * b[p - j];
+            }
+    }
+}
 
-#define TILES(H, V) \
-    static void NAME(depthwise_##V##_##H)(const convnd_conv_args *a) { \
-        if (a->lanes == V * VL) NAME(depthwise_body)(H, V, 1, a); else NAME(depthwise_body)(H, V, 0, a); } \
-    static void NAME(depthwise_weight_##V##_##H)(const convnd_weight_args *a) { \
-        if (a->lanes == V * VL) NAME(depthwise_weight_body)(H, V, 1, a); else NAME(depthwise_weight_body)(H, V, 0, a); }
-EACH_HEIGHT_1(TILES)
-EACH_HEIGHT_2(TILES)
-#undef TILES
+INLINE void NAME(depthwise_weight_output)(const int rows, const int taps, const int whole,
+                                          const convnd_depthwise_weight_args *a, vec (*sum)[CONVND_MAX_TAPS],
+                                          const real *x, const real *g, int64_t at) {
+    const int64_t step = a->dilation * a->x_step;
+    const vec b = load(g);
+    UNROLL for (int r = 0; r < rows; r++) {
+        const real *from = x + a->runs[2 * r];
+        UNROLL for (int j = 0; j < taps; j++)
+            if (whole || EXISTS(at + j * a->dilation)) sum[r][j] += load(from + j * step) * b;
+    }
+}
 
-#define ENTRY(H, V) .forward[V][H] = NAME(depthwise_##V##_##H), .weight[V][H] = NAME(depthwise_weight_##V##_##H),
-const convnd_depthwise_tiles NAME(convnd_depthwise_tiles) = {EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY)};
+INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const convnd_depthwise_weight_args *a) {
+    const int64_t step = a->stride * a->x_step, outputs = a->outputs;
+    const int64_t ahead = outputs * step + (taps - 1) * a->dilation * a->x_step + a->runs[2 * rows - 2];
+    const int slides = a->stride == a->dilation;
+    for (int64_t p = 0; p < a->panels; p++) {
+        const real *x = (const real *)a->x + p * VL, *g = (const real *)a->g + p * VL;
+        real *acc = (real *)a->acc + p * a->pack;
+        vec sum[3][CONVND_MAX_TAPS];
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int j = 0; j < taps; j++) sum[r][j] = (vec){0};
+        int64_t m = 0;
+        while (m < outputs) {
+            const int64_t at = m * a->stride;
+            const int block = slides && m + OUTPUTS <= outputs;
+            const int whole = at >= a->low && at + (block * (OUTPUTS - 1) + taps - 1) * a->dilation < a->high;
+            if (a->asks)
+                for (int i = 0; i < (block ? OUTPUTS : 1); i++) {
+                    NAME(ask)(x + ahead + (m + i) * step, 1, 0);
+                    NAME(ask)(g + (outputs + m + i) * a->g_step, 1, 0);
+                }
+            if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, 1, a, sum, x + m * step, g + m * a->g_step, at);
+            else if (block) NAME(depthwise_weight_outputs)(rows, taps, 0, a, sum, x + m * step, g + m * a->g_step, at);
+            else if (whole) NAME(depthwise_weight_output)(rows, taps, 1, a, sum, x + m * step, g + m * a->g_step, at);
+            else NAME(depthwise_weight_output)(rows, taps, 0, a, sum, x + m * step, g + m * a->g_step, at);
+            m += block ? OUTPUTS : 1;
+        }
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int j = 0; j < taps; j++) {
+                real *to = acc + a->runs[2 * r + 1] + j * VL;
+                store(to, load(to) + sum[r][j]);
+            }
+    }
+}
+
+static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, int64_t rows, int64_t taps, int64_t lanes) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < taps; j++)
+            for (int64_t f = 0; f < lanes; f++) {
+                real sum = 0;
+                for (int64_t m = 0; m < a->outputs; m++) {
+                    const int64_t at = m * a->stride + j * a->dilation;
+                    if (EXISTS(at))
+                        sum += ((const real *)a->x)[a->runs[2 * r] + at * a->x_step + f] *
+                               ((const real *)a->g)[m * a->g_step + f];
+                }
+                ((real *)a->acc)[a->runs[2 * r + 1] + j * VL + f] += sum;
+            }
+}
+
+#undef EXISTS
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define EACH_DEPTHWISE_2(F) HEIGHTS_6(F, 2) F(7, 2) F(8, 2)
+#define DEPTHWISE_HEIGHTS {0, 12, 8}
+#else
+#define EACH_DEPTHWISE_2(F) F(1, 2) F(2, 2) F(3, 2) F(4, 2)
+#define DEPTHWISE_HEIGHTS {0, 12, 4}
+#endif
+#define EACH_DEPTHWISE_1(F) HEIGHTS_12(F, 1)
+/* Rows and taps whose sums the registers hold beside OUTPUTS gradients and an input. */
+#define EACH_WEIGHT(F) F(1, 1) F(1, 2) F(1, 3) F(1, 4) F(1, 5) F(1, 6) F(1, 7) F(1, 8) \
+    F(2, 1) F(2, 2) F(2, 3) F(2, 4) F(2, 5) F(3, 1) F(3, 2) F(3, 3)
+
+#define TILE(H, V) \
+    static void NAME(depthwise_##V##_##H)(const convnd_depthwise_args *a) { NAME(depthwise_body)(H, V, a); }
+EACH_DEPTHWISE_1(TILE)
+EACH_DEPTHWISE_2(TILE)
+#undef TILE
+#define TILE(R, J) static void NAME(depthwise_weight_##R##_##J)(const convnd_depthwise_weight_args *a) { \
+    NAME(depthwise_weight_body)(R, J, a); }
+EACH_WEIGHT(TILE)
+#undef TILE
+
+#define ENTRY(H, V) .forward[V][H] = NAME(depthwise_##V##_##H),
+#define WEIGHT(R, J) .weight[R][J] = NAME(depthwise_weight_##R##_##J),
+const convnd_depthwise_tiles NAME(convnd_depthwise_tiles) = {
+    EACH_DEPTHWISE_1(ENTRY) EACH_DEPTHWISE_2(ENTRY) EACH_WEIGHT(WEIGHT)
+    .height = DEPTHWISE_HEIGHTS, .forward_part = NAME(depthwise_part), .weight_part = NAME(depthwise_weight_part),
+};
 #undef ENTRY
+#undef WEIGHT
+#undef EACH_DEPTHWISE_1
+#undef EACH_DEPTHWISE_2
+#undef DEPTHWISE_HEIGHTS
+#undef EACH_WEIGHT

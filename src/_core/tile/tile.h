@@ -46,6 +46,41 @@ typedef struct {
     int64_t lanes;           /* filters of the panel that exist */
 } convnd_weight_args;
 
+/* Depthwise: a tile of `height` outputs x `panels` panels of channels next to each other.
+ *
+ *     out[m][f] = activation(start[f] + sum over runs and taps j of x[run.x + at x_step + f] w[run.w + j][f])
+ *
+ * where at = m stride + j dilation, for low <= at < high only: one chain, runs in order and taps ascending in each. */
+typedef struct {
+    const char *x;       /* IN  the first output's first tap */
+    const char *w;       /* IN  packed [panel][tap][channel of the panel] */
+    const char *start;   /* IN  [panel][channel] */
+    char *out;           /* OUT */
+    int64_t x_step;      /* from one position to the next */
+    int64_t out_step;    /* from one output to the next */
+    int64_t stride, dilation, low, high; /* positions */
+    const int64_t *runs; /* IN  pairs: x offset, first tap */
+    int64_t n_runs, taps;
+    int64_t panels, pack; /* how many, and from one's weights to the next's */
+    int64_t activation;
+} convnd_depthwise_args;
+
+/* Its weight gradient: `rows` runs of `taps` taps, for `panels` vectors of channels next to each other.
+ *
+ *     acc[run.acc + j][f] += sum over outputs m of x[run.x + at x_step + f] g[m g_step + f] */
+enum { CONVND_MAX_TAPS = 8 };
+typedef struct {
+    const char *x;       /* IN */
+    const char *g;       /* IN */
+    char *acc;           /* IN and OUT  [panel][tap][channel] */
+    int64_t x_step, g_step;
+    int64_t stride, dilation, low, high;
+    const int64_t *runs; /* IN  pairs: x offset, acc offset */
+    int64_t outputs;
+    int64_t panels, pack;
+    int64_t asks;        /* whether to ask memory for what the next outputs need */
+} convnd_depthwise_weight_args;
+
 /* Outputs in a row, each over its region: `n_runs` runs of `length` positions.
  *
  *     out[o][c] = max, or sum / divisor, over runs r and k of x[o x_next + runs[r] + k x_step + c]
@@ -105,6 +140,8 @@ typedef void (*convnd_pool_tile)(const convnd_pool_args *);
 typedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *);
 typedef void (*convnd_conv_tile)(const convnd_conv_args *);
 typedef void (*convnd_weight_tile)(const convnd_weight_args *);
+typedef void (*convnd_depthwise_tile)(const convnd_depthwise_args *);
+typedef void (*convnd_depthwise_weight_tile)(const convnd_depthwise_weight_args *);
 
 /* One table for each family of tiles, and one of them all. */
 typedef struct {
@@ -121,8 +158,11 @@ typedef struct {
 } convnd_weight_tiles;
 
 typedef struct {
-    convnd_conv_tile forward[3][CONVND_MAX_HEIGHT + 1];
-    convnd_weight_tile weight[3][CONVND_MAX_HEIGHT + 1];
+    int64_t height[3];   /* tallest tile of panels 1 and 2 vectors wide */
+    convnd_depthwise_tile forward[3][CONVND_MAX_HEIGHT + 1];
+    convnd_depthwise_weight_tile weight[4][CONVND_MAX_TAPS + 1]; /* [rows][taps] */
+    void (*forward_part)(const convnd_depthwise_args *, int64_t height, int64_t lanes);
+    void (*weight_part)(const convnd_depthwise_weight_args *, int64_t rows, int64_t taps, int64_t lanes);
 } convnd_depthwise_tiles;
 
 typedef struct {

@@ -1,0 +1,212 @@
+# cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
+"""The weight gradient of a depthwise convolution on ragged batches.
+
+A tile sums a few taps of a vector of channels over a piece of a row. Pieces are cut into chunks whose number depends on
+shapes alone; the chunks' sums are added pairwise, in a fixed order.
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free, malloc
+
+from convnd._core.depthwise cimport MAX_SPANS, Span, count_lanes, make_spans
+from convnd._core.isa cimport CONVND_MAX_TAPS, convnd_depthwise_weight_args, convnd_tiles, tiles
+from convnd._core.panels cimport Batch, count_taps, read_window
+from convnd._core.plan cimport MAX_RANK, Axis, Window, outer_taps, place, taps_from, taps_to
+from convnd._core.threads cimport parallel_for, slots
+
+ctypedef fused real:
+    float
+    double
+
+# Outputs that a tile sums over: for all channels, they and their inputs are to stay in the first-level cache.
+cdef int64_t PIECE = 16
+# Outputs of a row that a unit of work has at the most.
+cdef int64_t UNIT = 128
+# Partial sums: how many at the most, and how much memory.
+cdef int64_t PARTIALS = 16
+cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
+
+cdef struct Unit:
+    int64_t sample, row, col, cols
+
+cdef struct DepthwiseWeight:
+    const convnd_tiles *tiles
+    const char *x
+    const char *g
+    char *partial       # chunks x (lanes x taps)
+    int64_t pack_size
+    int64_t channels
+    int64_t taps
+    int64_t n_spans
+    Span spans[MAX_SPANS]
+    Window window
+    Batch batch
+    int64_t n_units, chunks
+    Unit *units
+    int64_t *runs       # scratch
+    int64_t runs_size
+
+
+cdef int64_t unit_list(const DepthwiseWeight *job, Unit *units) noexcept nogil:
+    """Rows of outputs, long rows in parts; returns how many."""
+    cdef int64_t n = 0, sample, row, rows, col, cols, inner, rank = job.window.rank, a
+    for sample in range(job.batch.samples):
+        rows = 1
+        for a in range(rank - 1):
+            rows *= job.batch.out_shapes[sample * rank + a]
+        inner = job.batch.out_shapes[sample * rank + rank - 1]
+        cols = max(1, (inner + UNIT - 1) // UNIT)
+        cols = (inner + cols - 1) // cols
+        for row in range(rows):
+            col = 0
+            while col < inner:
+                if units:
+                    units[n].sample, units[n].row = sample, row
+                    units[n].col, units[n].cols = col, min(cols, inner - col)
+                n += 1
+                col += cols
+    return n
+
+
+cdef void run_taps(const DepthwiseWeight *job, convnd_depthwise_weight_args *args, const char *x, const char *g,
+                   char *partial, int64_t rows, int64_t taps) noexcept nogil:
+    """All channels of one tile."""
+    cdef int64_t s, size = job.tiles.itemsize
+    cdef const Span *span
+    for s in range(job.n_spans):
+        span = &job.spans[s]
+        args.x, args.g = x + span.channel * size, g + span.channel * size
+        args.acc = partial + span.lane * job.taps * size
+        args.panels = span.panels
+        if span.lanes:
+            job.tiles.depthwise.weight_part(args, rows, taps, span.lanes)
+        else:
+            job.tiles.depthwise.weight[rows][taps](args)
+
+
+cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t *outer, int64_t n_outer,
+                    convnd_depthwise_weight_args *args, const char *x, const char *g, char *partial,
+                    int64_t q, int64_t step) noexcept nogil:
+    """Add args.outputs outputs of a row, q, q + step ..., to all taps that they have."""
+    cdef int64_t j = taps_from(inner, q + (args.outputs - 1) * step), end = taps_to(inner, q), n, taps, e, r, rows, most
+    cdef int64_t size = job.tiles.itemsize
+    cdef int64_t runs[6]
+    args.runs = runs
+    args.asks = True
+    n = (end - j + CONVND_MAX_TAPS - 1) // CONVND_MAX_TAPS
+    while n > 0:
+        taps = (end - j + n - 1) // n
+        most = 3 if taps <= 3 else 2 if taps <= 5 else 1
+        args.low = -(inner.base + q * inner.in_step + j * inner.base_step)
+        args.high = inner.in_size + args.low
+        e = 0
+        while e < n_outer:
+            rows = min(most, n_outer - e)
+            for r in range(rows):
+                runs[2 * r] = outer[2 * (e + r)] * inner.in_size * job.channels
+                runs[2 * r + 1] = (outer[2 * (e + r) + 1] * inner.kernel + j) * job.tiles.lanes
+            run_taps(job, args, x - args.low * job.channels * size, g + q * job.channels * size, partial, rows, taps)
+            e += rows
+        args.asks = False
+        j += taps
+        n -= 1
+
+
+cdef void run_unit(const DepthwiseWeight *job, const Unit *unit, const Axis *axes, char *partial,
+                   int64_t *outer) noexcept nogil:
+    cdef int64_t rank = job.window.rank, size = job.tiles.itemsize, n_outer, step = 1, q, stop, first
+    cdef int64_t end = unit.col + unit.cols
+    cdef const Axis *inner = &axes[rank - 1]
+    cdef const char *x = job.x + job.batch.in_offsets[unit.sample] * job.channels * size
+    cdef const char *g = job.g + (
+        job.batch.out_offsets[unit.sample] + unit.row * inner.count) * job.channels * size
+    cdef convnd_depthwise_weight_args args
+    n_outer = outer_taps(rank, axes, unit.row, outer)
+    if inner.taps > 1 and inner.base_step % inner.in_step == 0 and 4 * inner.base_step <= unit.cols * inner.in_step:
+        step = inner.base_step // inner.in_step     # outputs that share their inputs
+    args.stride, args.dilation = step * inner.in_step, inner.base_step
+    args.x_step, args.g_step, args.pack = job.channels, step * job.channels, job.taps * job.tiles.lanes
+    q = unit.col
+    while q < end:
+        stop = min(end, q + PIECE * step)
+        for first in range(q, min(stop, q + step)):
+            args.outputs = (stop - first + step - 1) // step
+            run_piece(job, inner, outer, n_outer, &args, x, g, partial, first, step)
+        q = stop
+
+
+cdef void weight_task(void *context, int64_t chunk, int64_t slot) noexcept nogil:
+    cdef const DepthwiseWeight *job = <const DepthwiseWeight *>context
+    cdef int64_t u, rank = job.window.rank
+    cdef Axis axes[MAX_RANK]
+    cdef const Unit *unit
+    for u in range(chunk * job.n_units // job.chunks, (chunk + 1) * job.n_units // job.chunks):
+        unit = &job.units[u]
+        place(&job.window, 0, job.batch.in_shapes + unit.sample * rank, job.batch.out_shapes + unit.sample * rank,
+              job.batch.low + unit.sample * rank, axes)
+        run_unit(job, unit, axes, job.partial + chunk * job.pack_size * job.tiles.itemsize,
+                 job.runs + slot * job.runs_size)
+
+
+cdef void add_chunks(real *partial, int64_t chunks, int64_t size) noexcept nogil:
+    """Add all to the first, pairwise."""
+    cdef int64_t step = 1, chunk, n
+    while step < chunks:
+        chunk = 0
+        while chunk + step < chunks:
+            for n in range(size):
+                partial[chunk * size + n] += partial[(chunk + step) * size + n]
+            chunk += 2 * step
+        step *= 2
+
+
+def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1] in_shapes,
+                const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
+                const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, real[:, :, ::1] weight):
+    """weight (taps, 1, C) = sum over samples and outputs of x at each tap times g, channel by channel."""
+    cdef DepthwiseWeight job
+    cdef int64_t s, p, f, tap, work
+    cdef bint done = False
+    cdef real *partial = NULL
+    cdef const Span *span
+    cdef const convnd_tiles *t = tiles(sizeof(real))
+    job.tiles = t
+    read_window(&job.window, geometry, False)
+    job.taps, job.channels = count_taps(&job.window), x.shape[1]
+    job.batch.samples = in_shapes.shape[0]
+    if weight.shape[0] == 0 or job.channels == 0:
+        return
+    if g.shape[0] == 0:
+        weight[:, :, :] = 0
+        return
+    job.n_spans = make_spans(job.channels, 1, t.lanes, job.spans)
+    job.pack_size = job.taps * count_lanes(job.spans, job.n_spans, t.lanes)
+    job.batch.in_shapes, job.batch.out_shapes, job.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
+    job.batch.in_offsets, job.batch.out_offsets = &in_offsets[0], &out_offsets[0]
+    job.x, job.g = <const char *>&x[0, 0], <const char *>&g[0, 0]
+    with nogil:
+        job.n_units = unit_list(&job, NULL)
+        job.chunks = max(1, min(PARTIALS, job.n_units, PARTIAL_BYTES // (job.pack_size * t.itemsize)))
+        job.units = <Unit *>malloc(max(1, job.n_units) * sizeof(Unit))
+        job.runs_size = 2 * job.taps + 8
+        job.runs = <int64_t *>malloc(slots() * job.runs_size * sizeof(int64_t))
+        partial = <real *>calloc(job.chunks * job.pack_size, sizeof(real))
+        if job.units and job.runs and partial:
+            unit_list(&job, job.units)
+            job.partial = <char *>partial
+            work = out_offsets[job.batch.samples] * job.channels * job.taps
+            parallel_for(weight_task, &job, job.chunks, work)
+            add_chunks(partial, job.chunks, job.pack_size)
+            for s in range(job.n_spans):
+                span = &job.spans[s]
+                for p in range(span.panels):
+                    for tap in range(job.taps):
+                        for f in range(span.lanes if span.lanes else t.lanes):
+                            weight[tap, 0, span.channel + p * t.lanes + f] = (
+                                partial[span.lane * job.taps + (p * job.taps + tap) * t.lanes + f])
+            done = True
+        free(job.units)
+        free(job.runs)
+        free(partial)
+    if not done:
+        raise MemoryError("no memory for the tasks of a weight gradient")
