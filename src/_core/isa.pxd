@@ -64,6 +64,37 @@ cdef extern from "tile/tile.h":
         int64_t pack
         int64_t asks
 
+    int CONVND_WINOGRAD_AXES
+    int CONVND_WINOGRAD_MOST
+
+    ctypedef struct convnd_winograd_axis:
+        int64_t alpha
+        int64_t outputs
+        int64_t taps
+
+    ctypedef struct convnd_winograd_args:
+        const convnd_winograd_axis *axes
+        const char *x
+        const char *x_end
+        const char *start
+        char *y
+        int64_t step[4]
+        int64_t from_ "from"[4]
+        int64_t to[4]
+        int64_t frequency_step
+        int64_t channels
+        int64_t activation
+
+    ctypedef struct convnd_winograd_product:
+        const char *x
+        const char *w
+        char *out
+        int64_t x_step
+        int64_t out_step
+        int64_t count
+        int64_t depth
+        int64_t ahead
+
     ctypedef struct convnd_pool_args:
         const char *x
         const char *x_end
@@ -124,6 +155,8 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_weight_tile)(const convnd_weight_args *) noexcept nogil
     ctypedef void (*convnd_depthwise_tile)(const convnd_depthwise_args *) noexcept nogil
     ctypedef void (*convnd_depthwise_weight_tile)(const convnd_depthwise_weight_args *) noexcept nogil
+    ctypedef void (*convnd_winograd_tile)(const convnd_winograd_args *) noexcept nogil
+    ctypedef void (*convnd_multiply_tile)(const convnd_winograd_product *) noexcept nogil
 
     ctypedef struct convnd_conv_tiles:
         convnd_conv_tile plain[3][29]
@@ -143,6 +176,14 @@ cdef extern from "tile/tile.h":
         void (*forward_part)(const convnd_depthwise_args *, int64_t height, int64_t lanes) noexcept nogil
         void (*weight_part)(
             const convnd_depthwise_weight_args *, int64_t rows, int64_t taps, int64_t lanes) noexcept nogil
+
+    ctypedef struct convnd_winograd_tiles:
+        convnd_winograd_tile input
+        convnd_winograd_tile gradient
+        convnd_winograd_tile output
+        convnd_winograd_tile weight
+        convnd_winograd_tile weight_gradient
+        convnd_multiply_tile multiply[3]
 
     ctypedef struct convnd_pool_tiles:
         convnd_pool_tile max
@@ -177,6 +218,7 @@ cdef extern from "tile/tile.h":
         const convnd_narrow_tiles *narrow
         const convnd_weight_tiles *weight
         const convnd_depthwise_tiles *depthwise
+        const convnd_winograd_tiles *winograd
         const convnd_pool_tiles *pool
         const convnd_pointwise_tiles *pointwise
         const convnd_segment_tiles *segment

@@ -81,6 +81,38 @@ typedef struct {
     int64_t asks;        /* whether to ask memory for what the next outputs need */
 } convnd_depthwise_weight_args;
 
+/* Winograd's transforms take an array apart into tiles, along at most so many axes and into at most so many frequencies. */
+enum { CONVND_WINOGRAD_AXES = 4, CONVND_WINOGRAD_MOST = 256 };
+
+typedef struct {
+    int64_t alpha;   /* frequencies = outputs + taps - 1; all three are 1 on an axis that isn't transformed */
+    int64_t outputs;
+    int64_t taps;
+} convnd_winograd_axis;
+
+/* One tile: a box of positions in a spatial array, and its frequencies, frequency_step apart, channels side by side. */
+typedef struct {
+    const convnd_winograd_axis *axes;
+    const char *x;       /* IN */
+    const char *x_end;   /* nothing is read from here on */
+    const char *start;   /* IN  the bias, padded with zeros to whole vectors */
+    char *y;             /* OUT */
+    int64_t step[CONVND_WINOGRAD_AXES];                              /* from one element of the box to the next */
+    int64_t from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];    /* the elements that exist */
+    int64_t frequency_step;
+    int64_t channels;
+    int64_t activation;
+} convnd_winograd_args;
+
+/* out (count, panel) = x (count, depth) times a packed panel of w, where count is a multiple of the tallest tile. */
+typedef struct {
+    const char *x;
+    const char *w;
+    char *out;
+    int64_t x_step, out_step, count, depth;
+    int64_t ahead;       /* bytes from this panel of w to the one that is asked for meanwhile */
+} convnd_winograd_product;
+
 /* Outputs in a row, each over its region: `n_runs` runs of `length` positions.
  *
  *     out[o][c] = max, or sum / divisor, over runs r and k of x[o x_next + runs[r] + k x_step + c]
@@ -143,6 +175,9 @@ typedef void (*convnd_weight_tile)(const convnd_weight_args *);
 typedef void (*convnd_depthwise_tile)(const convnd_depthwise_args *);
 typedef void (*convnd_depthwise_weight_tile)(const convnd_depthwise_weight_args *);
 
+typedef void (*convnd_winograd_tile)(const convnd_winograd_args *);
+typedef void (*convnd_multiply_tile)(const convnd_winograd_product *);
+
 /* One table for each family of tiles, and one of them all. */
 typedef struct {
     convnd_conv_tile plain[3][CONVND_MAX_HEIGHT + 1]; /* [vectors][height] */
@@ -164,6 +199,11 @@ typedef struct {
     void (*forward_part)(const convnd_depthwise_args *, int64_t height, int64_t lanes);
     void (*weight_part)(const convnd_depthwise_weight_args *, int64_t rows, int64_t taps, int64_t lanes);
 } convnd_depthwise_tiles;
+
+typedef struct {
+    convnd_winograd_tile input, gradient, output, weight, weight_gradient;
+    convnd_multiply_tile multiply[3]; /* [vectors] */
+} convnd_winograd_tiles;
 
 typedef struct {
     convnd_pool_tile max, sum;
@@ -199,6 +239,7 @@ typedef struct {
     const convnd_narrow_tiles *narrow;
     const convnd_weight_tiles *weight;
     const convnd_depthwise_tiles *depthwise;
+    const convnd_winograd_tiles *winograd;
     const convnd_pool_tiles *pool;
     const convnd_pointwise_tiles *pointwise;
     const convnd_segment_tiles *segment;

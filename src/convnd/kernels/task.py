@@ -33,8 +33,8 @@ class Side:
 class Task:
     """A convolution ("forward"), its adjoint ("transposed") or its weight gradient ("weight"), checked.
 
-    ``geometry`` has the rows kernel, stride and dilation of the convolution, ``low`` its padding before each axis of each
-    sample. ``x`` is on ``source``. "forward" and "transposed" fill ``out`` on ``target``; "weight" fills ``out``
+    ``geometry`` has the rows kernel, stride and dilation of the convolution, ``low`` its padding before each axis of
+    each sample. ``x`` is on ``source``. "forward" and "transposed" fill ``out`` on ``target``; "weight" fills ``out``
     (taps, C / groups, F) from ``x`` and ``grad``, which is on ``target``.
     """
 

@@ -65,8 +65,8 @@ def conv(
     activation : None, "relu", "leaky_relu", "sigmoid", "tanh" or "elu"
         Applied to the result.
     algorithm : "auto", "direct", "winograd" or "fft"
-        Also of the gradients. "auto" chooses by the window, the channels, the dtype and each sample's own shape; "direct"
-        is one chain of multiply-adds for each output; the others round differently (see docs/architecture.md).
+        Also of the gradients. "auto" chooses by the window, the channels, the dtype and each sample's own shape;
+        "direct" is one chain of multiply-adds for each output; the others round differently (docs/architecture.md).
 
     Returns
     -------

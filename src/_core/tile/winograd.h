@@ -1,0 +1,360 @@
+/* Winograd's minimal filtering in N dimensions: transforms along each axis, lanes along channels.
+ *
+ * F(m, r) gives m outputs of r taps by alpha = m + r - 1 multiplications: y = A' [(G w) . (B' d)], with points p where
+ * polynomials are evaluated: A evaluates m coefficients at the points, G evaluates r of them and divides by
+ * N_i = prod (p_i - p_j), B' interpolates. Points 0, 1, -1, inf (alpha 4); 0, +-sqrt(1/2), +-sqrt(2), inf (alpha 6), whose
+ * rounding error is a half to a third of that of 0, +-1, +-2, inf.
+ *
+ * Lavin and Gray, arXiv:1509.09308; Blahut, Fast Algorithms for Signal Processing, 2010, chapter 5. */
+#include "activation.h"
+
+#define A1 ((real)0.70710678118654752440) /* sqrt(1/2) and its third power; even powers are exact */
+#define A3 ((real)0.35355339059327376220)
+#define B1 ((real)1.41421356237309504880)
+#define B3 ((real)2.82842712474619009760)
+
+/* One line of each transform: vectors f_step apart to vectors t_step apart. One product a statement, so that every copy of
+ * a line contracts to the same multiply-adds. */
+INLINE void NAME(interpolate4)(const real *f, int64_t f_step, real *t, int64_t t_step) {
+    const vec d0 = load(f), d1 = load(f + f_step), d2 = load(f + 2 * f_step), d3 = load(f + 3 * f_step);
+    store(t, d2 - d0);
+    store(t + t_step, d1 + d2);
+    store(t + 2 * t_step, d2 - d1);
+    store(t + 3 * t_step, d3 - d1);
+}
+INLINE void NAME(interpolate6)(const real *f, int64_t f_step, real *t, int64_t t_step) {
+    const vec d0 = load(f), d1 = load(f + f_step), d2 = load(f + 2 * f_step), d3 = load(f + 3 * f_step);
+    const vec d4 = load(f + 4 * f_step), d5 = load(f + 5 * f_step);
+    const vec zero = d0 + d4, infinity = d1 + d5;
+    const vec even_a = d4 - 2 * d2, odd_a = d3 - 2 * d1;
+    const vec even_b = d4 - (real)0.5 * d2, odd_b = d3 - (real)0.5 * d1;
+    store(t, zero - (real)2.5 * d2);
+    store(t + t_step, even_a + A1 * odd_a);
+    store(t + 2 * t_step, even_a - A1 * odd_a);
+    store(t + 3 * t_step, even_b + B1 * odd_b);
+    store(t + 4 * t_step, even_b - B1 * odd_b);
+    store(t + 5 * t_step, infinity - (real)2.5 * d3);
+}
+/* n coefficients to their values at the points. */
+INLINE void NAME(evaluate)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
+    vec c[5];
+    UNROLL for (int j = 0; j < n; j++) c[j] = load(f + j * f_step);
+    store(t, c[0]);
+    store(t + (alpha - 1) * t_step, c[n - 1]);
+    if (alpha == 4) {
+        vec even = c[0];
+        if (n > 2) even = even + c[2];
+        store(t + t_step, even + c[1]);
+        store(t + 2 * t_step, even - c[1]);
+        return;
+    }
+    vec even_a = c[0], even_b = c[0], odd_a = A1 * c[1], odd_b = B1 * c[1];
+    if (n > 2) even_a = even_a + (real)0.5 * c[2];
+    if (n > 2) even_b = even_b + 2 * c[2];
+    if (n > 3) odd_a = odd_a + A3 * c[3];
+    if (n > 3) odd_b = odd_b + B3 * c[3];
+    if (n > 4) even_a = even_a + (real)0.25 * c[4];
+    if (n > 4) even_b = even_b + 4 * c[4];
+    store(t + t_step, even_a + odd_a);
+    store(t + 2 * t_step, even_a - odd_a);
+    store(t + 3 * t_step, even_b + odd_b);
+    store(t + 4 * t_step, even_b - odd_b);
+}
+/* The transpose of evaluate. */
+INLINE void NAME(collect)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
+    const vec zero = load(f), plus_a = load(f + f_step), minus_a = load(f + 2 * f_step);
+    const vec infinity = load(f + (alpha - 1) * f_step);
+    const vec even_a = plus_a + minus_a, odd_a = plus_a - minus_a;
+    vec y[5];
+    if (alpha == 4) {
+        y[0] = zero + even_a;
+        y[1] = odd_a;
+        y[2] = even_a;
+    } else {
+        const vec plus_b = load(f + 3 * f_step), minus_b = load(f + 4 * f_step);
+        const vec even_b = plus_b + minus_b, odd_b = plus_b - minus_b;
+        y[0] = zero + even_a;
+        y[0] = y[0] + even_b;
+        y[1] = A1 * odd_a;
+        y[1] = y[1] + B1 * odd_b;
+        y[2] = (real)0.5 * even_a;
+        y[2] = y[2] + 2 * even_b;
+        y[3] = A3 * odd_a;
+        y[3] = y[3] + B3 * odd_b;
+        y[4] = (real)0.25 * even_a;
+        y[4] = y[4] + 4 * even_b;
+    }
+    y[n - 1] = y[n - 1] + infinity;
+    UNROLL for (int j = 0; j < n; j++) store(t + j * t_step, y[j]);
+}
+#undef A1
+#undef A3
+#undef B1
+#undef B3
+
+/* Lines along one axis, for each of the other axes' elements. */
+typedef struct {
+    const real *from;
+    real *to;
+    int64_t count[CONVND_WINOGRAD_AXES - 1];
+    int64_t from_next[CONVND_WINOGRAD_AXES - 1], to_next[CONVND_WINOGRAD_AXES - 1];
+    int64_t from_step, to_step; /* along the line */
+    const convnd_winograd_args *clip; /* NULL, or the tile whose elements don't all exist; the lines are along its last axis */
+    int64_t length, lanes;
+} NAME(lines);
+
+/* A line whose elements don't all exist, side by side in `copy`, with zeros where there is nothing. A vector that ends
+ * within x is read whole: what lies in lanes beyond the channels is never used. */
+SLOW const real *NAME(clip_line)(const NAME(lines) *a, const int64_t *at, const real *line, int64_t *step, real *copy) {
+    const convnd_winograd_args *tile = a->clip;
+    int64_t first = tile->from[3], last = tile->to[3];
+    for (int64_t b = 0; b < 3; b++)
+        if (at[b] < tile->from[b] || at[b] >= tile->to[b]) first = last = 0;
+    const int read_part = a->lanes < VL && (const char *)(line + (last - 1) * *step + VL) > tile->x_end;
+    if (first == 0 && last == a->length && !read_part) return line;
+    for (int64_t k = 0; k < a->length; k++) {
+        const real *p = line + k * *step;
+        if (k < first || k >= last) store(copy + k * VL, (vec){0});
+        else store(copy + k * VL, read_part ? load_part(p, a->lanes) : load(p));
+    }
+    *step = VL;
+    return copy;
+}
+
+#define EACH_LINE(LINE) { \
+    real copy[6 * VL]; \
+    int64_t at[3]; \
+    for (at[0] = 0; at[0] < a->count[0]; at[0]++) \
+        for (at[1] = 0; at[1] < a->count[1]; at[1]++) { \
+            const real *from = a->from + at[0] * a->from_next[0] + at[1] * a->from_next[1]; \
+            real *t = a->to + at[0] * a->to_next[0] + at[1] * a->to_next[1]; \
+            for (at[2] = 0; at[2] < a->count[2]; at[2]++, from += a->from_next[2], t += a->to_next[2]) { \
+                const real *f = from; \
+                int64_t step = a->from_step; \
+                if (a->clip) f = NAME(clip_line)(a, at, f, &step, copy); \
+                LINE; \
+            } \
+        } \
+    }
+#define EACH_TRANSFORM(F) F(4, 2) F(4, 3) F(6, 2) F(6, 3) F(6, 4) F(6, 5)
+
+SLOW void NAME(interpolate_lines)(int64_t alpha, const NAME(lines) *a) {
+    if (alpha == 4) { EACH_LINE(NAME(interpolate4)(f, step, t, a->to_step)) }
+    else { EACH_LINE(NAME(interpolate6)(f, step, t, a->to_step)) }
+}
+SLOW void NAME(evaluate_lines)(int64_t alpha, int64_t n, const NAME(lines) *a) {
+#define CASE(A, N) if (alpha == A && n == N) { EACH_LINE(NAME(evaluate)(A, N, f, step, t, a->to_step)) }
+    EACH_TRANSFORM(CASE)
+#undef CASE
+}
+SLOW void NAME(collect_lines)(int64_t alpha, int64_t n, const NAME(lines) *a) {
+#define CASE(A, N) if (alpha == A && n == N) { EACH_LINE(NAME(collect)(A, N, f, step, t, a->to_step)) }
+    EACH_TRANSFORM(CASE)
+#undef CASE
+}
+#undef EACH_LINE
+#undef EACH_TRANSFORM
+
+typedef enum { NAME(INTERPOLATE), NAME(EVALUATE), NAME(COLLECT) } NAME(transform);
+
+/* An array of vectors: where it starts, and its steps along the axes. */
+typedef struct {
+    real *at;
+    int64_t step[CONVND_WINOGRAD_AXES];
+} NAME(box);
+
+/* The steps of a packed box of `size` elements that are `unit` apart. */
+INLINE void NAME(pack_steps)(int64_t *step, const int64_t *size, int64_t unit) {
+    for (int64_t a = CONVND_WINOGRAD_AXES - 1; a >= 0; a--) {
+        step[a] = unit;
+        unit *= size[a];
+    }
+}
+INLINE void NAME(box_size)(int64_t *size, const convnd_winograd_axis *axes, const int64_t member) {
+    for (int64_t a = 0; a < CONVND_WINOGRAD_AXES; a++) size[a] = ((const int64_t *)&axes[a])[member];
+}
+enum { NAME(ALPHA), NAME(OUTPUTS), NAME(TAPS) }; /* members of convnd_winograd_axis, in their order */
+
+/* Transform all axes, the last first. `short_` are the lengths on the side that isn't frequencies. */
+SLOW void NAME(transform_axes)(NAME(transform) what, const convnd_winograd_axis *axes, int64_t short_, NAME(box) from,
+                               const NAME(box) *to, const convnd_winograd_args *clip, int64_t lanes) {
+    real between[2][CONVND_WINOGRAD_MOST * VL];
+    NAME(lines) lines = {.clip = clip, .lanes = lanes};
+    NAME(box) next;
+    int64_t last = 0, size[CONVND_WINOGRAD_AXES], n[CONVND_WINOGRAD_AXES];
+    NAME(box_size)(n, axes, short_);
+    NAME(box_size)(size, axes, what == NAME(EVALUATE) ? short_ : NAME(ALPHA));
+    while (axes[last].alpha == 1) last++; /* the pass that writes `to` */
+    for (int64_t a = CONVND_WINOGRAD_AXES - 1; a >= last; a--) {
+        if (axes[a].alpha == 1) continue;
+        const int64_t length = what == NAME(COLLECT) ? n[a] : axes[a].alpha;
+        for (int64_t b = 0, i = 0; b < CONVND_WINOGRAD_AXES; b++)
+            if (b != a) lines.count[i++] = size[b];
+        lines.length = size[a];
+        size[a] = length;
+        next.at = between[a & 1];
+        NAME(pack_steps)(next.step, size, VL);
+        if (a == last) next = *to;
+        for (int64_t b = 0, i = 0; b < CONVND_WINOGRAD_AXES; b++)
+            if (b != a) lines.from_next[i] = from.step[b], lines.to_next[i++] = next.step[b];
+        lines.from = from.at, lines.from_step = from.step[a];
+        lines.to = next.at, lines.to_step = next.step[a];
+        if (what == NAME(INTERPOLATE)) NAME(interpolate_lines)(length, &lines);
+        else if (what == NAME(EVALUATE)) NAME(evaluate_lines)(length, n[a], &lines);
+        else NAME(collect_lines)(axes[a].alpha, length, &lines);
+        from = next;
+        lines.clip = NULL;
+    }
+}
+
+/* Ask for one line of channels of what the next tile of the row reads, and this one doesn't. */
+INLINE void NAME(prefetch_next)(const convnd_winograd_args *a, const int64_t *size, const real *x) {
+    for (int64_t h = 0; h < size[0]; h++)
+        for (int64_t i = 0; i < size[1]; i++)
+            for (int64_t j = 0; j < size[2]; j++) {
+                const real *row = x + h * a->step[0] + i * a->step[1] + j * a->step[2] + size[3] * a->step[3];
+                for (int64_t k = 0; k < a->axes[3].outputs; k++) __builtin_prefetch(row + k * a->step[3]);
+            }
+}
+
+INLINE void NAME(to_frequencies)(const NAME(transform) what, const convnd_winograd_args *a) {
+    int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES];
+    NAME(box) from, to;
+    NAME(box_size)(size, a->axes, what == NAME(INTERPOLATE) ? NAME(ALPHA) : NAME(OUTPUTS));
+    NAME(box_size)(alpha, a->axes, NAME(ALPHA));
+    NAME(pack_steps)(to.step, alpha, a->frequency_step);
+    int whole = 1;
+    for (int64_t i = 0; i < CONVND_WINOGRAD_AXES; i++) {
+        from.step[i] = a->step[i];
+        whole &= a->from[i] == 0 && a->to[i] == size[i];
+    }
+    for (int64_t c = 0; c < a->channels; c += VL) {
+        const int64_t lanes = a->channels - c;
+        from.at = (real *)a->x + c;
+        to.at = (real *)a->y + c;
+        if (c % (64 / (int64_t)sizeof(real)) == 0) NAME(prefetch_next)(a, size, from.at);
+        NAME(transform_axes)(what, a->axes, NAME(OUTPUTS), from, &to, whole && lanes >= VL ? NULL : a, lanes);
+    }
+}
+
+/* A tile of the input, or of the output's gradient, to its frequencies; vectors are stored whole. */
+static void NAME(winograd_input)(const convnd_winograd_args *a) { NAME(to_frequencies)(NAME(INTERPOLATE), a); }
+static void NAME(winograd_gradient)(const convnd_winograd_args *a) { NAME(to_frequencies)(NAME(EVALUATE), a); }
+
+/* The frequencies of a tile to its outputs. */
+static void NAME(winograd_output)(const convnd_winograd_args *a) {
+    real result[CONVND_WINOGRAD_MOST * VL];
+    int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES];
+    NAME(box) from, to;
+    NAME(box_size)(size, a->axes, NAME(OUTPUTS));
+    NAME(box_size)(alpha, a->axes, NAME(ALPHA));
+    NAME(pack_steps)(from.step, alpha, a->frequency_step);
+    NAME(pack_steps)(to.step, size, VL);
+    to.at = result;
+    for (int64_t c = 0; c < a->channels; c += VL) {
+        const int64_t lanes = a->channels - c;
+        from.at = (real *)a->x + c;
+        NAME(transform_axes)(NAME(COLLECT), a->axes, NAME(OUTPUTS), from, &to, NULL, 0);
+        const vec start = load((const real *)a->start + c);
+        for (int64_t h = a->from[0]; h < a->to[0]; h++)
+            for (int64_t i = a->from[1]; i < a->to[1]; i++)
+                for (int64_t j = a->from[2]; j < a->to[2]; j++) {
+                    const real *row = result + h * to.step[0] + i * to.step[1] + j * to.step[2];
+                    real *out = (real *)a->y + c + h * a->step[0] + i * a->step[1] + j * a->step[2];
+                    for (int64_t k = a->from[3]; k < a->to[3]; k++) {
+                        vec y = load(row + k * VL) + start;
+                        if (a->activation == ACT_RELU) y = larger(y, (vec){0});
+                        else if (a->activation != ACT_NONE) y = NAME(activate)(y, a->activation);
+                        if (lanes >= VL) store(out + k * a->step[3], y);
+                        else store_part(out + k * a->step[3], y, lanes);
+                    }
+                }
+    }
+}
+
+/* 1 / N_i for frequency number `index`, the product over axes. */
+INLINE real NAME(frequency_scale)(const convnd_winograd_axis *axes, int64_t index) {
+    static const real scale4[4] = {-1, (real)0.5, (real)0.5, 1};
+    static const real scale6[6] = {1, (real)(-2.0 / 3), (real)(-2.0 / 3), (real)(1.0 / 6), (real)(1.0 / 6), 1};
+    real scale = 1;
+    for (int64_t i = CONVND_WINOGRAD_AXES - 1; i >= 0; i--) {
+        const int64_t alpha = axes[i].alpha;
+        if (alpha > 1) scale *= alpha == 4 ? scale4[index % alpha] : scale6[index % alpha];
+        index /= alpha;
+    }
+    return scale;
+}
+INLINE int64_t NAME(product)(const int64_t *size) { return size[0] * size[1] * size[2] * size[3]; }
+
+/* All taps of one channel and `channels` filters, step[0] apart, to their frequencies; zeros for the rest of a vector. */
+static void NAME(winograd_weight)(const convnd_winograd_args *a) {
+    real copy[CONVND_WINOGRAD_MOST * VL];
+    int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES];
+    NAME(box) from, to;
+    NAME(box_size)(taps, a->axes, NAME(TAPS));
+    NAME(box_size)(alpha, a->axes, NAME(ALPHA));
+    NAME(pack_steps)(from.step, taps, VL);
+    NAME(pack_steps)(to.step, alpha, a->frequency_step);
+    from.at = copy;
+    for (int64_t c = 0; c < a->channels; c += VL) {
+        for (int64_t t = 0; t < NAME(product)(taps); t++)
+            store(copy + t * VL, load_part((const real *)a->x + t * a->step[0] + c, a->channels - c));
+        to.at = (real *)a->y + c;
+        NAME(transform_axes)(NAME(EVALUATE), a->axes, NAME(TAPS), from, &to, NULL, 0);
+        for (int64_t i = 0; i < NAME(product)(alpha); i++) {
+            real *p = to.at + i * a->frequency_step;
+            store(p, load(p) * splat(NAME(frequency_scale)(a->axes, i)));
+        }
+    }
+}
+/* The transpose: the gradient's frequencies to its taps. */
+static void NAME(winograd_weight_gradient)(const convnd_winograd_args *a) {
+    real copy[CONVND_WINOGRAD_MOST * VL], result[CONVND_WINOGRAD_MOST * VL];
+    int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES];
+    NAME(box) from, to;
+    NAME(box_size)(taps, a->axes, NAME(TAPS));
+    NAME(box_size)(alpha, a->axes, NAME(ALPHA));
+    NAME(pack_steps)(from.step, alpha, VL);
+    NAME(pack_steps)(to.step, taps, VL);
+    from.at = copy, to.at = result;
+    for (int64_t c = 0; c < a->channels; c += VL) {
+        const real *x = (const real *)a->x + c;
+        for (int64_t i = 0; i < NAME(product)(alpha); i++)
+            store(copy + i * VL, load(x + i * a->frequency_step) * splat(NAME(frequency_scale)(a->axes, i)));
+        NAME(transform_axes)(NAME(COLLECT), a->axes, NAME(TAPS), from, &to, NULL, 0);
+        for (int64_t t = 0; t < NAME(product)(taps); t++)
+            store_part((real *)a->y + t * a->step[0] + c, load(result + t * VL), a->channels - c);
+    }
+}
+
+/* One frequency: count x depth numbers times a panel, `count` a multiple of the tallest tile. */
+INLINE void NAME(multiply)(const int height, const int vectors, const convnd_winograd_product *a) {
+    const int64_t step = a->x_step, panel = vectors * VL;
+    for (int64_t first = 0; first < a->count; first += height) {
+        const real *x = (const real *)a->x + first * step, *w = (const real *)a->w;
+        real *out = (real *)a->out + first * a->out_step;
+        vec sum[CONVND_MAX_HEIGHT][2];
+        UNROLL for (int m = 0; m < height; m++)
+            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = (vec){0};
+        for (int64_t k = 0; k < a->depth; k++) {
+            vec b[2];
+            UNROLL for (int v = 0; v < vectors; v++) b[v] = load(w + v * VL);
+            UNROLL for (int v = 0; v < vectors; v++) __builtin_prefetch((const char *)(w + v * VL) + a->ahead, 0, 2);
+            UNROLL for (int m = 0; m < height; m++) {
+                const vec s = splat(x[m * step]);
+                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += s * b[v];
+            }
+            x++;
+            w += panel;
+        }
+        UNROLL for (int m = 0; m < height; m++)
+            UNROLL for (int v = 0; v < vectors; v++) store(out + m * a->out_step + v * VL, sum[m][v]);
+    }
+}
+static void NAME(multiply_1)(const convnd_winograd_product *a) { NAME(multiply)(HEIGHT_1, 1, a); }
+static void NAME(multiply_2)(const convnd_winograd_product *a) { NAME(multiply)(HEIGHT_2, 2, a); }
+
+const convnd_winograd_tiles NAME(convnd_winograd_tiles) = {
+    .input = NAME(winograd_input), .gradient = NAME(winograd_gradient), .output = NAME(winograd_output),
+    .weight = NAME(winograd_weight), .weight_gradient = NAME(winograd_weight_gradient),
+    .multiply = {NULL, NAME(multiply_1), NAME(multiply_2)}};

@@ -1,0 +1,416 @@
+# cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
+"""Winograd's convolution of stride 1 and its weight gradient, in N dimensions, on ragged batches.
+
+An output is cut into tiles; a tile's input is transformed along each axis to `frequencies` numbers a channel, and in
+between there is a product of matrices (tiles x channels) (channels x filters) for each frequency. A block of tiles goes
+through all three stages in the cache. What a tile gives doesn't depend on the tiles around it.
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from convnd._core.isa cimport (
+    CONVND_WINOGRAD_AXES, CONVND_WINOGRAD_MOST, convnd_conv_args, convnd_tiles, convnd_weight_args,
+    convnd_winograd_args, convnd_winograd_axis, convnd_winograd_product, tiles)
+from convnd._core.panels cimport FILTERS, Panel, make_panels
+from convnd._core.plan cimport MAX_RANK, ceil_div, floor_div
+from convnd._core.threads cimport parallel_for, slots
+
+from convnd._core.memory import Buffer
+
+ctypedef fused real:
+    float
+    double
+
+# Bytes of a block's frequencies: half of a small second-level cache.
+cdef int64_t BLOCK_BYTES = 256 * 1024
+# Bytes of the transformed weight from which a block has more tiles, since each block reads all of it again.
+cdef int64_t WEIGHT_BYTES = 1024 * 1024
+# Blocks to cut a large operation into.
+cdef int64_t BLOCKS = 16
+# The weight gradient: bytes of the frequencies of the tiles that are summed up at a time, tiles of a task that
+# transforms, and bytes of a piece of frequencies that stays in the first-level cache.
+cdef int64_t SUM_BYTES = 8 * 1024 * 1024
+cdef int64_t TRANSFORM_TILES = 8
+cdef int64_t PIECE_BYTES = 16 * 1024
+# Numbers between the frequencies' arrays, so that they don't all fall on one set of the cache.
+cdef int64_t SKEW = 16
+
+cdef struct Winograd:
+    const convnd_tiles *tiles
+    const char *x
+    const char *x_end
+    const char *grad        # of the output, for the weight gradient
+    const char *grad_end
+    const char *w           # packed frequencies of the weight; of its gradient
+    const char *start       # the bias, in the places of the panels' lanes
+    char *out
+    char *scratch           # each slot's share, or all of the weight gradient's
+    int64_t scratch_size
+    int64_t runs[2]         # of a product: from the start
+    int64_t rank, samples
+    int64_t channels, filters, groups, depth
+    int64_t row, grad_row   # numbers of a tile's input and output at one frequency, whole vectors
+    int64_t tile_step, grad_tile_step   # from a tile's frequencies to the next tile's
+    int64_t frequencies, block, total
+    int64_t activation
+    int64_t n_panels
+    Panel *panels
+    convnd_winograd_axis axes[4]
+    int64_t outputs[MAX_RANK]   # of a tile, dilation, and the axis's place among those transformed, or -1
+    int64_t dilation[MAX_RANK]
+    int64_t place[MAX_RANK]
+    const int64_t *in_shapes
+    const int64_t *out_shapes
+    const int64_t *low
+    const int64_t *in_offsets
+    const int64_t *out_offsets
+    int64_t *first_tile     # (samples + 1,)
+    int64_t tile, tiles_at_once   # of the weight gradient: those summed up now
+
+
+cdef int64_t axis_tiles(const Winograd *job, int64_t axis, int64_t size) noexcept nogil:
+    """Tiles on an axis: with dilation d those of d interleaved axes."""
+    cdef int64_t d = job.dilation[axis]
+    return d * ceil_div(ceil_div(size, d), job.outputs[axis])
+
+
+cdef int64_t sample_of(const Winograd *job, int64_t tile) noexcept nogil:
+    cdef int64_t low = 0, high = job.samples, middle
+    while high - low > 1:
+        middle = (low + high) // 2
+        if job.first_tile[middle] <= tile:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+cdef void locate(const Winograd *job, int64_t tile, bint of_output, int64_t channels, convnd_winograd_args *args,
+                 int64_t *at) noexcept nogil:
+    """The box of a tile in its sample's input or output; `at` is the box's first element, in numbers from the array's."""
+    cdef int64_t sample = sample_of(job, tile), a, i, coordinate, d, m, number, first, count, size, unit
+    cdef int64_t t = tile - job.first_tile[sample]
+    cdef const int64_t *shape = (job.out_shapes if of_output else job.in_shapes) + sample * job.rank
+    cdef const int64_t *out_shape = job.out_shapes + sample * job.rank
+    cdef const int64_t *low = job.low + sample * job.rank
+    cdef bint empty = False
+    for i in range(CONVND_WINOGRAD_AXES):
+        args.step[i], args.from_[i], args.to[i] = 0, 0, 1
+    at[0] = (job.out_offsets if of_output else job.in_offsets)[sample] * channels
+    unit = channels
+    for a in range(job.rank - 1, -1, -1):
+        number = axis_tiles(job, a, out_shape[a])
+        coordinate = t % number
+        t = t // number
+        d, m, i = job.dilation[a], job.outputs[a], job.place[a]
+        first = coordinate % d + coordinate // d * m * d - (0 if of_output else low[a])
+        size = shape[a]
+        at[0] += first * unit
+        if i < 0:
+            empty = empty or first < 0 or first >= size
+        else:
+            count = m if of_output else job.axes[i].alpha
+            args.step[i] = d * unit
+            args.from_[i] = min(count, max(0, ceil_div(-first, d)))
+            args.to[i] = max(args.from_[i], min(count, floor_div(size - 1 - first, d) + 1))
+        unit *= size
+    if empty:
+        args.from_[CONVND_WINOGRAD_AXES - 1] = args.to[CONVND_WINOGRAD_AXES - 1] = 0
+
+
+cdef inline int64_t panel_of(const Winograd *job, int64_t frequency, int64_t p) noexcept nogil:
+    """Where a panel of the packed weight starts at a frequency, in bytes."""
+    cdef const Panel *panel = &job.panels[p]
+    return (panel.pack + frequency * job.depth * panel.vectors * job.tiles.lanes) * job.tiles.itemsize
+
+
+cdef void multiply(const Winograd *job, const char *data, char *product, int64_t count) noexcept nogil:
+    """At each frequency, (count, channels) times (channels, filters)."""
+    cdef int64_t size = job.tiles.itemsize, frequency, p, left, tallest
+    cdef const Panel *panel
+    cdef convnd_winograd_product args
+    cdef convnd_conv_args rest
+    rest.n_runs, rest.length, rest.activation = 1, job.depth, 0
+    rest.x_step = args.x_step = job.tile_step
+    rest.out_step = args.out_step = job.grad_tile_step
+    rest.start = job.start + job.grad_row * size        # zeros
+    args.depth = job.depth
+    for frequency in range(job.frequencies):
+        for p in range(job.n_panels):
+            panel = &job.panels[p]
+            tallest = job.tiles.height[panel.vectors]
+            left = count % tallest
+            args.count = count - left
+            args.w = job.w + panel_of(job, frequency, p)
+            args.ahead = 0
+            if p + 1 < job.n_panels:
+                args.ahead = panel_of(job, frequency, p + 1) - panel_of(job, frequency, p)
+            elif frequency + 1 < job.frequencies:
+                args.ahead = panel_of(job, frequency + 1, 0) - panel_of(job, frequency, p)
+            args.x = data + (frequency * job.row + panel.x) * size
+            args.out = product + (frequency * job.grad_row + panel.start) * size
+            job.tiles.winograd.multiply[panel.vectors](&args)
+            if left:
+                rest.w = args.w
+                rest.runs = job.runs
+                rest.lanes = panel.vectors * job.tiles.lanes
+                rest.x = args.x + args.count * job.tile_step * size
+                rest.out = args.out + args.count * job.grad_tile_step * size
+                job.tiles.conv.plain[panel.vectors][left](&rest)
+
+
+cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Winograd *job = <const Winograd *>context
+    cdef int64_t size = job.tiles.itemsize, first = index * job.block, t, at, g
+    cdef int64_t count = min(job.block, job.total - first), width = job.filters // job.groups
+    cdef char *data = job.scratch + slot * job.scratch_size
+    cdef char *product = data + job.block * job.tile_step * size
+    cdef convnd_winograd_args args
+    args.axes, args.x_end, args.activation = job.axes, job.x_end, job.activation
+    args.channels, args.frequency_step = job.channels, job.row
+    for t in range(count):
+        locate(job, first + t, False, job.channels, &args, &at)
+        args.x, args.y = job.x + at * size, data + t * job.tile_step * size
+        job.tiles.winograd.input(&args)
+    multiply(job, data, product, count)
+    args.channels, args.frequency_step = width, job.grad_row
+    for t in range(count):
+        locate(job, first + t, True, job.filters, &args, &at)
+        for g in range(job.groups):
+            args.x = product + (t * job.grad_tile_step + g * (job.grad_row // job.groups)) * size
+            args.y = job.out + (at + g * width) * size
+            args.start = job.start + g * (job.grad_row // job.groups) * size
+            job.tiles.winograd.output(&args)
+
+
+cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """Inputs and output gradients of a few tiles to frequencies."""
+    cdef const Winograd *job = <const Winograd *>context
+    cdef int64_t size = job.tiles.itemsize, t, at, g, width = job.filters // job.groups
+    cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
+    cdef char *grads = job.scratch + job.frequencies * data_step * size
+    cdef convnd_winograd_args args
+    args.axes = job.axes
+    for t in range(index * TRANSFORM_TILES, min((index + 1) * TRANSFORM_TILES, job.tiles_at_once)):
+        locate(job, job.tile + t, False, job.channels, &args, &at)
+        args.x, args.x_end, args.y = job.x + at * size, job.x_end, job.scratch + t * job.row * size
+        args.channels, args.frequency_step = job.channels, data_step
+        job.tiles.winograd.input(&args)
+        locate(job, job.tile + t, True, job.filters, &args, &at)
+        args.x_end, args.channels, args.frequency_step = job.grad_end, width, grad_step
+        for g in range(job.groups):
+            args.x = job.grad + (at + g * width) * size
+            args.y = grads + (t * job.grad_row + g * (job.grad_row // job.groups)) * size
+            job.tiles.winograd.gradient(&args)
+
+
+cdef void sum_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """Add the tiles' products to one frequency of one panel: (channels, tiles) times (tiles, filters)."""
+    cdef const Winograd *job = <const Winograd *>context
+    cdef int64_t size = job.tiles.itemsize, frequency = index // job.n_panels, m, n, height, count, t = 0
+    cdef const Panel *panel = &job.panels[index % job.n_panels]
+    cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
+    cdef int64_t piece = max(32, PIECE_BYTES // (job.row * size)), width = panel.vectors * job.tiles.lanes
+    cdef int64_t tallest = job.tiles.height[panel.vectors]
+    cdef const char *data = job.scratch + (frequency * data_step + panel.x) * size
+    cdef const char *grads = job.scratch + (job.frequencies * data_step + frequency * grad_step + panel.start) * size
+    cdef char *acc = job.out + (panel.pack + frequency * job.depth * width) * size
+    cdef int64_t segment[3]
+    cdef convnd_weight_args args
+    args.x_step, args.x_row, args.g_step, args.lanes = job.row, 1, job.grad_row, width
+    segment[0], segment[1] = 0, 0
+    args.segments, args.n_segments = segment, 1
+    while t < job.tiles_at_once:
+        count = min(piece, job.tiles_at_once - t)
+        segment[2] = count
+        args.g = grads + t * job.grad_row * size
+        m, n = 0, ceil_div(job.depth, tallest)
+        while m < job.depth:
+            height = ceil_div(job.depth - m, n)
+            args.x = data + (t * job.row + m) * size
+            args.acc = acc + m * width * size
+            job.tiles.weight.plain[panel.vectors][height](&args)
+            m += height
+            n -= 1
+        t += count
+
+
+cdef int64_t setup(Winograd *job, int64_t itemsize, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
+                   int64_t channels, int64_t filters, int64_t groups) noexcept nogil:
+    """Everything that follows from the window and the channels; returns the numbers of a packed weight, -1 without memory."""
+    cdef int64_t a, i = CONVND_WINOGRAD_AXES - 1, k
+    cdef const Panel *panel
+    job.tiles = tiles(itemsize)
+    job.rank, job.channels, job.filters, job.groups = geometry.shape[1], channels, filters, groups
+    job.depth = channels // groups
+    job.frequencies = 1
+    for k in range(CONVND_WINOGRAD_AXES):
+        job.axes[k].alpha = job.axes[k].outputs = job.axes[k].taps = 1
+    for a in range(job.rank - 1, -1, -1):
+        k = geometry[0, a]
+        job.outputs[a], job.dilation[a], job.place[a] = 1, 1, -1
+        if k > 1:
+            job.outputs[a], job.dilation[a], job.place[a] = outputs[a], geometry[2, a], i
+            job.axes[i].alpha, job.axes[i].outputs, job.axes[i].taps = outputs[a] + k - 1, outputs[a], k
+            job.frequencies *= job.axes[i].alpha
+            i -= 1
+    job.panels = make_panels(job.tiles, groups, job.depth, filters // groups, job.frequencies, FILTERS, &job.n_panels)
+    if not job.panels:
+        return -1
+    panel = &job.panels[job.n_panels - 1]
+    job.row = ceil_div(channels, job.tiles.lanes) * job.tiles.lanes
+    job.grad_row = panel.start + panel.vectors * job.tiles.lanes
+    return panel.pack + job.frequencies * job.depth * panel.vectors * job.tiles.lanes
+
+
+cdef void count_tiles(Winograd *job) noexcept nogil:
+    cdef int64_t sample, a, n
+    job.total = 0
+    for sample in range(job.samples):
+        job.first_tile[sample] = job.total
+        n = 1
+        for a in range(job.rank):
+            n *= axis_tiles(job, a, job.out_shapes[sample * job.rank + a])
+        job.total += n
+    job.first_tile[job.samples] = job.total
+
+
+cdef struct Pack:
+    Winograd *job
+    const char *from_
+    char *to
+    bint back
+
+
+cdef void pack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """One panel of a weight to its frequencies, or of its gradient back."""
+    cdef Pack *pack = <Pack *>context
+    cdef const Winograd *job = pack.job
+    cdef int64_t size = job.tiles.itemsize, k, at
+    cdef const Panel *panel = &job.panels[index]
+    cdef int64_t width = panel.vectors * job.tiles.lanes
+    cdef convnd_winograd_args args
+    args.axes, args.channels = job.axes, panel.lanes
+    args.frequency_step, args.step[0] = job.depth * width, job.depth * job.filters
+    for k in range(job.depth):
+        at = k * job.filters + panel.filter
+        if pack.back:
+            args.x, args.y = pack.from_ + (panel.pack + k * width) * size, pack.to + at * size
+            job.tiles.winograd.weight_gradient(&args)
+        else:
+            args.x, args.y = pack.from_ + at * size, pack.to + (panel.pack + k * width) * size
+            job.tiles.winograd.weight(&args)
+
+
+def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int64_t[::1] outputs, int64_t groups,
+         real[::1] packed):
+    """The frequencies of a weight (taps, C / groups, F), in panels; returns the numbers they take.
+
+    Call with an empty `packed` to ask. `outputs` are those of a tile on each axis.
+    """
+    cdef Winograd job
+    cdef Pack context
+    cdef int64_t size = setup(&job, sizeof(real), geometry, outputs, weight.shape[1] * groups, weight.shape[2], groups)
+    if size < 0:
+        raise MemoryError("no memory for the panels of a weight")
+    if packed.shape[0]:
+        context.job, context.back = &job, False
+        context.from_, context.to = <const char *>&weight[0, 0, 0], <char *>&packed[0]
+        with nogil:
+            memset(context.to, 0, size * sizeof(real))
+            parallel_for(pack_task, &context, job.n_panels, 8 * size)
+    free(job.panels)
+    return size
+
+
+def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
+         const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
+         const int64_t[:, ::1] geometry, const int64_t[::1] outputs, const real[::1] packed, const real[::1] bias,
+         int64_t groups, int64_t activation, real[:, ::1] out):
+    """out = activation(bias + conv(x)) with stride 1; the kernel has at most 5 taps an axis. Everything has been checked."""
+    cdef Winograd job
+    cdef int64_t n, p, f, tile_bytes, most
+    cdef real *start
+    if setup(&job, sizeof(real), geometry, outputs, x.shape[1], out.shape[1], groups) < 0:
+        raise MemoryError("no memory for the panels of a weight")
+    job.samples = in_shapes.shape[0]
+    job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
+    job.in_offsets, job.out_offsets = &in_offsets[0], &out_offsets[0]
+    job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
+    job.x_end = job.x + x.shape[0] * x.shape[1] * sizeof(real)
+    job.activation = activation
+    # First tiles; the bias and as many zeros.
+    indices = Buffer((job.samples + 1) * sizeof(int64_t))
+    starts = Buffer(2 * job.grad_row * sizeof(real))
+    cdef char[::1] index_view = indices, start_view = starts
+    job.first_tile = <int64_t *>&index_view[0]
+    job.runs[0] = job.runs[1] = 0
+    job.start = &start_view[0]
+    start = <real *>job.start
+    memset(start, 0, 2 * job.grad_row * sizeof(real))
+    if bias.shape[0]:
+        for p in range(job.n_panels):
+            for f in range(job.panels[p].lanes):
+                start[job.panels[p].start + f] = bias[job.panels[p].filter + f]
+    count_tiles(&job)
+    tile_bytes = job.frequencies * (job.row + job.grad_row) * sizeof(real)
+    n = job.tiles.height[2]
+    most = BLOCK_BYTES // tile_bytes
+    if job.frequencies * job.depth * job.filters * <int64_t>sizeof(real) > WEIGHT_BYTES:
+        most = max(most, 8 * n)
+    most = min(most, ceil_div(job.total, BLOCKS))
+    job.block = ceil_div(max(most, 1), n) * n
+    job.tile_step = job.frequencies * job.row + SKEW
+    job.grad_tile_step = job.frequencies * job.grad_row + SKEW
+    job.scratch_size = job.block * (job.tile_step + job.grad_tile_step) * sizeof(real)
+    scratch = Buffer(slots() * job.scratch_size)
+    cdef char[::1] scratch_view = scratch
+    job.scratch = &scratch_view[0]
+    with nogil:
+        parallel_for(conv_block, &job, ceil_div(job.total, job.block),
+                     job.total * job.frequencies * job.depth * job.filters)
+    free(job.panels)
+
+
+def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, ::1] in_shapes,
+                const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
+                const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
+                int64_t groups, real[:, :, ::1] weight):
+    """weight (taps, C / groups, F) = sum over samples and outputs of x at each tap times grad."""
+    cdef Winograd job
+    cdef Pack context
+    cdef int64_t n, size = setup(&job, sizeof(real), geometry, outputs, x.shape[1], grad.shape[1], groups)
+    if size < 0:
+        raise MemoryError("no memory for the panels of a weight")
+    job.samples = in_shapes.shape[0]
+    job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
+    job.in_offsets, job.out_offsets = &in_offsets[0], &out_offsets[0]
+    job.x, job.grad = <const char *>&x[0, 0], <const char *>&grad[0, 0]
+    job.x_end = job.x + x.shape[0] * x.shape[1] * sizeof(real)
+    job.grad_end = job.grad + grad.shape[0] * grad.shape[1] * sizeof(real)
+    sums = Buffer(size * sizeof(real))
+    firsts = Buffer((job.samples + 1) * sizeof(int64_t))
+    cdef char[::1] sums_view = sums, firsts_view = firsts
+    job.out, job.first_tile = &sums_view[0], <int64_t *>&firsts_view[0]
+    count_tiles(&job)
+    n = job.frequencies * (job.row + job.grad_row) * sizeof(real)
+    job.block = min(job.total, max(SUM_BYTES // n, 64))
+    scratch = Buffer(job.block * n + 2 * SKEW * job.frequencies * sizeof(real))
+    cdef char[::1] scratch_view = scratch
+    job.scratch = &scratch_view[0]
+    context.job, context.back = &job, True
+    context.from_, context.to = job.out, <char *>&weight[0, 0, 0]
+    with nogil:
+        memset(job.out, 0, size * sizeof(real))
+        job.tile = 0
+        while job.tile < job.total:
+            job.tiles_at_once = min(job.block, job.total - job.tile)
+            parallel_for(transform_task, &job, ceil_div(job.tiles_at_once, TRANSFORM_TILES),
+                         20 * job.tiles_at_once * job.frequencies * (job.row + job.grad_row))
+            parallel_for(sum_task, &job, job.frequencies * job.n_panels,
+                         job.tiles_at_once * job.frequencies * job.depth * job.filters)
+            job.tile += job.tiles_at_once
+        parallel_for(pack_task, &context, job.n_panels, 8 * size)
+    free(job.panels)

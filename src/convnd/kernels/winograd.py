@@ -1,0 +1,125 @@
+"""Winograd's convolution: fewer multiplications for short kernels of stride 1, along every axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .._core import isa
+from .._core import winograd as core
+from ..layout import Ints
+from .checks import Array, empty
+from .task import Mask, Task
+
+algorithm = "winograd"
+
+# Outputs of a tile for kernels of 1 to 5 taps; and of a small one, where an axis has one or two outputs, or where tiles
+# would take too many frequencies.
+_LARGE = np.array([0, 1, 5, 4, 3, 2])
+_SMALL = np.array([0, 1, 3, 2, 3, 2])
+MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
+# What transforming a number to or from a frequency costs, in multiply-adds of a product; by how much it must win.
+TRANSFORM_INPUT, TRANSFORM_OUTPUT, MARGIN = 28, 22, 1.05
+
+
+def refuses(task: Task) -> str | None:
+    """Strides, long kernels, many axes."""
+    kernel, stride = task.geometry[0], task.geometry[1]
+    if (stride != 1).any():
+        return f"winograd needs stride 1, not {tuple(stride.tolist())}"
+    if kernel.max() > 5 or (kernel == 1).all():
+        return f"winograd needs a kernel of 1 to 5 taps on each axis and 2 on some, not {tuple(kernel.tolist())}"
+    if (kernel > 1).sum() > MOST_AXES or _frequencies(kernel, _SMALL[kernel]) > MOST_FREQUENCIES:
+        return f"winograd would need more than {MOST_FREQUENCIES} frequencies for kernel {tuple(kernel.tolist())}"
+    return None
+
+
+def takes(task: Task) -> bool | Mask:
+    """By multiply-adds: each frequency's products, and what the transforms take, against the direct convolution's."""
+    kernel, sizes = task.geometry[0], task.target.shapes
+    outputs = _tiles(kernel, sizes)
+    spread = np.where(kernel > 1, task.geometry[2], 1)
+    tiles = spread * _ceil(_ceil(sizes, spread), outputs)
+    channels, filters = task.channels, task.filters
+    product = channels * filters // task.groups
+    each = product + TRANSFORM_INPUT * channels + TRANSFORM_OUTPUT * filters
+    indirect = tiles.prod(axis=1) * (kernel + outputs - 1).prod(axis=1) * each
+    direct = sizes.prod(axis=1) * kernel.prod() * product
+    wins: Mask = MARGIN * indirect < direct
+    return wins
+
+
+def run(task: Task) -> None:
+    """Run the core, samples whose tiles have the same size together."""
+    parts = list(_by_tile(task))
+    for part, outputs in parts:
+        _run(part, outputs)
+    if task.kind == "weight" and len(parts) > 1:
+        np.sum([part.out for part, _ in parts], axis=0, out=task.out)
+
+
+def _frequencies(kernel: Ints, outputs: Ints) -> int:
+    return math.prod((kernel + outputs - 1).tolist())
+
+
+def _ceil(a: Ints, b: Ints) -> Ints:
+    return (a + b - 1) // b
+
+
+def _tiles(kernel: Ints, sizes: Ints) -> Ints:
+    """Outputs of a tile on each axis, for each sample (N, rank)."""
+    if _frequencies(kernel, _LARGE[kernel]) > MOST_FREQUENCIES:
+        return np.broadcast_to(_SMALL[kernel], sizes.shape)
+    return np.where(sizes <= 2, _SMALL[kernel], _LARGE[kernel])
+
+
+def _by_tile(task: Task) -> Iterator[tuple[Task, Ints]]:
+    """Parts of the batch, and the outputs of their tiles on each axis."""
+    tiles = _tiles(task.geometry[0], task.target.shapes)
+    if (tiles == tiles[0]).all():
+        yield task, np.ascontiguousarray(tiles[0])
+        return
+    for tile in np.unique(tiles, axis=0):
+        yield task.part((tiles == tile).all(axis=1)), tile
+
+
+def _run(task: Task, outputs: Ints) -> None:
+    source, target, geometry, low = task.source, task.target, task.geometry, task.low
+    if task.kind == "weight":
+        core.conv_weight(
+            task.x, task.grad, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
+            task.groups, task.out,
+        )
+        return
+    if task.kind == "transposed":
+        low = (geometry[0] - 1) * geometry[2] - low
+    bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
+    core.conv(
+        task.x, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
+        _packed_weight(task, outputs), bias, task.groups, task.activation, task.out,
+    )
+
+
+def _packed_weight(task: Task, outputs: Ints) -> Array:
+    """The frequencies of the task's weight, kept in its packs."""
+    key = (algorithm, task.kind, task.flip, task.groups, outputs.tobytes(), isa.current())
+    found: Array | None = None if task.packs is None else task.packs.get(key)
+    if found is not None:
+        return found
+    assert task.weight is not None
+    flat = task.weight.reshape(math.prod(task.weight.shape[:-2]), *task.weight.shape[-2:])
+    if task.flip != (task.kind == "transposed"):
+        flat = flat[::-1]
+    if task.kind == "transposed":
+        taps, depth, filters = flat.shape
+        flat = flat.reshape(taps, depth, task.groups, filters // task.groups)
+        flat = flat.transpose(0, 3, 2, 1).reshape(taps, filters // task.groups, task.groups * depth)
+    arguments: tuple[Any, ...] = (np.ascontiguousarray(flat), task.geometry, outputs, task.groups)
+    packed: Array = empty(1, core.pack(*arguments, np.empty(0, dtype=flat.dtype)), flat.dtype)[0]
+    core.pack(*arguments, packed)
+    if task.packs is not None:
+        task.packs[key] = packed
+    return packed

@@ -1,0 +1,174 @@
+"""Winograd's convolution against the specification, on every instruction set and over random draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convnd import kernels, ops, reference
+from convnd._core import isa
+from convnd.errors import ArgumentError, ShapeError
+from convnd.layout import Layout, Ragged
+from convnd.testing import check_law
+from convnd.window import Window
+
+ERROR = {np.float32: 1e-5, np.float64: 2e-14}  # relative, root mean square
+
+
+@pytest.fixture(params=isa.available())
+def level(request):
+    before = isa.current()
+    isa.use(request.param)
+    yield request.param
+    isa.use(before)
+
+
+class Draw:
+    """A random convolution of stride 1 with a kernel of at most 5 taps an axis."""
+
+    def __init__(self, rng, ndim, dtype):
+        while True:
+            self.layout = Layout(rng.integers(1, {1: 40, 2: 14, 3: 8, 4: 4}[ndim], (rng.integers(1, 4), ndim)))
+            self.kernel = tuple(rng.integers(1, {1: 6, 2: 6, 3: 5, 4: 4}[ndim], ndim).tolist())
+            self.settings = {
+                "dilation": tuple(rng.integers(1, 4, ndim).tolist()),
+                "padding": [
+                    "valid", "same", "same_lower", "causal", "full", 1,
+                    tuple((int(low), int(high)) for low, high in rng.integers(0, 4, (ndim, 2))),
+                ][rng.integers(7)],
+            }
+            try:
+                self.place = Window.of(ndim, self.kernel, 1, **self.settings).on(self.layout)
+            except ShapeError:
+                continue
+            if max(self.kernel) > 1:
+                break
+        self.options = {"groups": int(rng.choice([1, 1, 2, 3])), "flip": bool(rng.integers(2))}
+        channels, filters = rng.choice([1, 2, 5, 17]), rng.choice([1, 7, 9, 20])
+        groups = self.options["groups"]
+        self.x = rng.standard_normal((self.layout.positions, channels * groups)).astype(dtype)
+        self.weight = rng.standard_normal((*self.kernel, channels, filters * groups)).astype(dtype)
+        self.bias = rng.standard_normal(filters * groups).astype(dtype)
+        self.grad = rng.standard_normal((self.place.output.positions, filters * groups)).astype(dtype)
+
+    def all_three(self, algorithm):
+        options = {"algorithm": algorithm, **self.options}
+        return (
+            kernels.conv(self.x, self.place, self.weight, self.bias, **options),
+            kernels.conv_transpose(self.grad, self.place, self.weight, **options),
+            kernels.conv_weight(self.x, self.grad, self.place, **options),
+        )
+
+
+def error(got, want):
+    want = np.asarray(want, dtype=np.float64)
+    return float(np.sqrt(np.mean((got - want) ** 2) / max(np.mean(want**2), 1e-30)))
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_all_three_agree_with_the_reference(level, ndim, dtype, rng):
+    for _ in range({1: 16, 2: 8, 3: 4, 4: 3}[ndim]):
+        d = Draw(rng, ndim, dtype)
+        y, gx, gw = d.all_three("winograd")
+        want = [[], [], np.zeros(gw.shape)]
+        for n in range(len(d.layout)):
+            x = Ragged(d.x, d.layout).unpack()[n].astype(np.float64)
+            g = Ragged(d.grad, d.place.output).unpack()[n].astype(np.float64)
+            weight, settings = d.weight.astype(np.float64), {**d.options, **d.settings}
+            want[0].append(reference.conv(x, weight, d.bias, **settings).reshape(-1, y.shape[1]))
+            want[1].append(
+                reference.conv_transpose(g, weight, like=d.layout.shape(n), **settings).reshape(-1, gx.shape[1])
+            )
+            want[2] += reference.conv_weight(x, g, d.kernel, **settings)
+        assert error(y, np.concatenate(want[0])) < ERROR[dtype]
+        assert error(gx, np.concatenate(want[1])) < ERROR[dtype]
+        assert error(gw, want[2]) < ERROR[dtype]
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_large_draws_agree_with_direct_in_double_precision(ndim, rng):
+    """Large enough for several blocks and threads. The oracle is the direct algorithm in the other precision."""
+    size, channels, filters = {1: (3000, 40, 33), 2: (60, 24, 20), 3: (21, 16, 9)}[ndim]
+    layout = Layout([[size] * ndim, [size - 7] * ndim])
+    place = Window.of(ndim, 3, 1, "same").on(layout)
+    x, g = (rng.standard_normal((layout.positions, c)).astype(np.float32) for c in (channels, filters))
+    w = rng.standard_normal((*(3,) * ndim, channels, filters)).astype(np.float32)
+    operands = {"conv": (x, place, w), "conv_transpose": (g, place, w), "conv_weight": (x, g, place)}
+    for name, arguments in operands.items():
+        doubled = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in arguments]
+        want = getattr(kernels, name)(*doubled, algorithm="direct")
+        got = getattr(kernels, name)(*arguments, algorithm="winograd")
+        assert error(got, want) < {1: 6e-7, 2: 1.5e-6, 3: 4e-6}[ndim]
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+@pytest.mark.parametrize("algorithm", ["winograd", "auto"])
+def test_law(level, ndim, algorithm, rng):
+    """Also where "auto" chooses by a sample's own size, and for axes of one or two outputs, whose tiles are smaller."""
+    w = rng.standard_normal((*(3,) * ndim, 33, 34)).astype(np.float32)
+    sizes = [(9, 14, 6), (1, 1, 1), (2, 9, 5), (9, 14, 6), (13, 2, 3)]
+    samples = [rng.standard_normal((*size[:ndim], 33)).astype(np.float32) for size in sizes]
+    check_law(lambda x: ops.conv(x, w, padding="same", algorithm=algorithm, activation="relu"), samples)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_the_same_bits_for_any_number_of_threads(kind, rng):
+    d = Draw(rng, 2, np.float32)
+    d.options["groups"], d.kernel = 1, (3, 3)
+    d.layout = Layout([[70, 61], [33, 90]])
+    d.place = Window.of(2, 3, 1, "same").on(d.layout)
+    d.x, d.grad = (rng.standard_normal((d.layout.positions, c)).astype(np.float32) for c in (24, 20))
+    d.weight, d.bias = rng.standard_normal((3, 3, 24, 20)).astype(np.float32), np.ones(20, np.float32)
+    before = kernels.get_num_threads()
+    kernels.set_num_threads(1)
+    try:
+        alone = d.all_three("winograd")[kind]
+    finally:
+        kernels.set_num_threads(before)
+    assert np.array_equal(alone, d.all_three("winograd")[kind])
+
+
+def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng):
+    """In the weight gradient too, whose parts are added."""
+    layout = Layout([[40, 40], [1, 1], [2, 30], [40, 40]])
+    place = Window.of(2, 3, 1, "same").on(layout)
+    x, g = (rng.standard_normal((layout.positions, c)) for c in (32, 40))
+    got = kernels.conv_weight(x, g, place)
+    ways = {way.algorithm for plan in place.memo.values() if isinstance(plan, list) for way, _ in plan}
+    assert ways == {"winograd", "direct"}
+    assert error(got, kernels.conv_weight(x, g, place, algorithm="direct")) < 1e-13
+
+
+def test_packed_frequencies_are_kept(rng):
+    place = Window.of(2, 3, 1, "same").on(Layout.dense(2, (9, 9)))
+    x, w, packs = rng.standard_normal((162, 16)), rng.standard_normal((3, 3, 16, 16)), {}
+    first = kernels.conv(x, place, w, algorithm="winograd", packs=packs)
+    assert len(packs) == 1
+    w[:] = 0
+    assert np.array_equal(kernels.conv(x, place, w, algorithm="winograd", packs=packs), first)
+    assert not kernels.conv(x, place, w, algorithm="winograd", packs={}).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stride": 2}, r"winograd needs stride 1, not \(2, 2\)"),
+        ({"kernel": 7}, r"1 to 5 taps on each axis and 2 on some, not \(7, 7\)"),
+        ({"kernel": 1}, r"1 to 5 taps on each axis and 2 on some, not \(1,"),
+    ],
+)
+def test_what_it_refuses(settings, message):
+    kernel = settings.get("kernel", 3)
+    with pytest.raises(ArgumentError, match=f"algorithm='winograd' can't do this convolution: .*{message}"):
+        ops.conv(
+            np.ones((1, 9, 9, 2)), np.ones((kernel, kernel, 2, 2)), stride=settings.get("stride", 1),
+            algorithm="winograd",
+        )
+
+
+@pytest.mark.parametrize(("channels", "taken"), [(1, False), (4, False), (64, True), (256, True)])
+def test_auto_takes_it_with_many_channels(channels, taken, rng):
+    x, w = rng.standard_normal((1, 28, 28, channels)), rng.standard_normal((3, 3, channels, 64))
+    auto, forced = ops.conv(x, w), ops.conv(x, w, algorithm="winograd")
+    assert np.array_equal(auto, forced) == taken
