@@ -5,6 +5,7 @@
 #ifndef CONVND_TILE_H
 #define CONVND_TILE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum { CONVND_MAX_HEIGHT = 28 };
