@@ -203,7 +203,7 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
     cdef convnd_conv_args args
     args.w = job.w + panel.pack * size
     args.start = job.start + panel.start * size
-    args.lanes = panel.lanes
+    args.lanes, args.depth = panel.lanes, job.depth
     # Outputs that have every tap of the last axis.
     if inner.taps:
         first = min(max(q, outputs_from(inner, 0)), end)

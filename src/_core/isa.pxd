@@ -16,6 +16,7 @@ cdef extern from "tile/tile.h":
         const int64_t *runs
         int64_t n_runs
         int64_t length
+        int64_t depth
         int64_t lanes
         int64_t activation
 

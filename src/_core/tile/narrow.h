@@ -24,13 +24,63 @@ INLINE void NAME(narrow_sums)(const int height, const int filters, const int alo
     }
 }
 
-/* The lanes' sum, by halves. */
+/* The same of one filter, with vectors along `depth` channels, for up to four neighbouring taps: where the next position
+ * is also the next tap, an input is loaded once for all of them. */
+INLINE void NAME(dot_taps)(const int height, const int taps, const convnd_conv_args *a, const real *x, const real *w,
+                           vec sum[CONVND_MAX_HEIGHT][4]) {
+    const int64_t step = a->x_step, depth = a->depth;
+    if (step == depth) {
+        for (int64_t c = 0; c < depth; c += VL) {
+            vec b[4];
+            UNROLL for (int j = 0; j < taps; j++) b[j] = load(w + j * depth + c);
+            UNROLL for (int p = 0; p < height + taps - 1; p++) {
+                const vec s = load(x + p * depth + c);
+                UNROLL for (int j = 0; j < taps; j++)
+                    if (p >= j && p - j < height) sum[p - j][0] += s * b[j];
+            }
+        }
+        return;
+    }
+    for (int64_t c = 0; c < depth; c += VL)
+        for (int64_t j = 0; j < taps; j++) {
+            const vec b = load(w + j * depth + c);
+            UNROLL for (int m = 0; m < height; m++) sum[m][0] += load(x + m * step + j * depth + c) * b;
+        }
+}
+
+INLINE void NAME(dot_sums)(const int height, const convnd_conv_args *a, vec sum[CONVND_MAX_HEIGHT][4]) {
+    const int64_t depth = a->depth;
+    for (int64_t r = 0; r < a->n_runs; r++) {
+        const real *x = (const real *)a->x + a->runs[2 * r];
+        const real *w = (const real *)a->w + a->runs[2 * r + 1];
+        int64_t taps = a->length / depth;
+        for (; taps >= 4; taps -= 4) {
+            NAME(dot_taps)(height, 4, a, x, w, sum);
+            x += 4 * depth;
+            w += 4 * depth;
+        }
+        if (taps == 3) NAME(dot_taps)(height, 3, a, x, w, sum);
+        if (taps == 2) NAME(dot_taps)(height, 2, a, x, w, sum);
+        if (taps == 1) NAME(dot_taps)(height, 1, a, x, w, sum);
+    }
+}
+
+/* The lanes' sum, by halves: in vectors while they fill 16 bytes. */
+typedef real NAME(half) __attribute__((vector_size(CONVND_VECTOR / 2 < 16 ? 16 : CONVND_VECTOR / 2), may_alias));
+typedef real NAME(quarter) __attribute__((vector_size(16), may_alias));
+
 INLINE real NAME(lane_sum)(vec v) {
-    real lanes[VL];
-    store(lanes, v);
-    UNROLL for (int64_t n = VL / 2; n > 0; n /= 2)
-        UNROLL for (int64_t i = 0; i < n; i++) lanes[i] += lanes[i + n];
-    return lanes[0];
+    union {
+        vec whole;
+        NAME(half) halves[2];
+        NAME(quarter) quarters[4];
+        real lanes[VL];
+    } u = {v};
+    if (CONVND_VECTOR >= 32) u.halves[0] += u.halves[1];
+    if (CONVND_VECTOR >= 64) u.quarters[0] += u.quarters[1];
+    UNROLL for (int64_t n = 8 / sizeof(real); n > 0; n /= 2)
+        UNROLL for (int64_t i = 0; i < n; i++) u.lanes[i] += u.lanes[i + n];
+    return u.lanes[0];
 }
 
 /* `height` positions; lane l of a sum has the channels l, l + VL ... A run is a multiple of VL long, and its weights are
@@ -41,7 +91,10 @@ INLINE void NAME(dot_body)(const int height, const int filters, const convnd_con
     real *out = (real *)a->out;
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int f = 0; f < filters; f++) sum[m][f] = (vec){0};
-    NAME(narrow_sums)(height, filters, 0, a, sum);
+    if (filters == 1)
+        NAME(dot_sums)(height, a, sum);
+    else
+        NAME(narrow_sums)(height, filters, 0, a, sum);
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int f = 0; f < filters; f++) out[m * a->out_step + f] = start[f] + NAME(lane_sum)(sum[m][f]);
     if (a->activation != ACT_NONE) NAME(activate_rows)(out, a->out_step, height, filters, a->activation);
@@ -69,12 +122,13 @@ INLINE void NAME(along_body)(const int height, const int filters, const convnd_c
 #define HEIGHTS_3(F, V) F(1, V) F(2, V) F(3, V)
 #define HEIGHTS_4(F, V) HEIGHTS_3(F, V) F(4, V)
 #define HEIGHTS_8(F, V) HEIGHTS_6(F, V) F(7, V) F(8, V)
+#define HEIGHTS_10(F, V) HEIGHTS_8(F, V) F(9, V) F(10, V)
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define EACH_NARROW(F) HEIGHTS_12(F, 1) HEIGHTS_12(F, 2) HEIGHTS_8(F, 3) HEIGHTS_6(F, 4)
 #define NARROW_HEIGHT {0, 12, 12, 8, 6}
 #else
-#define EACH_NARROW(F) HEIGHTS_12(F, 1) HEIGHTS_6(F, 2) HEIGHTS_4(F, 3) HEIGHTS_3(F, 4)
-#define NARROW_HEIGHT {0, 12, 6, 4, 3}
+#define EACH_NARROW(F) HEIGHTS_10(F, 1) HEIGHTS_6(F, 2) HEIGHTS_4(F, 3) HEIGHTS_3(F, 4)
+#define NARROW_HEIGHT {0, 10, 6, 4, 3}
 #endif
 
 #define TILES(H, V) \
@@ -89,5 +143,6 @@ const convnd_narrow_tiles NAME(convnd_narrow_tiles) = {EACH_NARROW(ENTRY) .heigh
 #undef HEIGHTS_3
 #undef HEIGHTS_4
 #undef HEIGHTS_8
+#undef HEIGHTS_10
 #undef EACH_NARROW
 #undef NARROW_HEIGHT

@@ -30,6 +30,7 @@ typedef struct {
     const int64_t *runs; /* IN  pairs: x offset, w offset */
     int64_t n_runs;
     int64_t length;      /* of a run */
+    int64_t depth;       /* of a tap: a run has length / depth taps (dot tiles only) */
     int64_t lanes;       /* filters of the panel that exist */
     int64_t activation;  /* applied as the sums are stored */
 } convnd_conv_args;
