@@ -117,8 +117,8 @@ def test_reasons_are_said_once():
     assert cells(row)[5:8] == ["-", "-", "-"]
 
 
-def test_peak_is_above_what_a_case_reaches():
-    case = choose(["2d-deep"])[0].small()
+def test_peak_is_above_what_a_direct_case_reaches():
+    case = choose(["1d-k9"])[0].small()
     row = run(case, "forward", peak(seconds=0.05), rounds=3)
     assert 0 < row.of_peak < 1.1
     assert peak(np.float64, seconds=0.05) < peak(np.float32, seconds=0.05)

@@ -7,11 +7,11 @@ through all three stages in the cache. What a tile gives doesn't depend on the t
 """
 
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convnd._core.isa cimport (
-    CONVND_WINOGRAD_AXES, CONVND_WINOGRAD_MOST, convnd_conv_args, convnd_tiles, convnd_weight_args,
+    CONVND_WINOGRAD_AXES, convnd_conv_args, convnd_tiles, convnd_weight_args,
     convnd_winograd_args, convnd_winograd_axis, convnd_winograd_product, tiles)
 from convnd._core.panels cimport FILTERS, Panel, make_panels
 from convnd._core.plan cimport MAX_RANK, ceil_div, floor_div
@@ -31,7 +31,7 @@ cdef int64_t WEIGHT_BYTES = 1024 * 1024
 cdef int64_t BLOCKS = 16
 # The weight gradient: bytes of the frequencies of the tiles that are summed up at a time, tiles of a task that
 # transforms, and bytes of a piece of frequencies that stays in the first-level cache.
-cdef int64_t SUM_BYTES = 8 * 1024 * 1024
+cdef int64_t SUM_BYTES = 2 * 1024 * 1024
 cdef int64_t TRANSFORM_TILES = 8
 cdef int64_t PIECE_BYTES = 16 * 1024
 # Numbers between the frequencies' arrays, so that they don't all fall on one set of the cache.
@@ -89,7 +89,7 @@ cdef int64_t sample_of(const Winograd *job, int64_t tile) noexcept nogil:
 
 cdef void locate(const Winograd *job, int64_t tile, bint of_output, int64_t channels, convnd_winograd_args *args,
                  int64_t *at) noexcept nogil:
-    """The box of a tile in its sample's input or output; `at` is the box's first element, in numbers from the array's."""
+    """The box of a tile in its sample's input or output; `at` is the place of its first element in the array."""
     cdef int64_t sample = sample_of(job, tile), a, i, coordinate, d, m, number, first, count, size, unit
     cdef int64_t t = tile - job.first_tile[sample]
     cdef const int64_t *shape = (job.out_shapes if of_output else job.in_shapes) + sample * job.rank
@@ -239,7 +239,7 @@ cdef void sum_task(void *context, int64_t index, int64_t slot) noexcept nogil:
 
 cdef int64_t setup(Winograd *job, int64_t itemsize, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
                    int64_t channels, int64_t filters, int64_t groups) noexcept nogil:
-    """Everything that follows from the window and the channels; returns the numbers of a packed weight, -1 without memory."""
+    """What follows from the window and the channels; returns the numbers of a packed weight, -1 without memory."""
     cdef int64_t a, i = CONVND_WINOGRAD_AXES - 1, k
     cdef const Panel *panel
     job.tiles = tiles(itemsize)
@@ -329,7 +329,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
          const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
          const int64_t[:, ::1] geometry, const int64_t[::1] outputs, const real[::1] packed, const real[::1] bias,
          int64_t groups, int64_t activation, real[:, ::1] out):
-    """out = activation(bias + conv(x)) with stride 1; the kernel has at most 5 taps an axis. Everything has been checked."""
+    """out = activation(bias + conv(x)), stride 1, at most 5 taps an axis. Everything has been checked."""
     cdef Winograd job
     cdef int64_t n, p, f, tile_bytes, most
     cdef real *start

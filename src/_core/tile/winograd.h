@@ -121,34 +121,44 @@ SLOW const real *NAME(clip_line)(const NAME(lines) *a, const int64_t *at, const 
     return copy;
 }
 
+/* The description is copied: stores may not change it. */
 #define EACH_LINE(LINE) { \
+    const NAME(lines) l = *a; \
+    const int64_t t_step = l.to_step; \
     real copy[6 * VL]; \
-    int64_t at[3]; \
-    for (at[0] = 0; at[0] < a->count[0]; at[0]++) \
-        for (at[1] = 0; at[1] < a->count[1]; at[1]++) { \
-            const real *from = a->from + at[0] * a->from_next[0] + at[1] * a->from_next[1]; \
-            real *t = a->to + at[0] * a->to_next[0] + at[1] * a->to_next[1]; \
-            for (at[2] = 0; at[2] < a->count[2]; at[2]++, from += a->from_next[2], t += a->to_next[2]) { \
-                const real *f = from; \
-                int64_t step = a->from_step; \
-                if (a->clip) f = NAME(clip_line)(a, at, f, &step, copy); \
-                LINE; \
+    for (int64_t h = 0; h < l.count[0]; h++) \
+        for (int64_t i = 0; i < l.count[1]; i++) { \
+            const real *from = l.from + h * l.from_next[0] + i * l.from_next[1]; \
+            real *t = l.to + h * l.to_next[0] + i * l.to_next[1]; \
+            if (l.clip) \
+                for (int64_t j = 0; j < l.count[2]; j++, from += l.from_next[2], t += l.to_next[2]) { \
+                    const int64_t at[3] = {h, i, j}; \
+                    int64_t f_step = l.from_step; \
+                    const real *f = NAME(clip_line)(a, at, from, &f_step, copy); \
+                    LINE; \
+                } \
+            else { \
+                const int64_t f_step = l.from_step; \
+                for (int64_t j = 0; j < l.count[2]; j++, from += l.from_next[2], t += l.to_next[2]) { \
+                    const real *f = from; \
+                    LINE; \
+                } \
             } \
         } \
     }
 #define EACH_TRANSFORM(F) F(4, 2) F(4, 3) F(6, 2) F(6, 3) F(6, 4) F(6, 5)
 
 SLOW void NAME(interpolate_lines)(int64_t alpha, const NAME(lines) *a) {
-    if (alpha == 4) { EACH_LINE(NAME(interpolate4)(f, step, t, a->to_step)) }
-    else { EACH_LINE(NAME(interpolate6)(f, step, t, a->to_step)) }
+    if (alpha == 4) { EACH_LINE(NAME(interpolate4)(f, f_step, t, t_step)) }
+    else { EACH_LINE(NAME(interpolate6)(f, f_step, t, t_step)) }
 }
 SLOW void NAME(evaluate_lines)(int64_t alpha, int64_t n, const NAME(lines) *a) {
-#define CASE(A, N) if (alpha == A && n == N) { EACH_LINE(NAME(evaluate)(A, N, f, step, t, a->to_step)) }
+#define CASE(A, N) if (alpha == A && n == N) { EACH_LINE(NAME(evaluate)(A, N, f, f_step, t, t_step)) }
     EACH_TRANSFORM(CASE)
 #undef CASE
 }
 SLOW void NAME(collect_lines)(int64_t alpha, int64_t n, const NAME(lines) *a) {
-#define CASE(A, N) if (alpha == A && n == N) { EACH_LINE(NAME(collect)(A, N, f, step, t, a->to_step)) }
+#define CASE(A, N) if (alpha == A && n == N) { EACH_LINE(NAME(collect)(A, N, f, f_step, t, t_step)) }
     EACH_TRANSFORM(CASE)
 #undef CASE
 }
@@ -156,12 +166,6 @@ SLOW void NAME(collect_lines)(int64_t alpha, int64_t n, const NAME(lines) *a) {
 #undef EACH_TRANSFORM
 
 typedef enum { NAME(INTERPOLATE), NAME(EVALUATE), NAME(COLLECT) } NAME(transform);
-
-/* An array of vectors: where it starts, and its steps along the axes. */
-typedef struct {
-    real *at;
-    int64_t step[CONVND_WINOGRAD_AXES];
-} NAME(box);
 
 /* The steps of a packed box of `size` elements that are `unit` apart. */
 INLINE void NAME(pack_steps)(int64_t *step, const int64_t *size, int64_t unit) {
@@ -175,36 +179,55 @@ INLINE void NAME(box_size)(int64_t *size, const convnd_winograd_axis *axes, cons
 }
 enum { NAME(ALPHA), NAME(OUTPUTS), NAME(TAPS) }; /* members of convnd_winograd_axis, in their order */
 
-/* Transform all axes, the last first. `short_` are the lengths on the side that isn't frequencies. */
-SLOW void NAME(transform_axes)(NAME(transform) what, const convnd_winograd_axis *axes, int64_t short_, NAME(box) from,
-                               const NAME(box) *to, const convnd_winograd_args *clip, int64_t lanes) {
+/* The passes of a transform, one for each axis, the last axis first. */
+typedef struct {
+    int64_t n;
+    NAME(transform) what;
+    int64_t alpha[CONVND_WINOGRAD_AXES], shorter[CONVND_WINOGRAD_AXES];
+    NAME(lines) lines[CONVND_WINOGRAD_AXES];
     real between[2][CONVND_WINOGRAD_MOST * VL];
-    NAME(lines) lines = {.clip = clip, .lanes = lanes};
-    NAME(box) next;
-    int64_t last = 0, size[CONVND_WINOGRAD_AXES], n[CONVND_WINOGRAD_AXES];
-    NAME(box_size)(n, axes, short_);
-    NAME(box_size)(size, axes, what == NAME(EVALUATE) ? short_ : NAME(ALPHA));
-    while (axes[last].alpha == 1) last++; /* the pass that writes `to` */
+} NAME(passes);
+
+/* From an array of vectors with these steps along the axes to another. `member` has the lengths that aren't alpha. */
+SLOW void NAME(prepare)(NAME(passes) *p, NAME(transform) what, const convnd_winograd_axis *axes, int64_t member,
+                        const int64_t *from, const int64_t *to) {
+    int64_t last = 0, size[CONVND_WINOGRAD_AXES], n[CONVND_WINOGRAD_AXES], steps[2][CONVND_WINOGRAD_AXES];
+    NAME(box_size)(n, axes, member);
+    NAME(box_size)(size, axes, what == NAME(EVALUATE) ? member : NAME(ALPHA));
+    while (axes[last].alpha == 1) last++; /* the pass that writes the result */
+    p->n = 0;
+    p->what = what;
     for (int64_t a = CONVND_WINOGRAD_AXES - 1; a >= last; a--) {
         if (axes[a].alpha == 1) continue;
-        const int64_t length = what == NAME(COLLECT) ? n[a] : axes[a].alpha;
+        NAME(lines) *lines = &p->lines[p->n];
+        lines->clip = NULL;
+        lines->length = size[a];
         for (int64_t b = 0, i = 0; b < CONVND_WINOGRAD_AXES; b++)
-            if (b != a) lines.count[i++] = size[b];
-        lines.length = size[a];
-        size[a] = length;
-        next.at = between[a & 1];
-        NAME(pack_steps)(next.step, size, VL);
-        if (a == last) next = *to;
+            if (b != a) lines->count[i++] = size[b];
+        size[a] = what == NAME(COLLECT) ? n[a] : axes[a].alpha;
+        const int64_t *next = a == last ? to : steps[p->n & 1];
+        if (a != last) NAME(pack_steps)(steps[p->n & 1], size, VL);
         for (int64_t b = 0, i = 0; b < CONVND_WINOGRAD_AXES; b++)
-            if (b != a) lines.from_next[i] = from.step[b], lines.to_next[i++] = next.step[b];
-        lines.from = from.at, lines.from_step = from.step[a];
-        lines.to = next.at, lines.to_step = next.step[a];
-        if (what == NAME(INTERPOLATE)) NAME(interpolate_lines)(length, &lines);
-        else if (what == NAME(EVALUATE)) NAME(evaluate_lines)(length, n[a], &lines);
-        else NAME(collect_lines)(axes[a].alpha, length, &lines);
+            if (b != a) lines->from_next[i] = from[b], lines->to_next[i++] = next[b];
+        lines->from_step = from[a], lines->to_step = next[a];
+        if (p->n) lines->from = p->between[(p->n - 1) & 1];
+        lines->to = p->between[p->n & 1];
+        p->alpha[p->n] = axes[a].alpha, p->shorter[p->n] = n[a];
+        p->n++;
         from = next;
-        lines.clip = NULL;
     }
+}
+
+/* One vector of channels. `clip` is the tile, if not all of its elements exist, or not all of the vector's channels. */
+INLINE void NAME(run)(NAME(passes) *p, const real *from, real *to, const convnd_winograd_args *clip, int64_t lanes) {
+    p->lines[0].from = from;
+    p->lines[0].clip = clip;
+    p->lines[0].lanes = lanes;
+    p->lines[p->n - 1].to = to;
+    for (int64_t i = 0; i < p->n; i++)
+        if (p->what == NAME(INTERPOLATE)) NAME(interpolate_lines)(p->alpha[i], &p->lines[i]);
+        else if (p->what == NAME(EVALUATE)) NAME(evaluate_lines)(p->alpha[i], p->shorter[i], &p->lines[i]);
+        else NAME(collect_lines)(p->alpha[i], p->shorter[i], &p->lines[i]);
 }
 
 /* Ask for one line of channels of what the next tile of the row reads, and this one doesn't. */
@@ -218,22 +241,19 @@ INLINE void NAME(prefetch_next)(const convnd_winograd_args *a, const int64_t *si
 }
 
 INLINE void NAME(to_frequencies)(const NAME(transform) what, const convnd_winograd_args *a) {
-    int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES];
-    NAME(box) from, to;
+    int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], step[CONVND_WINOGRAD_AXES];
+    NAME(passes) passes;
     NAME(box_size)(size, a->axes, what == NAME(INTERPOLATE) ? NAME(ALPHA) : NAME(OUTPUTS));
     NAME(box_size)(alpha, a->axes, NAME(ALPHA));
-    NAME(pack_steps)(to.step, alpha, a->frequency_step);
+    NAME(pack_steps)(step, alpha, a->frequency_step);
+    NAME(prepare)(&passes, what, a->axes, NAME(OUTPUTS), a->step, step);
     int whole = 1;
-    for (int64_t i = 0; i < CONVND_WINOGRAD_AXES; i++) {
-        from.step[i] = a->step[i];
-        whole &= a->from[i] == 0 && a->to[i] == size[i];
-    }
+    for (int64_t i = 0; i < CONVND_WINOGRAD_AXES; i++) whole &= a->from[i] == 0 && a->to[i] == size[i];
     for (int64_t c = 0; c < a->channels; c += VL) {
         const int64_t lanes = a->channels - c;
-        from.at = (real *)a->x + c;
-        to.at = (real *)a->y + c;
-        if (c % (64 / (int64_t)sizeof(real)) == 0) NAME(prefetch_next)(a, size, from.at);
-        NAME(transform_axes)(what, a->axes, NAME(OUTPUTS), from, &to, whole && lanes >= VL ? NULL : a, lanes);
+        const real *x = (const real *)a->x + c;
+        if (c % (64 / (int64_t)sizeof(real)) == 0) NAME(prefetch_next)(a, size, x);
+        NAME(run)(&passes, x, (real *)a->y + c, whole && lanes >= VL ? NULL : a, lanes);
     }
 }
 
@@ -242,31 +262,31 @@ static void NAME(winograd_input)(const convnd_winograd_args *a) { NAME(to_freque
 static void NAME(winograd_gradient)(const convnd_winograd_args *a) { NAME(to_frequencies)(NAME(EVALUATE), a); }
 
 /* The frequencies of a tile to its outputs. */
-static void NAME(winograd_output)(const convnd_winograd_args *a) {
+static void NAME(winograd_output)(const convnd_winograd_args *args) {
+    const convnd_winograd_args a = *args; /* stores may not change it */
     real result[CONVND_WINOGRAD_MOST * VL];
-    int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES];
-    NAME(box) from, to;
-    NAME(box_size)(size, a->axes, NAME(OUTPUTS));
-    NAME(box_size)(alpha, a->axes, NAME(ALPHA));
-    NAME(pack_steps)(from.step, alpha, a->frequency_step);
-    NAME(pack_steps)(to.step, size, VL);
-    to.at = result;
-    for (int64_t c = 0; c < a->channels; c += VL) {
-        const int64_t lanes = a->channels - c;
-        from.at = (real *)a->x + c;
-        NAME(transform_axes)(NAME(COLLECT), a->axes, NAME(OUTPUTS), from, &to, NULL, 0);
-        const vec start = load((const real *)a->start + c);
-        for (int64_t h = a->from[0]; h < a->to[0]; h++)
-            for (int64_t i = a->from[1]; i < a->to[1]; i++)
-                for (int64_t j = a->from[2]; j < a->to[2]; j++) {
-                    const real *row = result + h * to.step[0] + i * to.step[1] + j * to.step[2];
-                    real *out = (real *)a->y + c + h * a->step[0] + i * a->step[1] + j * a->step[2];
-                    for (int64_t k = a->from[3]; k < a->to[3]; k++) {
+    int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
+    NAME(passes) passes;
+    NAME(box_size)(size, a.axes, NAME(OUTPUTS));
+    NAME(box_size)(alpha, a.axes, NAME(ALPHA));
+    NAME(pack_steps)(from, alpha, a.frequency_step);
+    NAME(pack_steps)(to, size, VL);
+    NAME(prepare)(&passes, NAME(COLLECT), a.axes, NAME(OUTPUTS), from, to);
+    for (int64_t c = 0; c < a.channels; c += VL) {
+        const int64_t lanes = a.channels - c;
+        NAME(run)(&passes, (const real *)a.x + c, result, NULL, VL);
+        const vec start = load((const real *)a.start + c);
+        for (int64_t h = a.from[0]; h < a.to[0]; h++)
+            for (int64_t i = a.from[1]; i < a.to[1]; i++)
+                for (int64_t j = a.from[2]; j < a.to[2]; j++) {
+                    const real *row = result + h * to[0] + i * to[1] + j * to[2];
+                    real *out = (real *)a.y + c + h * a.step[0] + i * a.step[1] + j * a.step[2];
+                    for (int64_t k = a.from[3]; k < a.to[3]; k++) {
                         vec y = load(row + k * VL) + start;
-                        if (a->activation == ACT_RELU) y = larger(y, (vec){0});
-                        else if (a->activation != ACT_NONE) y = NAME(activate)(y, a->activation);
-                        if (lanes >= VL) store(out + k * a->step[3], y);
-                        else store_part(out + k * a->step[3], y, lanes);
+                        if (a.activation == ACT_RELU) y = larger(y, (vec){0});
+                        else if (a.activation != ACT_NONE) y = NAME(activate)(y, a.activation);
+                        if (lanes >= VL) store(out + k * a.step[3], y);
+                        else store_part(out + k * a.step[3], y, lanes);
                     }
                 }
     }
@@ -289,20 +309,20 @@ INLINE int64_t NAME(product)(const int64_t *size) { return size[0] * size[1] * s
 /* All taps of one channel and `channels` filters, step[0] apart, to their frequencies; zeros for the rest of a vector. */
 static void NAME(winograd_weight)(const convnd_winograd_args *a) {
     real copy[CONVND_WINOGRAD_MOST * VL];
-    int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES];
-    NAME(box) from, to;
+    int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
+    NAME(passes) passes;
     NAME(box_size)(taps, a->axes, NAME(TAPS));
     NAME(box_size)(alpha, a->axes, NAME(ALPHA));
-    NAME(pack_steps)(from.step, taps, VL);
-    NAME(pack_steps)(to.step, alpha, a->frequency_step);
-    from.at = copy;
+    NAME(pack_steps)(from, taps, VL);
+    NAME(pack_steps)(to, alpha, a->frequency_step);
+    NAME(prepare)(&passes, NAME(EVALUATE), a->axes, NAME(TAPS), from, to);
     for (int64_t c = 0; c < a->channels; c += VL) {
+        real *y = (real *)a->y + c;
         for (int64_t t = 0; t < NAME(product)(taps); t++)
             store(copy + t * VL, load_part((const real *)a->x + t * a->step[0] + c, a->channels - c));
-        to.at = (real *)a->y + c;
-        NAME(transform_axes)(NAME(EVALUATE), a->axes, NAME(TAPS), from, &to, NULL, 0);
+        NAME(run)(&passes, copy, y, NULL, VL);
         for (int64_t i = 0; i < NAME(product)(alpha); i++) {
-            real *p = to.at + i * a->frequency_step;
+            real *p = y + i * a->frequency_step;
             store(p, load(p) * splat(NAME(frequency_scale)(a->axes, i)));
         }
     }
@@ -310,18 +330,18 @@ static void NAME(winograd_weight)(const convnd_winograd_args *a) {
 /* The transpose: the gradient's frequencies to its taps. */
 static void NAME(winograd_weight_gradient)(const convnd_winograd_args *a) {
     real copy[CONVND_WINOGRAD_MOST * VL], result[CONVND_WINOGRAD_MOST * VL];
-    int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES];
-    NAME(box) from, to;
+    int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
+    NAME(passes) passes;
     NAME(box_size)(taps, a->axes, NAME(TAPS));
     NAME(box_size)(alpha, a->axes, NAME(ALPHA));
-    NAME(pack_steps)(from.step, alpha, VL);
-    NAME(pack_steps)(to.step, taps, VL);
-    from.at = copy, to.at = result;
+    NAME(pack_steps)(from, alpha, VL);
+    NAME(pack_steps)(to, taps, VL);
+    NAME(prepare)(&passes, NAME(COLLECT), a->axes, NAME(TAPS), from, to);
     for (int64_t c = 0; c < a->channels; c += VL) {
         const real *x = (const real *)a->x + c;
         for (int64_t i = 0; i < NAME(product)(alpha); i++)
             store(copy + i * VL, load(x + i * a->frequency_step) * splat(NAME(frequency_scale)(a->axes, i)));
-        NAME(transform_axes)(NAME(COLLECT), a->axes, NAME(TAPS), from, &to, NULL, 0);
+        NAME(run)(&passes, copy, result, NULL, VL);
         for (int64_t t = 0; t < NAME(product)(taps); t++)
             store_part((real *)a->y + t * a->step[0] + c, load(result + t * VL), a->channels - c);
     }

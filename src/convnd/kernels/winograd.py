@@ -21,8 +21,9 @@ algorithm = "winograd"
 _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
-# What transforming a number to or from a frequency costs, in multiply-adds of a product; by how much it must win.
-TRANSFORM_INPUT, TRANSFORM_OUTPUT, MARGIN = 28, 22, 1.05
+# Costs in multiply-adds of the products, fitted to measurements: of transforming a number to or from a frequency, and of
+# reading and writing one of a position's numbers. The direct weight gradient's multiply-adds cost more than others.
+TRANSFORM_INPUT, TRANSFORM_OUTPUT, TRAFFIC, DIRECT_WEIGHT = 28, 22, 28, 1.25
 
 
 def refuses(task: Task) -> str | None:
@@ -47,8 +48,9 @@ def takes(task: Task) -> bool | Mask:
     product = channels * filters // task.groups
     each = product + TRANSFORM_INPUT * channels + TRANSFORM_OUTPUT * filters
     indirect = tiles.prod(axis=1) * (kernel + outputs - 1).prod(axis=1) * each
-    direct = sizes.prod(axis=1) * kernel.prod() * product
-    wins: Mask = MARGIN * indirect < direct
+    indirect += sizes.prod(axis=1) * TRAFFIC * (channels + filters)
+    direct = sizes.prod(axis=1) * kernel.prod() * product * (DIRECT_WEIGHT if task.kind == "weight" else 1)
+    wins: Mask = indirect < direct
     return wins
 
 
