@@ -5,7 +5,7 @@
 - one by one: no padding, the gradients of a batch's samples added up (batch normalisation sees one sample).
 
 The rank of the data chooses the network: one for raw waveforms (1D), one for volumes (3D). All begin with the same
-weights and train with Adam, in turn, some batches of each at a time. Padding and reordering the data is outside the time
+weights and train with Adam, in turn, some batches of each at a time. Padding and reordering happen outside the time
 taken. PyTorch has the better of its two memory layouts, found out beforehand for each way. Where the data has no class
 for a sample (labels of voxels), made-up ones do: the work doesn't depend on them.
 

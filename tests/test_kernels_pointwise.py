@@ -221,20 +221,23 @@ def test_scale_shift(rng, channels, dtype):
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_batch_norm_grad(rng, channels, dtype):
     g, x = rng.standard_normal((2, 41, channels)).astype(dtype)
-    a, b, c = rng.standard_normal((3, channels)).astype(dtype)
-    exact = g.astype(np.float64) * a + x.astype(np.float64) * b + c
+    scale, shift, b, c = rng.standard_normal((4, channels)).astype(dtype)
     eps = np.finfo(dtype).eps
-    whole = kernels.batch_norm_grad(g, x, a, b, c)
-    np.testing.assert_allclose(whole, exact, rtol=4 * eps, atol=20 * eps)
-    np.testing.assert_array_equal(kernels.batch_norm_grad(g[3:9], x[3:9], a, b, c), whole[3:9])
+    for name in (None, *FUSED):
+        slopes = g if name is None else kernels.activate_grad(kernels.scale_shift(x, scale, shift, name), g, name)
+        exact = slopes.astype(np.float64) * scale + x.astype(np.float64) * b + c
+        whole = kernels.batch_norm_grad(g, x, scale, shift, b, c, name)
+        np.testing.assert_allclose(whole, exact, rtol=4 * eps, atol=20 * eps)
+        again = kernels.batch_norm_grad(g[3:9], x[3:9], scale, shift, b, c, name)
+        np.testing.assert_array_equal(again, whole[3:9])
 
 
 @pytest.mark.parametrize("channels", [3, 64, 129])
 def test_by_channel_on_threads(rng, channels):
     g, x = rng.standard_normal((2, ENOUGH // channels, channels)).astype(np.float32)
-    a, b, c = rng.standard_normal((3, channels)).astype(np.float32)
+    a, b, c, d = rng.standard_normal((4, channels)).astype(np.float32)
     same_on_threads(lambda: kernels.scale_shift(x, a, b, activation="tanh"))
-    same_on_threads(lambda: kernels.batch_norm_grad(g, x, a, b, c))
+    same_on_threads(lambda: kernels.batch_norm_grad(g, x, a, b, c, d, "relu"))
 
 
 # -------------------------------------------------------------------------------------------------------- over channels
@@ -310,11 +313,14 @@ def test_sums(rng, positions, channels, dtype):
     assert mean.dtype == variance.dtype == np.float64
     np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), **limit)
     np.testing.assert_allclose(variance, x.astype(np.float64).var(axis=0), **limit)
-    total, product = kernels.batch_norm_sums(g, x, mean)
-    assert total.dtype == product.dtype == np.float64
-    np.testing.assert_allclose(total, g.sum(axis=0, dtype=np.float64), **limit)
-    exact = (g.astype(np.float64) * (x.astype(np.float64) - mean)).sum(axis=0)
-    np.testing.assert_allclose(product, exact, **limit)
+    scale, shift = rng.standard_normal((2, channels)).astype(dtype)
+    for name in (None, *FUSED):
+        slopes = g if name is None else kernels.activate_grad(kernels.scale_shift(x, scale, shift, name), g, name)
+        total, product = kernels.batch_norm_sums(g, x, mean, scale, shift, name)
+        assert total.dtype == product.dtype == np.float64
+        np.testing.assert_allclose(total, slopes.sum(axis=0, dtype=np.float64), **limit)
+        exact = (slopes.astype(np.float64) * (x.astype(np.float64) - mean)).sum(axis=0)
+        np.testing.assert_allclose(product, exact, **limit)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 64])
@@ -331,7 +337,8 @@ def test_moments_far_from_zero(rng, channels):
     g = rng.standard_normal(x.shape).astype(np.float32)
     mean = x.mean(axis=0, dtype=np.float64)
     exact = (g * (x.astype(np.float64) - mean)).sum(axis=0)
-    np.testing.assert_allclose(kernels.batch_norm_sums(g, x, mean)[1], exact, rtol=1e-4, atol=1e-2)
+    one = np.ones(channels, np.float32)
+    np.testing.assert_allclose(kernels.batch_norm_sums(g, x, mean, one, one)[1], exact, rtol=1e-4, atol=1e-2)
 
 
 def test_moments_are_the_specifications(rng, draw):
@@ -344,15 +351,16 @@ def test_moments_are_the_specifications(rng, draw):
 def test_sums_on_threads(rng, channels):
     g, x = rng.standard_normal((2, ENOUGH // channels, channels)).astype(np.float32)
     mean = np.zeros(channels)
+    scale, shift = rng.standard_normal((2, channels)).astype(np.float32)
     same_on_threads(lambda: kernels.column_sum(x))
     same_on_threads(lambda: kernels.moments(x))
-    same_on_threads(lambda: kernels.batch_norm_sums(g, x, mean))
+    same_on_threads(lambda: kernels.batch_norm_sums(g, x, mean, scale, shift, "relu"))
 
 
 def test_sums_of_nothing():
     none = np.zeros((0, 3))
     assert kernels.column_sum(none).tolist() == [0, 0, 0]
-    assert kernels.batch_norm_sums(none, none, np.zeros(3))[1].tolist() == [0, 0, 0]
+    assert kernels.batch_norm_sums(none, none, *np.zeros((3, 3)))[1].tolist() == [0, 0, 0]
     assert kernels.column_sum(np.zeros((3, 0))).shape == (0,)
 
 
@@ -419,9 +427,9 @@ V = np.zeros(3)
         (lambda: kernels.scale_shift(X, V[:2], V), ShapeError, r"scale must have shape \(3,\).*\(2,\)"),
         (lambda: kernels.scale_shift(X, V, V, activation="gelu"), ArgumentError, "'gelu'"),
         (lambda: kernels.scale_shift(X, V.astype("f"), V), DtypeError, "scale and x must have one dtype"),
-        (lambda: kernels.batch_norm_grad(X, X, V, V, V[:1]), ShapeError, r"c must have shape \(3,\)"),
-        (lambda: kernels.batch_norm_sums(X[:2], X, V), ShapeError, "grad must have the shape of x"),
-        (lambda: kernels.batch_norm_sums(X, X, V[:2]), ShapeError, r"mean must have shape \(3,\)"),
+        (lambda: kernels.batch_norm_grad(X, X, V, V, V, V[:1]), ShapeError, r"c must have shape \(3,\)"),
+        (lambda: kernels.batch_norm_sums(X[:2], X, V, V, V), ShapeError, "grad must have the shape of x"),
+        (lambda: kernels.batch_norm_sums(X, X, V[:2], V, V), ShapeError, r"mean must have shape \(3,\)"),
         (lambda: kernels.moments(X[:0]), ShapeError, "at least one position"),
         (lambda: kernels.column_sum(V), ShapeError, r"x must have shape \(3 positions, channels\)"),
         (lambda: kernels.softmax_grad(X, V), ShapeError, "grad must have the shape of y"),

@@ -131,6 +131,41 @@ def test_proportional(rng, ndim, mode, dtype):
             check(rng, proportional_regions(layout, tuple(int(b) for b in bins)), mode, channels, dtype)
 
 
+def check_normalised(rng, regions, channels, dtype, activation):
+    """One pass does what two do, to the last bit."""
+    x = rng.integers(-3, 4, size=(regions.input.positions, channels)).astype(dtype)
+    scale, shift, b, c = rng.standard_normal((4, channels)).astype(dtype)
+    out, index, winner = kernels.scale_shift_pool(x, regions, scale, shift, activation)
+    between = kernels.scale_shift(x, scale, shift, activation)
+    wanted, winners = kernels.pool(between, regions, "max")
+    np.testing.assert_array_equal(out, wanted)
+    np.testing.assert_array_equal(index, winners)
+    np.testing.assert_array_equal(kernels.scale_shift(winner, scale, shift, activation), out)
+    g = rng.standard_normal(out.shape).astype(dtype)
+    found = kernels.scale_shift_pool_grad(g, x, regions, index, scale, b, c)
+    back = kernels.pool_grad(g, regions, "max", index)
+    np.testing.assert_array_equal(found, kernels.batch_norm_grad(back, x, scale, shift, b, c))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+def test_normalised_maxima(rng, dtype, activation):
+    for ndim in (1, 2, 3):
+        for channels in (1, 3, 8, 19, 70):
+            check_normalised(rng, draw_window(rng, ndim), channels, dtype, activation)
+    layout = Layout(rng.integers(1, 7, size=(3, 2)))
+    check_normalised(rng, proportional_regions(layout, (1, 2)), 9, dtype, activation)
+
+
+def test_normalised_nan_wins():
+    x = np.array([[1.0, np.nan], [np.nan, 0.0], [2.0, 3.0]])
+    regions = window_regions(Window.of(1, 3).on(Layout([[3]])))
+    out, index, winner = kernels.scale_shift_pool(x, regions, np.ones(2), np.zeros(2), "relu")
+    assert np.isnan(out).all()
+    assert np.isnan(winner).all()
+    assert index.tolist() == [[1, 0]]
+
+
 @pytest.mark.parametrize("mode", MODES[:3])
 def test_no_axes(rng, mode):
     check(rng, proportional_regions(Layout.dense(5, ()), ()), mode, 3, np.float64)
@@ -224,11 +259,15 @@ def test_any_number_of_threads_gives_the_same_bits(rng, mode, case):
             kernels.set_num_threads(count)
             assert kernels.get_num_threads() == count
             out, index = kernels.pool(x, regions, mode)
-            found.append((out, kernels.pool_grad(out, regions, mode, index)))
+            results = [out, kernels.pool_grad(out, regions, mode, index)]
+            if mode == "max":
+                results += kernels.scale_shift_pool(x, regions, x[0], x[1], "relu")
+                results.append(kernels.scale_shift_pool_grad(out, x, regions, index, *x[:3]))
+            found.append(results)
     threads.set_num_threads(0)
-    for out, back in found[1:]:
-        np.testing.assert_array_equal(out, found[0][0])
-        np.testing.assert_array_equal(back, found[0][1])
+    for results in found[1:]:
+        for result, wanted in zip(results, found[0], strict=True):
+            np.testing.assert_array_equal(result, wanted)
 
 
 def channels_first(x, shape):

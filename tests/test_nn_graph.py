@@ -52,6 +52,45 @@ def test_config_repr_and_pickle_round_trip() -> None:
     assert (pickle.loads(pickle.dumps(net))(x) == net(x)).all()
 
 
+def pooled(*between: nn.Layer) -> nn.Sequential:
+    return nn.Sequential(nn.Conv(4, 3), nn.BatchNorm(activation="relu"), *between, nn.MaxPool(2), nn.Linear(2))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_batch_norm_takes_its_pool_along_to_the_same_bits(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = RNG.standard_normal((2, 7, 5, 3)).astype(np.float32)
+    wanted = pooled(nn.Dropout(0.0)).build(2, 3, seed=1)(x, training=training)
+    net = pooled().build(2, 3, seed=1)
+    assert (pickle.loads(pickle.dumps(net))(x, training=training) == wanted).all()
+    monkeypatch.delattr("convnd.ops.max_pool")  # as nobody asks for it
+    assert (net(x, training=training) == wanted).all()
+
+
+def test_a_pool_is_not_taken_along_where_others_need_what_is_between() -> None:
+    norm, pool = nn.BatchNorm(), nn.Node(nn.MaxPool(2, padding="same"), "norm")
+    x = RNG.standard_normal((2, 7, 3)).astype(np.float32)
+    up = nn.Node(nn.ConvTranspose(3, 2, stride=2, padding="same"), "pool", like="norm")
+    net = nn.Graph({"norm": norm, "pool": pool, "up": up, "sum": nn.Node(nn.Add(), "up", "norm")}).build(1, 3)
+    assert (net(x) == net["up"](net["pool"](net["norm"](x)), x) + net["norm"](x)).all()
+    both = nn.Graph({"norm": norm, "pool": pool, "sum": nn.Node(nn.Add(), "pool", "pool")}).build(1, 3)
+    assert (both(x) == 2 * nn.MaxPool(2, padding="same")(net["norm"](x))).all()
+
+
+def test_an_error_names_the_pool_that_was_taken_along() -> None:
+    with pytest.raises(ShapeError, match="maxpool1: sample 0"):
+        pooled().build(1, 3)(np.zeros((2, 3, 3), np.float32))
+
+
+def test_a_subclass_of_batch_norm_is_asked_for_its_own_work_only() -> None:
+    class _Twice(nn.BatchNorm):
+        def forward(self, *inputs: Tensor, mode: Any) -> Any:
+            return 2 * super().forward(*inputs, mode=mode)
+
+    x = RNG.standard_normal((2, 6, 3)).astype(np.float32)
+    net = nn.Sequential(_Twice(), nn.MaxPool(2)).build(1, 3)
+    assert (net(x) == 2 * nn.Sequential(nn.BatchNorm(), nn.MaxPool(2)).build(1, 3)(x)).all()
+
+
 def test_another_output_than_the_last() -> None:
     net = nn.Graph({"out": nn.Node(nn.Linear(3), "hidden"), "hidden": nn.Node(nn.Linear(4), "input")}, output="out")
     assert net.build(0, 2)(np.zeros((1, 2), np.float32)).shape == (1, 3)

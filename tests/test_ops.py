@@ -201,6 +201,32 @@ def test_batch_norm_is_pytorchs(rng):
         np.testing.assert_allclose(cb.grad, tb.grad.numpy(), atol=1e-10)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+def test_batch_norm_takes_a_pool_along(rng, draw, training, activation):
+    """To the last bit; in the gradients the batch is summed in another order."""
+    samples = draw(2, 3, low=4, high=9)
+    gamma, beta = rng.standard_normal((2, 3))
+    for pool in ({"size": 2}, {"size": 3, "stride": 2, "padding": "same"}, {"size": (2, 3), "ceil_mode": True}):
+        found = []
+        for together in (True, False):
+            x, g, b = leaf(Ragged.pack(samples)), Tensor.parameter(gamma), Tensor.parameter(beta)
+            running = np.full(3, 0.2), np.full(3, 1.3)
+            more = {"training": training, "activation": activation}
+            if together:
+                y = ops.batch_norm(x, g, b, *running, pool=pool, **more)
+            else:
+                y = ops.max_pool(ops.batch_norm(x, g, b, *running, **more), **pool)
+            y.backward(Ragged(y.values**2, y.layout))
+            found.append((y, running, (x.grad.values, g.grad, b.grad)))
+        (y, running, grads), (wanted, wanted_running, wanted_grads) = found
+        assert y.layout == wanted.layout
+        np.testing.assert_array_equal(y.values, wanted.values)
+        np.testing.assert_array_equal(running, wanted_running)
+        for grad, wanted_grad in zip(grads, wanted_grads, strict=True):
+            np.testing.assert_allclose(grad, wanted_grad, rtol=1e-10, atol=1e-12)
+
+
 # The law
 
 
@@ -220,6 +246,8 @@ def law_cases(rng, ndim, dtype):
     yield "global mean", lambda x: ops.global_pool(x, "mean")
     yield "global sum", lambda x: ops.global_pool(x, "sum")
     yield "batch_norm", lambda x: ops.batch_norm(x, gamma, beta, mean, var, activation="elu")
+    pool = {"size": 2, "padding": "same"}
+    yield "batch_norm and pool", lambda x: ops.batch_norm(x, gamma, beta, mean, var, activation="relu", pool=pool)
     for name in ops.pointwise.ACTIVATIONS:
         yield name, lambda x, name=name: ops.activate(x, name)
     yield "softmax", ops.softmax
@@ -318,13 +346,14 @@ def test_gradients_of_proportional_and_global_pools(draw, mode):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("activation", [None, "tanh"])
-def test_gradients_of_batch_norm(rng, draw, training, activation):
+@pytest.mark.parametrize("pool", [None, {"size": 2}])
+def test_gradients_of_batch_norm(rng, draw, training, activation, pool):
     x = leaf(Ragged.pack(draw(1, 3)))
     gamma, beta = Tensor.parameter(rng.standard_normal(3)), Tensor.parameter(rng.standard_normal(3))
 
     def function(x, gamma, beta):
         mean, var = np.full(3, 0.2), np.full(3, 1.3)
-        return ops.batch_norm(x, gamma, beta, mean, var, training=training, activation=activation)
+        return ops.batch_norm(x, gamma, beta, mean, var, training=training, activation=activation, pool=pool)
 
     check_gradient(function, [x, gamma, beta])
 
@@ -519,6 +548,11 @@ ERRORS = [
         lambda: ops.batch_norm(X, np.ones(4), np.ones(4), np.ones(4), np.ones(4), eps=0),
         ArgumentError,
         "eps must be positive",
+    ),
+    (
+        lambda: ops.batch_norm(X, np.ones(4), np.ones(4), np.ones(4), np.ones(4), pool={"stride": 2}),
+        ArgumentError,
+        "pool must have size, and else only stride",
     ),
 ]
 

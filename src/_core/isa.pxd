@@ -96,11 +96,18 @@ cdef extern from "tile/tile.h":
         int64_t depth
         int64_t ahead
 
+    ctypedef struct convnd_norm:
+        const char *scale
+        const char *shift
+        int64_t activation
+
     ctypedef struct convnd_pool_args:
         const char *x
         const char *x_end
         char *out
         int32_t *index
+        char *winner
+        convnd_norm norm
         const int64_t *runs
         int64_t n_runs
         int64_t length
@@ -116,16 +123,33 @@ cdef extern from "tile/tile.h":
         int64_t number
         double scale
 
+    ctypedef struct convnd_holder:
+        int64_t output
+        int64_t number
+        int64_t count
+
     ctypedef struct convnd_pool_grad_args:
         const char *g
         const char *g_end
         const int32_t *index
         char *out
-        const convnd_source *sources
-        int64_t n_sources
-        int64_t copies
-        int64_t out_next
+        const char *x
+        const char *a
+        const char *b
+        const char *c
+        const convnd_holder *outer
+        int64_t n_outer
+        const int64_t *first
+        const int64_t *count
+        const int64_t *begin
+        const int64_t *end
+        int64_t step
+        int64_t outputs
+        int64_t column
+        int64_t columns
         int64_t channels
+        double divisor
+        convnd_source *sources
 
     ctypedef void (*convnd_activate_tile)(
         const char *x, char *out, int64_t n, int64_t activation) noexcept nogil
@@ -134,8 +158,8 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_scale_tile)(
         const char *x, const char *scale, const char *shift, char *out, int64_t n, int64_t width,
         int64_t activation) noexcept nogil
-    ctypedef void (*convnd_combine_tile)(
-        const char *g, const char *x, const char *a, const char *b, const char *c, char *out, int64_t n,
+    ctypedef void (*convnd_norm_grad_tile)(
+        const char *g, const char *x, const convnd_norm *norm, const char *b, const char *c, char *out, int64_t n,
         int64_t width) noexcept nogil
     ctypedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels) noexcept nogil
     ctypedef void (*convnd_softmax_grad_tile)(
@@ -148,8 +172,8 @@ cdef extern from "tile/tile.h":
         const char *x, const char *mean, char *sum, char *square, int64_t rows, int64_t step,
         int64_t width) noexcept nogil
     ctypedef void (*convnd_product_tile)(
-        const char *g, const char *x, const char *mean, char *sum, char *product, int64_t rows, int64_t step,
-        int64_t width) noexcept nogil
+        const char *g, const char *x, const char *mean, const convnd_norm *norm, char *sum, char *product,
+        int64_t rows, int64_t step, int64_t width) noexcept nogil
     ctypedef void (*convnd_pool_tile)(const convnd_pool_args *) noexcept nogil
     ctypedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *) noexcept nogil
     ctypedef void (*convnd_conv_tile)(const convnd_conv_args *) noexcept nogil
@@ -195,7 +219,7 @@ cdef extern from "tile/tile.h":
         convnd_activate_tile activate
         convnd_activate_grad_tile activate_grad
         convnd_scale_tile scale_shift
-        convnd_combine_tile combine
+        convnd_norm_grad_tile norm_grad
         convnd_softmax_tile softmax
         convnd_softmax_tile log_softmax
         convnd_softmax_grad_tile softmax_grad

@@ -7,7 +7,7 @@ Tasks are pieces of the array; where they are cut never shows in a result.
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from convnd._core.isa cimport convnd_tiles, tiles
+from convnd._core.isa cimport convnd_norm, convnd_tiles, tiles
 from convnd._core.plan cimport gcd
 from convnd._core.threads cimport parallel_for
 
@@ -26,7 +26,7 @@ cdef struct Job:
     const convnd_tiles *tiles
     const char *x
     const char *g
-    const char *a   # vectors by channel, repeated
+    convnd_norm norm    # vectors by channel, repeated
     const char *b
     const char *c
     char *out
@@ -103,13 +103,15 @@ cdef void by_channel(Job *job, int64_t positions, int64_t channels, int64_t time
 cdef void scale_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t at = index * job.piece * job.tiles.itemsize
-    job.tiles.pointwise.scale_shift(job.x + at, job.a, job.b, job.out + at, piece_size(job, index), job.width, job.kind)
+    job.tiles.pointwise.scale_shift(job.x + at, job.norm.scale, job.norm.shift, job.out + at, piece_size(job, index),
+                                    job.width, job.norm.activation)
 
 
-cdef void combine_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+cdef void norm_grad_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t at = index * job.piece * job.tiles.itemsize
-    job.tiles.pointwise.combine(job.g + at, job.x + at, job.a, job.b, job.c, job.out + at, piece_size(job, index), job.width)
+    job.tiles.pointwise.norm_grad(job.g + at, job.x + at, &job.norm, job.b, job.c, job.out + at,
+                                  piece_size(job, index), job.width)
 
 
 def scale_shift(const real[:, ::1] x, const real[::1] scale, const real[::1] shift, int64_t activation,
@@ -121,22 +123,22 @@ def scale_shift(const real[:, ::1] x, const real[::1] scale, const real[::1] shi
     job.tiles = tiles(sizeof(real))
     times = repeats(job.tiles, x.shape[1])
     by_channel(&job, x.shape[0], x.shape[1], times)
-    job.x, job.out, job.kind = <const char *>&x[0, 0], <char *>&out[0, 0], activation
+    job.x, job.out, job.norm.activation = <const char *>&x[0, 0], <char *>&out[0, 0], activation
     with nogil:
         vectors = <real *>malloc(2 * job.width * sizeof(real))
         if vectors:
             repeat(scale, vectors, times)
             repeat(shift, vectors + job.width, times)
-            job.a, job.b = <const char *>vectors, <const char *>(vectors + job.width)
+            job.norm.scale, job.norm.shift = <const char *>vectors, <const char *>(vectors + job.width)
             parallel_for(scale_task, &job, pieces(&job), job.count * (MOVED if activation <= 2 else COMPUTED))
             free(vectors)
     if not vectors:
         raise MemoryError("no memory for the vectors of scale_shift")
 
 
-def combine(const real[:, ::1] g, const real[:, ::1] x, const real[::1] a, const real[::1] b, const real[::1] c,
-            real[:, ::1] out):
-    """out = g a + x b + c; a, b and c by channel."""
+def norm_grad(const real[:, ::1] g, const real[:, ::1] x, const real[::1] scale, const real[::1] shift,
+              int64_t activation, const real[::1] b, const real[::1] c, real[:, ::1] out):
+    """out = g slope scale + x b + c, by channel, with the slope of the activation at x scale + shift."""
     cdef Job job
     cdef int64_t times
     cdef real *vectors
@@ -144,15 +146,17 @@ def combine(const real[:, ::1] g, const real[:, ::1] x, const real[::1] a, const
     times = repeats(job.tiles, x.shape[1])
     by_channel(&job, x.shape[0], x.shape[1], times)
     job.x, job.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0]
+    job.norm.activation = activation
     with nogil:
-        vectors = <real *>malloc(3 * job.width * sizeof(real))
+        vectors = <real *>malloc(4 * job.width * sizeof(real))
         if vectors:
-            repeat(a, vectors, times)
-            repeat(b, vectors + job.width, times)
-            repeat(c, vectors + 2 * job.width, times)
-            job.a, job.b = <const char *>vectors, <const char *>(vectors + job.width)
-            job.c = <const char *>(vectors + 2 * job.width)
-            parallel_for(combine_task, &job, pieces(&job), job.count * MOVED)
+            repeat(scale, vectors, times)
+            repeat(shift, vectors + job.width, times)
+            repeat(b, vectors + 2 * job.width, times)
+            repeat(c, vectors + 3 * job.width, times)
+            job.norm.scale, job.norm.shift = <const char *>vectors, <const char *>(vectors + job.width)
+            job.b, job.c = <const char *>(vectors + 2 * job.width), <const char *>(vectors + 3 * job.width)
+            parallel_for(norm_grad_task, &job, pieces(&job), job.count * (MOVED if activation <= 2 else COMPUTED))
             free(vectors)
     if not vectors:
         raise MemoryError("no memory for the vectors of batch_norm_grad")
@@ -231,7 +235,7 @@ cdef void dropout_task(void *context, int64_t index, int64_t slot) noexcept nogi
     first = (index - job.starts[low]) * PIECE
     count = min(PIECE, (job.offsets[low + 1] - job.offsets[low]) * job.channels - first)
     job.tiles.pointwise.dropout(job.keys[low], <uint64_t>first, job.threshold, job.keep,
-                      job.out + (job.offsets[low] * job.channels + first) * job.tiles.itemsize, count)
+                                job.out + (job.offsets[low] * job.channels + first) * job.tiles.itemsize, count)
 
 
 def dropout(const uint64_t[::1] keys, const int64_t[::1] offsets, uint64_t threshold, double keep,

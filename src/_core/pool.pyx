@@ -10,7 +10,8 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
 from convnd._core.isa cimport (
-    convnd_pool_args, convnd_pool_grad_args, convnd_pool_tile, convnd_source, convnd_tiles, tiles)
+    convnd_holder, convnd_norm, convnd_pool_args, convnd_pool_grad_args, convnd_pool_tile, convnd_source, convnd_tiles,
+    tiles)
 from convnd._core.plan cimport MAX_RANK
 from convnd._core.threads cimport parallel_for, slots
 
@@ -53,9 +54,14 @@ cdef struct Job:
     Regions regions
     Mode mode
     double window       # positions of the whole window
-    const char *x       # pool: x; gradient: g
+    const char *x       # NULL in a gradient that isn't a normalisation's as well
+    const char *g       # of the gradient
     char *out
     int32_t *index
+    char *winner        # of a normalised maximum
+    convnd_norm norm
+    const char *b       # of its gradient, by channel
+    const char *c
     int64_t channels
     Block *blocks
     char *scratch
@@ -185,6 +191,7 @@ cdef void run_outputs(const Job *job, const Block *block, const int64_t *outer, 
         args.divisor = divisor(job, n_outer * count[q])
         args.x = x + first[q] * job.channels * size
         args.out, args.index = out + q * job.channels * size, index + q * job.channels
+        args.winner = job.winner + (args.out - job.out)
         tile(args)
         q += n
 
@@ -200,7 +207,7 @@ cdef void run_merged(const Job *job, const Block *block, const int64_t *at, int6
     args.outputs, args.length = 1, r.count[q] * inner
     args.divisor = divisor(job, n_outer * args.length)
     args.x = x + r.first[q] * inner * job.channels * job.tiles.itemsize
-    args.out, args.index = out, index   # the row's only output
+    args.out, args.index, args.winner = out, index, job.winner + (out - job.out)    # the row's only output
     if job.mode == MAX:
         job.tiles.pool.max(args)
     else:
@@ -220,7 +227,10 @@ cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     cdef int32_t *index
     cdef convnd_pool_args args
     args.x_end = job.x + r.in_offsets[r.samples] * job.channels * size
-    args.channels, args.out_next = block.channels, job.channels
+    args.channels, args.out_next, args.norm = block.channels, job.channels, job.norm
+    if job.norm.scale:
+        args.norm.scale += block.channel * size
+        args.norm.shift += block.channel * size
     for row in range(block.row, block.row + block.rows):
         coordinates(r.rank, shape, row, at)
         position = r.out_offsets[block.sample] + row * shape[r.rank - 1]
@@ -275,29 +285,44 @@ def pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
 
     outputs holds the rows first and count, inputs begin and end. There is at least one axis."""
     cdef Job job
-    cdef bint done
     job.tiles, job.mode, job.window = tiles(sizeof(real)), <Mode>mode, window
     read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
                  inputs)
     job.x, job.out, job.index = <const char *>&x[0, 0], <char *>&out[0, 0], &index[0, 0]
-    job.channels = x.shape[1]
+    job.winner, job.norm.scale, job.channels = job.out, NULL, x.shape[1]
+    run_pool(&job, x.shape[0], out.shape[0])
+
+
+def norm_pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
+              const int64_t[::1] in_offsets, const int64_t[::1] out_offsets, const int64_t[::1] in_tables,
+              const int64_t[::1] out_tables, const int64_t[::1] step, const int64_t[:, ::1] outputs,
+              const int64_t[:, ::1] inputs, const real[::1] scale, const real[::1] shift, int64_t activation,
+              real[:, ::1] out, int32_t[:, ::1] index, real[:, ::1] winner):
+    """The maximum of activation(x scale + shift) in each region; winner is the x it came from."""
+    cdef Job job
+    job.tiles, job.mode, job.window = tiles(sizeof(real)), MAX, 0
+    read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
+                 inputs)
+    job.x, job.out, job.index = <const char *>&x[0, 0], <char *>&out[0, 0], &index[0, 0]
+    job.norm.scale, job.norm.shift = <const char *>&scale[0], <const char *>&shift[0]
+    job.winner, job.norm.activation, job.channels = <char *>&winner[0, 0], activation, x.shape[1]
+    run_pool(&job, x.shape[0], out.shape[0])
+
+
+cdef int run_pool(Job *job, int64_t inputs, int64_t outputs) except -1:
+    cdef bint done
     with nogil:
         job.scratch_size = most_runs(&job.regions) * sizeof(int64_t)
-        done = run(&job, False, max(x.shape[0], out.shape[0]) * x.shape[1] * WORK)
+        done = run(job, False, max(inputs, outputs) * job.channels * WORK)
     if not done:
         raise MemoryError("no memory for the tasks of a pool")
+    return 0
 
 
 # ------------------------------------------------------------------------------------------------------------- gradient
 
-cdef struct Holder:
-    int64_t output  # its number among the outputs, of the axes so far
-    int64_t number  # the input's place in its region
-    int64_t count   # positions of its region
-
-
-cdef int64_t add_axis(const Regions *r, int64_t sample, int64_t axis, int64_t i, const Holder *held, int64_t n,
-                      Holder *to) noexcept nogil:
+cdef int64_t add_axis(const Regions *r, int64_t sample, int64_t axis, int64_t i, const convnd_holder *held, int64_t n,
+                      convnd_holder *to) noexcept nogil:
     """Outputs that hold an input, of one more axis, on which it is at i. Returns how many."""
     cdef int64_t e, q, place, more = 0, step = r.step[axis], size = r.out_shapes[sample * r.rank + axis]
     cdef const int64_t *first = r.first + r.out_tables[sample * r.rank + axis]
@@ -318,44 +343,31 @@ cdef int64_t add_axis(const Regions *r, int64_t sample, int64_t axis, int64_t i,
     return more
 
 
-cdef int64_t find_sources(const Job *job, int64_t sample, int64_t i, const Holder *outer, int64_t n_outer,
-                          Holder *held, convnd_source *sources) noexcept nogil:
-    """What input i of a row gathers from; `outer` holds the outputs of the other axes."""
-    cdef const Regions *r = &job.regions
-    cdef int64_t n = add_axis(r, sample, r.rank - 1, i, outer, n_outer, held), e
-    for e in range(n):
-        sources[e].at = held[e].output * job.channels
-        sources[e].number = held[e].number
-        if job.mode == MEAN:
-            sources[e].scale = 1.0 / <double>held[e].count
-        else:
-            sources[e].scale = 1.0 / job.window if job.mode == MEAN_PADDED else 1.0
-    return n
-
-
 cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef const Regions *r = &job.regions
     cdef const Block *block = &job.blocks[number]
-    cdef Holder *one = <Holder *>(job.scratch + slot * job.scratch_size)
-    cdef Holder *two = one + job.room
-    cdef Holder *swap
-    cdef convnd_source *sources = <convnd_source *>(two + job.room)
-    cdef int64_t size = job.tiles.itemsize, row, a, i, n, last = r.rank - 1
+    cdef convnd_holder *one = <convnd_holder *>(job.scratch + slot * job.scratch_size)
+    cdef convnd_holder *two = one + job.room
+    cdef convnd_holder *swap
+    cdef int64_t row, a, n, place, last = r.rank - 1, position = job.channels * job.tiles.itemsize
     cdef int64_t at[MAX_RANK]
     cdef const int64_t *shape = r.in_shapes + block.sample * r.rank
-    cdef const int64_t *begin = r.begin + r.in_tables[block.sample * r.rank + last]
-    cdef const int64_t *end = r.end + r.in_tables[block.sample * r.rank + last]
-    cdef char *out
+    cdef int64_t in_table = r.in_tables[block.sample * r.rank + last]
+    cdef int64_t out_table = r.out_tables[block.sample * r.rank + last]
     cdef convnd_pool_grad_args args
-    args.g = job.x + r.out_offsets[block.sample] * job.channels * size
-    args.g_end = job.x + r.out_offsets[r.samples] * job.channels * size
+    args.g = job.g + r.out_offsets[block.sample] * position
+    args.g_end = job.g + r.out_offsets[r.samples] * position
     args.index = job.index + r.out_offsets[block.sample] * job.channels if job.mode == MAX else NULL
-    args.sources = sources
-    args.channels, args.out_next = job.channels, job.channels
+    args.a, args.b, args.c, args.x = job.norm.scale, job.b, job.c, NULL
+    args.first, args.count = r.first + out_table, r.count + out_table
+    args.outputs = r.out_shapes[block.sample * r.rank + last]
+    args.begin, args.end, args.step = r.begin + in_table, r.end + in_table, r.step[last]
+    args.column, args.columns, args.channels = block.col, block.cols, job.channels
+    args.divisor = 0 if job.mode == MEAN else divisor(job, 1)   # 0: the tile counts a region's positions
+    args.sources = <convnd_source *>(two + job.room)
     for row in range(block.row, block.row + block.rows):
         coordinates(r.rank, shape, row, at)
-        out = job.out + (r.in_offsets[block.sample] + row * shape[last]) * job.channels * size
         one[0].output, one[0].number, one[0].count = 0, 0, 1
         n = 1
         for a in range(last):
@@ -363,17 +375,12 @@ cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
             swap = one
             one = two
             two = swap
-        i = block.col
-        while i < block.col + block.cols:
-            args.n_sources = find_sources(job, block.sample, i, one, n, two, sources)
-            args.copies = 1
-            if job.mode != MAX and r.step[last] == 1:   # then all of begin ... end hold the input
-                while (i + args.copies < block.col + block.cols and begin[i + args.copies] == begin[i]
-                       and end[i + args.copies] == end[i]):
-                    args.copies += 1
-            args.out = out + i * job.channels * size
-            job.tiles.pool.grad(&args)
-            i += args.copies
+        args.outer, args.n_outer = one, n
+        place = (r.in_offsets[block.sample] + row * shape[last]) * position
+        args.out = job.out + place
+        if job.x:
+            args.x = job.x + place
+        job.tiles.pool.grad(&args)
 
 
 cdef int64_t most_holders(const Regions *r) noexcept nogil:
@@ -397,15 +404,36 @@ def pool_grad(const real[:, ::1] g, const int64_t[:, ::1] in_shapes, const int64
               const int32_t[:, ::1] index):
     """The gradient to x of a pool, from g at its outputs; index is what the pool gave, of max."""
     cdef Job job
-    cdef bint done
     job.tiles, job.mode, job.window = tiles(sizeof(real)), <Mode>mode, window
     read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
                  inputs)
-    job.x, job.out, job.index = <const char *>&g[0, 0], <char *>&out[0, 0], <int32_t *>&index[0, 0]
-    job.channels = g.shape[1]
+    job.g, job.out, job.index = <const char *>&g[0, 0], <char *>&out[0, 0], <int32_t *>&index[0, 0]
+    job.x, job.norm.scale, job.b, job.c, job.channels = NULL, NULL, NULL, NULL, g.shape[1]
+    run_grad(&job, out.shape[0], g.shape[0])
+
+
+def norm_pool_grad(const real[:, ::1] g, const real[:, ::1] x, const int64_t[:, ::1] in_shapes,
+                   const int64_t[:, ::1] out_shapes, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
+                   const int64_t[::1] in_tables, const int64_t[::1] out_tables, const int64_t[::1] step,
+                   const int64_t[:, ::1] outputs, const int64_t[:, ::1] inputs, const int32_t[:, ::1] index,
+                   const real[::1] a, const real[::1] b, const real[::1] c, real[:, ::1] out):
+    """out = (the gradient to x of a maximum) a + x b + c, by channel."""
+    cdef Job job
+    job.tiles, job.mode, job.window = tiles(sizeof(real)), MAX, 0
+    read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
+                 inputs)
+    job.g, job.out, job.index = <const char *>&g[0, 0], <char *>&out[0, 0], <int32_t *>&index[0, 0]
+    job.x, job.norm.scale, job.channels = <const char *>&x[0, 0], <const char *>&a[0], g.shape[1]
+    job.b, job.c = <const char *>&b[0], <const char *>&c[0]
+    run_grad(&job, out.shape[0], g.shape[0])
+
+
+cdef int run_grad(Job *job, int64_t inputs, int64_t outputs) except -1:
+    cdef bint done
     with nogil:
         job.room = most_holders(&job.regions)
-        job.scratch_size = job.room * (2 * sizeof(Holder) + sizeof(convnd_source))
-        done = run(&job, True, max(g.shape[0], out.shape[0]) * g.shape[1] * WORK)
+        job.scratch_size = job.room * (2 * sizeof(convnd_holder) + sizeof(convnd_source))
+        done = run(job, True, max(inputs, outputs) * job.channels * WORK)
     if not done:
         raise MemoryError("no memory for the tasks of a pool's gradient")
+    return 0

@@ -8,7 +8,7 @@ chunk in order and the chunks' totals pairwise. The number of chunks follows fro
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
-from convnd._core.isa cimport convnd_tiles, tiles
+from convnd._core.isa cimport convnd_norm, convnd_tiles, tiles
 from convnd._core.plan cimport gcd
 from convnd._core.threads cimport parallel_for, slots
 
@@ -32,6 +32,9 @@ cdef struct Job:
     const char *x
     const char *g
     const double *centre    # of PRODUCTS, by channel
+    const double *scale
+    const double *shift
+    int64_t activation
     double *first           # (chunks, channels): sums; means of MOMENTS
     double *second          # (chunks, channels): sums of products; of squared deviations
     char *scratch
@@ -43,7 +46,7 @@ cdef struct Job:
     int64_t rows            # positions of a block
     int64_t blocks, chunks, splits
 
-cdef struct Piece:
+cdef struct Piece:          # some rows of a task's columns
     const char *x
     const char *g
     int64_t rows, width     # of the tile
@@ -59,7 +62,7 @@ cdef void cut(Job *job) noexcept nogil:
     job.rows = job.repeat * max(1, min(BLOCK_ROWS, BLOCK // job.width))
     job.blocks = (job.positions + job.rows - 1) // job.rows
     job.chunks = min(CHUNKS, job.blocks)
-    job.scratch_size = 2 * job.columns * sizeof(double) + 3 * job.width * job.tiles.itemsize
+    job.scratch_size = 2 * job.columns * sizeof(double) + 5 * job.width * job.tiles.itemsize
     job.scratch_size = (job.scratch_size + LINE - 1) // LINE * LINE
 
 
@@ -108,6 +111,7 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
     cdef double *b = a + job.columns    # a and sums are where the scratch starts
     cdef real *others = sums + job.width
     cdef real *mean = sums + 2 * job.width
+    cdef convnd_norm norm
     cdef int64_t c, step = job.channels * job.repeat
     cdef double n = <double>piece.positions
     if job.what == SUM:
@@ -116,9 +120,10 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
         for c in range(columns):
             first[c] += a[c]
     elif job.what == PRODUCTS:
-        spread(centre, columns, mean, piece.width)
-        job.tiles.segment.product(piece.g, piece.x, <char *>mean, <char *>sums, <char *>others, piece.rows, step,
-                                 piece.width)
+        norm.scale, norm.shift = <char *>(mean + job.width), <char *>(mean + 2 * job.width)
+        norm.activation = job.activation
+        job.tiles.segment.product(piece.g, piece.x, <char *>mean, &norm, <char *>sums, <char *>others, piece.rows, step,
+                                  piece.width)
         fold(sums, piece.width, a, columns)
         fold(others, piece.width, b, columns)
         for c in range(columns):
@@ -139,18 +144,17 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
                  not_negative(b[c] - a[c] * a[c] / n))
 
 
-cdef void reduce_task(void *context, int64_t index, int64_t slot) noexcept nogil:
-    """One chunk of the blocks, for one share of the channels."""
-    cdef const Job *job = <const Job *>context
-    cdef int64_t chunk = index // job.splits, column = index % job.splits * job.columns
-    cdef int64_t columns = min(job.columns, job.channels - column), size = job.tiles.itemsize
+cdef void add_pieces(const Job *job, int64_t chunk, int64_t column, double *a, real *sums) noexcept nogil:
+    """One chunk of the blocks, for the task's columns."""
+    cdef int64_t columns = min(job.columns, job.channels - column), size = sizeof(real)
     cdef int64_t row = chunk_start(job, chunk), end = chunk_start(job, chunk + 1), done = 0, n, at
     cdef double *first = job.first + chunk * job.channels + column
     cdef double *second = job.second + chunk * job.channels + column
-    cdef const double *centre = job.centre + column
-    cdef double *scratch = <double *>(job.scratch + slot * job.scratch_size)
-    cdef double *sums = scratch + 2 * job.columns
     cdef Piece piece
+    if job.what == PRODUCTS:    # a shorter piece takes the first of these numbers
+        spread(job.centre + column, columns, sums + 2 * job.width, job.repeat * columns)
+        spread(job.scale + column, columns, sums + 3 * job.width, job.repeat * columns)
+        spread(job.shift + column, columns, sums + 4 * job.width, job.repeat * columns)
     while row < end:
         n = min(job.rows, end - row)
         # Positions that don't fill a row of repeated ones are a piece of their own.
@@ -160,12 +164,21 @@ cdef void reduce_task(void *context, int64_t index, int64_t slot) noexcept nogil
         piece.positions = piece.rows * (piece.width // columns)
         at = (row * job.channels + column) * size
         piece.x, piece.g = job.x + at, job.g + at
-        if size == 4:
-            add_piece(job, &piece, done, first, second, columns, centre, scratch, <float *>sums)
-        else:
-            add_piece(job, &piece, done, first, second, columns, centre, scratch, sums)
+        add_piece(job, &piece, done, first, second, columns, job.centre + column, a, sums)
         row += piece.positions
         done += piece.positions
+
+
+cdef void reduce_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """One chunk of the blocks, for one share of the channels."""
+    cdef const Job *job = <const Job *>context
+    cdef int64_t chunk = index // job.splits, column = index % job.splits * job.columns
+    cdef double *scratch = <double *>(job.scratch + slot * job.scratch_size)
+    cdef double *sums = scratch + 2 * job.columns
+    if job.tiles.itemsize == 4:
+        add_pieces(job, chunk, column, scratch, <float *>sums)
+    else:
+        add_pieces(job, chunk, column, scratch, sums)
 
 
 cdef void join_chunks(const Job *job) noexcept nogil:
@@ -238,13 +251,14 @@ def moments(const real[:, ::1] x, double[::1] mean, double[::1] square):
         raise MemoryError("no memory for the partial sums")
 
 
-def products(const real[:, ::1] g, const real[:, ::1] x, const double[::1] centre, double[::1] sums,
-             double[::1] products):
-    """The sums of g and of g (x - centre) of each channel."""
+def products(const real[:, ::1] g, const real[:, ::1] x, const double[::1] centre, const double[::1] scale,
+             const double[::1] shift, int64_t activation, double[::1] sums, double[::1] products):
+    """The sums of h = g slope and of h (x - centre) of each channel, with the activation's slope at x scale + shift."""
     cdef Job job
     cdef bint done
     start(&job, PRODUCTS, x)
-    job.g, job.centre = <const char *>&g[0, 0], &centre[0]
+    job.g, job.centre, job.scale, job.shift = <const char *>&g[0, 0], &centre[0], &scale[0], &shift[0]
+    job.activation = activation
     with nogil:
         done = run(&job, sums, products)
     if not done:

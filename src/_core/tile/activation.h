@@ -148,3 +148,25 @@ SLOW void NAME(activate_rows)(real *out, int64_t step, int64_t rows, int64_t lan
             store_part(p, NAME(activate)(load_part(p, lanes - f), kind), lanes - f);
         }
 }
+
+/* Both for the activations that are fused into other passes. Where `kind` is known as it is compiled, nothing and ReLU
+ * are as fast as memory; a call for the others costs little beside them. */
+INLINE vec NAME(fused)(vec x, const int64_t kind) {
+    if (kind == ACT_NONE) return x;
+    return kind == ACT_RELU ? choose(x <= splat(0), splat(0), x) : NAME(activate)(x, kind);
+}
+
+SLOW vec NAME(slope_slow)(vec x, vec g, int64_t kind) { return NAME(times_slope)(NAME(activate)(x, kind), g, kind); }
+
+/* g times d activation / dx, from the input x. */
+INLINE vec NAME(fused_grad)(vec x, vec g, const int64_t kind) {
+    if (kind == ACT_NONE) return g;
+    return kind == ACT_RELU ? choose(x <= splat(0), splat(0), g) : NAME(slope_slow)(x, g, kind);
+}
+
+/* F(kind), with the kind known as it is compiled where that matters. */
+#define EACH_FUSED(F, kind) do { \
+    if ((kind) == ACT_NONE) { F(ACT_NONE); } \
+    else if ((kind) == ACT_RELU) { F(ACT_RELU); } \
+    else { F(kind); } \
+} while (0)

@@ -38,39 +38,39 @@ static void NAME(scale_shift)(const char *x_, const char *scale_, const char *sh
                               int64_t width, int64_t kind) {
     const real *x = (const real *)x_, *scale = (const real *)scale_, *shift = (const real *)shift_;
     real *out = (real *)out_;
-#define NONE(v, kind) (v)
-#define RELU(v, kind) choose((v) <= (vec){0}, (vec){0}, (v))
-#define MAP(f) for (; n > 0; n -= width, x += width, out += width) { \
+#define ALL(kind) for (; n > 0; n -= width, x += width, out += width) { \
         const int64_t m = n < width ? n : width; \
-        EACH_VECTOR(m, const vec v = load(x + i) * load(scale + i) + load(shift + i); store(out + i, f(v, kind)), \
+        EACH_VECTOR(m, const vec v = load(x + i) * load(scale + i) + load(shift + i); \
+                    store(out + i, NAME(fused)(v, kind)), \
                     const vec v = load_part(x + i, m - i) * load_part(scale + i, m - i) + load_part(shift + i, m - i); \
-                    store_part(out + i, f(v, kind), m - i)); \
+                    store_part(out + i, NAME(fused)(v, kind), m - i)); \
     }
-    if (kind == ACT_NONE) MAP(NONE)
-    else if (kind == ACT_RELU) MAP(RELU)
-    else MAP(NAME(activate))
-#undef MAP
-#undef RELU
-#undef NONE
+    EACH_FUSED(ALL, kind);
+#undef ALL
 }
 
-INLINE vec NAME(combine_vec)(vec g, vec x, vec a, vec b, vec c) {
+INLINE vec NAME(norm_grad_vec)(vec g, vec x, vec scale, vec shift, vec b, vec c, const int64_t kind) {
+    const vec v = x * scale + shift;
     const vec t = x * b + c;
-    return g * a + t;
+    return NAME(fused_grad)(v, g, kind) * scale + t;
 }
 
-static void NAME(combine)(const char *g_, const char *x_, const char *a_, const char *b_, const char *c_, char *out_,
-                          int64_t n, int64_t width) {
-    const real *g = (const real *)g_, *x = (const real *)x_;
-    const real *a = (const real *)a_, *b = (const real *)b_, *c = (const real *)c_;
+static void NAME(norm_grad)(const char *g_, const char *x_, const convnd_norm *norm, const char *b_, const char *c_,
+                            char *out_, int64_t n, int64_t width) {
+    const real *g = (const real *)g_, *x = (const real *)x_, *b = (const real *)b_, *c = (const real *)c_;
+    const real *scale = (const real *)norm->scale, *shift = (const real *)norm->shift;
     real *out = (real *)out_;
-    for (; n > 0; n -= width, g += width, x += width, out += width) {
-        const int64_t m = n < width ? n : width;
-        EACH_VECTOR(m,
-            store(out + i, NAME(combine_vec)(load(g + i), load(x + i), load(a + i), load(b + i), load(c + i))),
-            store_part(out + i, NAME(combine_vec)(load_part(g + i, m - i), load_part(x + i, m - i),
-                       load_part(a + i, m - i), load_part(b + i, m - i), load_part(c + i, m - i)), m - i));
+#define ALL(kind) for (; n > 0; n -= width, g += width, x += width, out += width) { \
+        const int64_t m = n < width ? n : width; \
+        EACH_VECTOR(m, \
+            store(out + i, NAME(norm_grad_vec)(load(g + i), load(x + i), load(scale + i), load(shift + i), \
+                                               load(b + i), load(c + i), kind)), \
+            store_part(out + i, NAME(norm_grad_vec)(load_part(g + i, m - i), load_part(x + i, m - i), \
+                       load_part(scale + i, m - i), load_part(shift + i, m - i), load_part(b + i, m - i), \
+                       load_part(c + i, m - i), kind), m - i)); \
     }
+    EACH_FUSED(ALL, norm->activation);
+#undef ALL
 }
 
 /* Lanes in order, so that a sum is one chain. */
@@ -195,7 +195,7 @@ static void NAME(dropout)(uint64_t key, uint64_t first, uint64_t threshold, doub
 
 const convnd_pointwise_tiles NAME(convnd_pointwise_tiles) = {
     .activate = NAME(activate_all), .activate_grad = NAME(activate_grad_all),
-    .scale_shift = NAME(scale_shift), .combine = NAME(combine),
+    .scale_shift = NAME(scale_shift), .norm_grad = NAME(norm_grad),
     .softmax = NAME(softmax), .log_softmax = NAME(log_softmax),
     .softmax_grad = NAME(softmax_grad), .log_softmax_grad = NAME(log_softmax_grad),
     .dropout = NAME(dropout),

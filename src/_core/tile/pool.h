@@ -1,9 +1,10 @@
 /* Pooling tiles: a few vectors of channels stay in registers while a region goes by. Included for each element type. */
+#include "activation.h"
 
 typedef int32_t NAME(number) __attribute__((vector_size(CONVND_VECTOR / sizeof(real) * 4), aligned(4), may_alias));
 typedef integer NAME(mask_u) __attribute__((vector_size(CONVND_VECTOR), aligned(sizeof(real)), may_alias));
 /* Vectors that go together: as wide as the registers allow, so that memory is read in long pieces. */
-enum { NAME(LEVEL) = 256, NAME(GROUP) = 4, NAME(SUM_GROUP) = 8 };
+enum { NAME(LEVEL) = 256, NAME(GROUP) = 4, NAME(NORM_GROUP) = 2, NAME(SUM_GROUP) = 8 };
 
 /* A vector of which `lanes` count. What follows in memory may be read along, as lanes don't mix. */
 INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
@@ -19,17 +20,28 @@ INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
     else if (f_ < (channels)) BODY(1, 0, (channels)); \
 } while (0)
 
-INLINE void NAME(max_body)(const int vectors, const convnd_pool_args *a, const real *x, real *out, int32_t *index,
+/* kind: of the normalisation's activation, or NAME(PLAIN) without one. */
+enum { NAME(PLAIN) = -1 };
+
+INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_pool_args *a, int64_t o, int64_t f,
                            int64_t lanes) {
-    const int64_t step = a->x_step;
-    vec best[NAME(GROUP)];
+    const real *x = (const real *)a->x + o * a->x_next + f;
+    const int64_t step = a->x_step, at_out = o * a->out_next + f;
+    vec best[NAME(GROUP)], from[NAME(GROUP)], scale[NAME(GROUP)], shift[NAME(GROUP)];
     mask at[NAME(GROUP)], number = {0};
+#define VALUE(t, v) (kind == NAME(PLAIN) ? (t) : NAME(fused)((t) * scale[v] + shift[v], kind))
     UNROLL for (int v = 0; v < vectors; v++) {
+        if (kind != NAME(PLAIN)) {
+            const real *by = (const real *)a->norm.scale + f + v * VL, *plus = (const real *)a->norm.shift + f + v * VL;
+            scale[v] = lanes >= VL ? load(by) : load_part(by, lanes);
+            shift[v] = lanes >= VL ? load(plus) : load_part(plus, lanes);
+        }
         if (a->n_runs > 0 && a->length > 0) {
-            best[v] = NAME(load_lanes)(x + a->runs[0] + v * VL, a->x_end, lanes);
+            from[v] = NAME(load_lanes)(x + a->runs[0] + v * VL, a->x_end, lanes);
+            best[v] = VALUE(from[v], v);
             at[v] = (mask){0};
         } else {
-            best[v] = splat(-(real)__builtin_inf());
+            from[v] = best[v] = splat(-(real)__builtin_inf());
             at[v] = (mask){0} - 1;
         }
     }
@@ -37,23 +49,29 @@ INLINE void NAME(max_body)(const int vectors, const convnd_pool_args *a, const r
         const real *p = x + a->runs[r];
         for (int64_t k = 0; k < a->length; k++) {
             UNROLL for (int v = 0; v < vectors; v++) {
-                const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes);
+                const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes), y = VALUE(t, v);
                 /* The first NaN wins: it isn't below, and nothing takes its place. */
-                const mask take = ~(t <= best[v]) & (best[v] == best[v]);
-                best[v] = choose(take, t, best[v]);
+                const mask take = ~(y <= best[v]) & (best[v] == best[v]);
+                best[v] = choose(take, y, best[v]);
+                if (kind != NAME(PLAIN)) from[v] = choose(take, t, from[v]);
                 at[v] = (number & take) | (at[v] & ~take);
             }
             number += 1;
             p += step;
         }
     }
+#undef VALUE
+    real *out = (real *)a->out + at_out, *winner = (real *)a->winner + at_out;
+    int32_t *index = a->index + at_out;
     UNROLL for (int v = 0; v < vectors; v++) {
         const NAME(number) small = __builtin_convertvector(at[v], NAME(number));
         if (lanes >= VL) {
             store(out + v * VL, best[v]);
+            if (kind != NAME(PLAIN)) store(winner + v * VL, from[v]);
             *(NAME(number) *)(index + v * VL) = small;
         } else {
             store_part(out, best[v], lanes);
+            if (kind != NAME(PLAIN)) store_part(winner, from[v], lanes);
             for (int64_t i = 0; i < lanes; i++) index[i] = small[i];
         }
     }
@@ -91,15 +109,17 @@ INLINE void NAME(sum_body)(const int vectors, const convnd_pool_args *a, const r
     }
 }
 
-static void NAME(pool_max)(const convnd_pool_args *a) {
-    for (int64_t o = 0; o < a->outputs; o++) {
-        const real *x = (const real *)a->x + o * a->x_next;
-        real *out = (real *)a->out + o * a->out_next;
-        int32_t *index = a->index + o * a->out_next;
-#define BODY(vectors, f, lanes) NAME(max_body)(vectors, a, x + (f), out + (f), index + (f), lanes)
-        EACH_GROUP(BODY, NAME(GROUP), a->channels);
+INLINE void NAME(max_all)(const int64_t kind, const int group, const convnd_pool_args *a) {
+#define BODY(vectors, f, lanes) NAME(max_body)(kind, vectors, a, o, f, lanes)
+    for (int64_t o = 0; o < a->outputs; o++) EACH_GROUP(BODY, group, a->channels);
 #undef BODY
-    }
+}
+
+static void NAME(pool_max)(const convnd_pool_args *a) {
+#define ALL(kind) NAME(max_all)(kind, NAME(NORM_GROUP), a)
+    if (a->norm.scale) EACH_FUSED(ALL, a->norm.activation);
+    else NAME(max_all)(NAME(PLAIN), NAME(GROUP), a);
+#undef ALL
 }
 
 static void NAME(pool_sum)(const convnd_pool_args *a) {
@@ -124,10 +144,32 @@ INLINE mask NAME(load_index)(const int32_t *p, const real *g, const char *g_end,
     return __builtin_convertvector(*(const NAME(number) *)p, mask);
 }
 
-INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, int64_t f, int64_t lanes) {
+/* What position i gathers from; returns how many. */
+INLINE int64_t NAME(find_sources)(const convnd_pool_grad_args *a, int64_t i) {
+    int64_t n = 0;
+    for (int64_t e = 0; e < a->n_outer; e++) {
+        const convnd_holder outer = a->outer[e];
+        for (int64_t q = a->begin[i]; q < a->end[i]; q++) {
+            int64_t place = i - a->first[q];
+            if (a->step != 1) {
+                if (place % a->step) continue;
+                place /= a->step;
+            }
+            if (place < 0 || place >= a->count[q]) continue;
+            a->sources[n].at = (outer.output * a->outputs + q) * a->channels;
+            a->sources[n].number = outer.number * a->count[q] + place;
+            if (!a->index) a->sources[n].scale = 1 / (a->divisor ? a->divisor : (double)(outer.count * a->count[q]));
+            n++;
+        }
+    }
+    return n;
+}
+
+INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, int64_t i, int64_t n_sources, int64_t f,
+                            int64_t lanes) {
     vec sum[NAME(GROUP)];
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = (vec){0};
-    for (int64_t s = 0; s < a->n_sources; s++) {
+    for (int64_t s = 0; s < n_sources; s++) {
         const real *g = (const real *)a->g + a->sources[s].at + f;
         if (a->index) {
             const int32_t *index = a->index + a->sources[s].at + f;
@@ -142,20 +184,28 @@ INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, i
                 sum[v] += NAME(load_lanes)(g + v * VL, a->g_end, lanes) * scale;
         }
     }
-    real *out = (real *)a->out + f;
-    for (int64_t m = 0; m < a->copies; m++) {
-        UNROLL for (int v = 0; v < vectors; v++) {
-            if (lanes >= VL) store(out + v * VL, sum[v]);
-            else store_part(out, sum[v], lanes);
+    const int64_t at = i * a->channels + f;
+    real *out = (real *)a->out + at;
+    UNROLL for (int v = 0; v < vectors; v++) {
+        if (a->x) {
+#define PART(p) (lanes >= VL ? load((const real *)(p)) : load_part((const real *)(p), lanes))
+            const vec x = PART((const real *)a->x + at + v * VL);
+            const vec t = x * PART((const real *)a->b + f + v * VL) + PART((const real *)a->c + f + v * VL);
+            sum[v] = sum[v] * PART((const real *)a->a + f + v * VL) + t;
+#undef PART
         }
-        out += a->out_next;
+        if (lanes >= VL) store(out + v * VL, sum[v]);
+        else store_part(out, sum[v], lanes);
     }
 }
 
 static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
-#define BODY(vectors, f, lanes) NAME(grad_body)(vectors, a, f, lanes)
-    EACH_GROUP(BODY, NAME(GROUP), a->channels);
+    for (int64_t i = a->column; i < a->column + a->columns; i++) {
+        const int64_t n = NAME(find_sources)(a, i);
+#define BODY(vectors, f, lanes) NAME(grad_body)(vectors, a, i, n, f, lanes)
+        EACH_GROUP(BODY, NAME(GROUP), a->channels);
 #undef BODY
+    }
 }
 #undef EACH_GROUP
 

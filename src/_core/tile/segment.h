@@ -1,16 +1,19 @@
 /* Sums over rows, column by column: what a batch is summed by. Included once for each element type.
  *
  * Two chains a column, of the even and of the odd rows, over at most some hundred rows. */
+#include "activation.h"
 
 enum { NAME(OF_X), NAME(OF_DEVIATION), NAME(OF_PRODUCT) };
 
-INLINE void NAME(column_body)(const int what, const int vectors, const real *g, const real *x, const real *mean,
-                              real *sum, real *second, int64_t rows, int64_t step, int64_t lanes) {
-    vec first[4][2], other[4][2], centre[4];
+INLINE void NAME(column_body)(const int what, const int64_t kind, const int vectors, const real *g, const real *x,
+                              const real *mean, const real *scale, const real *shift, real *sum, real *second,
+                              int64_t rows, int64_t step, int64_t lanes) {
+    vec first[4][2], other[4][2], centre[4], by[4], plus[4];
 #define PART(p) (lanes >= VL ? load(p) : load_part(p, lanes))
     UNROLL for (int v = 0; v < vectors; v++) {
         first[v][0] = first[v][1] = other[v][0] = other[v][1] = (vec){0};
         if (what != NAME(OF_X)) centre[v] = PART(mean + v * VL);
+        if (kind != ACT_NONE) by[v] = PART(scale + v * VL), plus[v] = PART(shift + v * VL);
     }
 #define ADD(row) do { \
     UNROLL for (int v = 0; v < vectors; v++) { \
@@ -22,7 +25,9 @@ INLINE void NAME(column_body)(const int what, const int vectors, const real *g, 
             first[v][row] += d; \
             other[v][row] += d * d; \
         } else { \
-            const vec s = PART(g + v * VL), d = t - centre[v]; \
+            vec s = PART(g + v * VL); \
+            if (kind != ACT_NONE) s = NAME(fused_grad)(t * by[v] + plus[v], s, kind); \
+            const vec d = t - centre[v]; \
             first[v][row] += s; \
             other[v][row] += s * d; \
         } \
@@ -46,13 +51,16 @@ INLINE void NAME(column_body)(const int what, const int vectors, const real *g, 
 }
 
 /* The last vector begins early where columns don't fill it: it repeats some. */
-INLINE void NAME(columns)(const int what, const int vectors, const char *g_, const char *x_, const char *mean_,
-                          char *sum_, char *second_, int64_t rows, int64_t step, int64_t width) {
+INLINE void NAME(columns)(const int what, const int64_t kind, const int vectors, const char *g_, const char *x_,
+                          const char *mean_, const char *scale_, const char *shift_, char *sum_, char *second_,
+                          int64_t rows, int64_t step, int64_t width) {
     const real *g = (const real *)g_, *x = (const real *)x_, *mean = (const real *)mean_;
+    const real *scale = (const real *)scale_, *shift = (const real *)shift_;
     real *sum = (real *)sum_, *second = (real *)second_;
     int64_t f = 0;
 #define BODY(vectors, f, lanes) \
-    NAME(column_body)(what, vectors, g + (f), x + (f), mean + (f), sum + (f), second + (f), rows, step, lanes)
+    NAME(column_body)(what, kind, vectors, g + (f), x + (f), mean + (f), scale + (f), shift + (f), sum + (f), \
+                      second + (f), rows, step, lanes)
     for (; f + vectors * VL <= width; f += vectors * VL) BODY(vectors, f, VL);
     for (; f + VL <= width; f += VL) BODY(1, f, VL);
     if (f < width && f) BODY(1, width - VL, VL);
@@ -61,17 +69,20 @@ INLINE void NAME(columns)(const int what, const int vectors, const char *g_, con
 }
 
 static void NAME(column_sum)(const char *x, char *sum, int64_t rows, int64_t step, int64_t width) {
-    NAME(columns)(NAME(OF_X), 4, x, x, x, sum, sum, rows, step, width);
+    NAME(columns)(NAME(OF_X), ACT_NONE, 4, x, x, x, x, x, sum, sum, rows, step, width);
 }
 
 static void NAME(column_deviation)(const char *x, const char *mean, char *sum, char *square, int64_t rows, int64_t step,
                                    int64_t width) {
-    NAME(columns)(NAME(OF_DEVIATION), 2, x, x, mean, sum, square, rows, step, width);
+    NAME(columns)(NAME(OF_DEVIATION), ACT_NONE, 2, x, x, mean, x, x, sum, square, rows, step, width);
 }
 
-static void NAME(column_product)(const char *g, const char *x, const char *mean, char *sum, char *product, int64_t rows,
-                                 int64_t step, int64_t width) {
-    NAME(columns)(NAME(OF_PRODUCT), 2, g, x, mean, sum, product, rows, step, width);
+static void NAME(column_product)(const char *g, const char *x, const char *mean, const convnd_norm *norm, char *sum,
+                                 char *product, int64_t rows, int64_t step, int64_t width) {
+#define ALL(kind) \
+    NAME(columns)(NAME(OF_PRODUCT), kind, 2, g, x, mean, norm->scale, norm->shift, sum, product, rows, step, width)
+    EACH_FUSED(ALL, norm->activation);
+#undef ALL
 }
 
 const convnd_segment_tiles NAME(convnd_segment_tiles) = {

@@ -115,17 +115,26 @@ typedef struct {
     int64_t ahead;       /* bytes from this panel of w to the one that is asked for meanwhile */
 } convnd_winograd_product;
 
+/* A normalisation, by channel: activation(x scale + shift). */
+typedef struct {
+    const char *scale; /* IN  NULL: none */
+    const char *shift; /* IN */
+    int64_t activation;
+} convnd_norm;
+
 /* Outputs in a row, each over its region: `n_runs` runs of `length` positions.
  *
  *     out[o][c] = max, or sum / divisor, over runs r and k of x[o x_next + runs[r] + k x_step + c]
  *
  * index[o][c] is r length + k of the first largest. Sums of long regions go through levels of 256 positions, counted
- * from the region's first. */
+ * from the region's first. The largest may be of normalised numbers; winner[o][c] is the x it came from then. */
 typedef struct {
     const char *x;       /* IN */
     const char *x_end;   /* nothing is read from here on */
     char *out;           /* OUT */
     int32_t *index;      /* OUT  of max */
+    char *winner;        /* OUT  of max with a norm */
+    convnd_norm norm;
     const int64_t *runs; /* IN */
     int64_t n_runs, length, x_step;
     int64_t outputs, x_next, out_next;
@@ -133,20 +142,35 @@ typedef struct {
     double divisor;
 } convnd_pool_args;
 
-/* One position of a pool's gradient and `copies` like it: sum over the outputs whose regions hold it.
+/* Some columns of a row of a pool's gradient: a position sums over the outputs whose regions hold it.
  *
- *     out[m][c] = sum over sources of g[at + c] scale, or of g[at + c] where index[at + c] is number */
+ *     out[i][c] = sum over these outputs o of g[o][c] scale, or of g[o][c] where index[o][c] is the position's number
+ *
+ * A region's scale is 1 / divisor, or 1 / its positions if the divisor is 0. Where there is an x, a normalisation's
+ * gradient follows: out a + x b + c. */
+typedef struct {
+    int64_t output; /* its number among the outputs, of the axes so far */
+    int64_t number; /* the input's place in its region */
+    int64_t count;  /* positions of its region */
+} convnd_holder;
 typedef struct {
     int64_t at, number;
     double scale;
 } convnd_source;
 typedef struct {
-    const char *g;        /* IN */
-    const char *g_end;
-    const int32_t *index; /* IN  of max, else NULL */
-    char *out;            /* OUT */
-    const convnd_source *sources;
-    int64_t n_sources, copies, out_next, channels;
+    const char *g;              /* IN  the sample's first */
+    const char *g_end;          /* nothing is read from here on */
+    const int32_t *index;       /* IN  of max, else NULL */
+    char *out;                  /* OUT the row's first */
+    const char *x;              /* IN  the row's first, or NULL */
+    const char *a, *b, *c;      /* IN  by channel */
+    const convnd_holder *outer; /* IN  what holds the row on the axes before the last */
+    int64_t n_outer;
+    const int64_t *first, *count; /* IN  of the last axis' outputs */
+    const int64_t *begin, *end;   /* IN  of its inputs: outputs begin ... end may hold one */
+    int64_t step, outputs, column, columns, channels;
+    double divisor;
+    convnd_source *sources;     /* room for all that hold a position */
 } convnd_pool_grad_args;
 
 /* Elementwise on n numbers. A vector by channel is repeated to `width` numbers and starts again after each width. */
@@ -154,8 +178,9 @@ typedef void (*convnd_activate_tile)(const char *x, char *out, int64_t n, int64_
 typedef void (*convnd_activate_grad_tile)(const char *y, const char *g, char *out, int64_t n, int64_t activation);
 typedef void (*convnd_scale_tile)(const char *x, const char *scale, const char *shift, char *out, int64_t n,
                                   int64_t width, int64_t activation);
-typedef void (*convnd_combine_tile)(const char *g, const char *x, const char *a, const char *b, const char *c,
-                                    char *out, int64_t n, int64_t width);
+/* A normalisation's gradient to x: g times the activation's slope times scale, + x b + c. */
+typedef void (*convnd_norm_grad_tile)(const char *g, const char *x, const convnd_norm *norm, const char *b,
+                                      const char *c, char *out, int64_t n, int64_t width);
 /* (rows, channels) at a time; the gradient takes the output. */
 typedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels);
 typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out, int64_t rows, int64_t channels);
@@ -163,12 +188,13 @@ typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out
 typedef void (*convnd_dropout_tile)(uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out,
                                     int64_t n);
 
-/* Sums over `rows` rows, `step` apart, of `width` columns: of x; of x - mean and its square; of g and g (x - mean). */
+/* Sums over `rows` rows, `step` apart, of `width` columns: of x; of x - mean and its square; of g and g (x - mean), the
+ * g times the slope of a normalisation's activation. */
 typedef void (*convnd_sum_tile)(const char *x, char *sum, int64_t rows, int64_t step, int64_t width);
 typedef void (*convnd_deviation_tile)(const char *x, const char *mean, char *sum, char *square, int64_t rows,
                                       int64_t step, int64_t width);
-typedef void (*convnd_product_tile)(const char *g, const char *x, const char *mean, char *sum, char *product,
-                                    int64_t rows, int64_t step, int64_t width);
+typedef void (*convnd_product_tile)(const char *g, const char *x, const char *mean, const convnd_norm *norm, char *sum,
+                                    char *product, int64_t rows, int64_t step, int64_t width);
 
 typedef void (*convnd_pool_tile)(const convnd_pool_args *);
 typedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *);
@@ -216,7 +242,7 @@ typedef struct {
     convnd_activate_tile activate;
     convnd_activate_grad_tile activate_grad;
     convnd_scale_tile scale_shift;
-    convnd_combine_tile combine;
+    convnd_norm_grad_tile norm_grad;
     convnd_softmax_tile softmax, log_softmax;
     convnd_softmax_grad_tile softmax_grad, log_softmax_grad;
     convnd_dropout_tile dropout;

@@ -19,7 +19,7 @@ from .pointwise import (
     softmax,
     softmax_grad,
 )
-from .pool import pool, pool_grad
+from .pool import pool, pool_grad, scale_shift_pool, scale_shift_pool_grad
 from .system import config, get_num_threads, multiply_adds, set_num_threads, show_config
 
 __all__ = [
@@ -42,6 +42,8 @@ __all__ = [
     "pool",
     "pool_grad",
     "scale_shift",
+    "scale_shift_pool",
+    "scale_shift_pool_grad",
     "set_num_threads",
     "show_config",
     "softmax",

@@ -51,6 +51,13 @@ def rows(name: str, x: Array, positions: int) -> Array:
     return np.ascontiguousarray(x)
 
 
+def vector(name: str, given: Array, channels: int) -> Array:
+    """A C-contiguous vector, one number a channel."""
+    if given.shape != (channels,):
+        raise ShapeError(f"{name} must have shape ({channels},), one a channel. Received: {given.shape}")
+    return np.ascontiguousarray(given)
+
+
 def empty(positions: int, channels: int, dtype: Any) -> Array:
     """A new array for an output, its content undefined; its memory is used again when the array is gone."""
     count = positions * channels
@@ -58,3 +65,8 @@ def empty(positions: int, channels: int, dtype: Any) -> Array:
         return np.empty((positions, channels), dtype=dtype)
     dtype = np.dtype(dtype)
     return np.frombuffer(Buffer(count * dtype.itemsize), dtype, count).reshape(positions, channels)
+
+
+def empty_like(x: Array) -> Array:
+    """:func:`empty`, for an output of the shape of ``x``."""
+    return empty(x.size, 1, x.dtype).reshape(x.shape)

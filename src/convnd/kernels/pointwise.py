@@ -11,7 +11,7 @@ from .._core import pointwise as core
 from .._core import segment
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
-from .checks import Array, empty, floats, rows
+from .checks import Array, empty, empty_like, floats, rows, vector
 from .conv import activation_number
 
 Doubles = NDArray[np.float64]
@@ -29,12 +29,6 @@ def _alike(name: str, g: Array, other: str, x: Array) -> Array:
     return np.asarray(g, order="C")
 
 
-def _vector(name: str, vector: Array, channels: int) -> Array:
-    if vector.shape != (channels,):
-        raise ShapeError(f"{name} must have shape ({channels},), one a channel. Received: {vector.shape}")
-    return np.ascontiguousarray(vector)
-
-
 # ---------------------------------------------------------------------------------------------------------- activations
 
 
@@ -43,7 +37,7 @@ def activate(x: Array, name: str) -> Array:
     floats(x=x)
     number = activation_number(name, fused=False)
     x = np.asarray(x, order="C")
-    out = np.empty(x.shape, dtype=x.dtype)
+    out = empty_like(x)
     if x.size:
         core.activate(x.reshape(-1), number, out.reshape(-1))
     return out
@@ -56,7 +50,7 @@ def activate_grad(y: Array, g: Array, name: str) -> Array:
     number = activation_number(name, fused=False)
     y = np.asarray(y, order="C")
     g = _alike("grad", g, "y", y)
-    out = np.empty(y.shape, dtype=y.dtype)
+    out = empty_like(y)
     if y.size:
         core.activate_grad(y.reshape(-1), g.reshape(-1), number, out.reshape(-1))
     return out
@@ -72,22 +66,26 @@ def scale_shift(x: Array, scale: Array, shift: Array, activation: str | None = N
     x = _matrix("x", x)
     channels = x.shape[1]
     out = empty(len(x), channels, x.dtype)
-    scale, shift = _vector("scale", scale, channels), _vector("shift", shift, channels)
+    scale, shift = vector("scale", scale, channels), vector("shift", shift, channels)
     if x.size:
         core.scale_shift(x, scale, shift, number, out)
     return out
 
 
-def batch_norm_grad(g: Array, x: Array, a: Array, b: Array, c: Array) -> Array:
-    """g a + x b + c; a, b and c are (C,)."""
-    floats(grad=g, x=x, a=a, b=b, c=c)
+def batch_norm_grad(
+    g: Array, x: Array, scale: Array, shift: Array, b: Array, c: Array, activation: str | None = None
+) -> Array:
+    """g slope scale + x b + c, with the slope of the activation at x scale + shift; the vectors are (C,)."""
+    floats(grad=g, x=x, scale=scale, shift=shift, b=b, c=c)
+    number = activation_number(activation, fused=True)
     x = _matrix("x", x)
     channels = x.shape[1]
     g = _alike("grad", g, "x", x)
     out = empty(len(x), channels, x.dtype)
-    vectors = (_vector(name, v, channels) for name, v in (("a", a), ("b", b), ("c", c)))
+    scale, shift = vector("scale", scale, channels), vector("shift", shift, channels)
+    b, c = vector("b", b, channels), vector("c", c, channels)
     if x.size:
-        core.combine(g, x, *vectors, out)
+        core.norm_grad(g, x, scale, shift, number, b, c, out)
     return out
 
 
@@ -163,15 +161,22 @@ def moments(x: Array) -> tuple[Doubles, Doubles]:
     return mean, square / len(x)
 
 
-def batch_norm_sums(g: Array, x: Array, mean: Doubles) -> tuple[Doubles, Doubles]:
-    """The sums of g and of g (x - mean) of each channel over all positions, float64 (C,); mean is float64 (C,)."""
-    floats(grad=g, x=x)
+def batch_norm_sums(
+    g: Array, x: Array, mean: Doubles, scale: Array, shift: Array, activation: str | None = None
+) -> tuple[Doubles, Doubles]:
+    """The sums of h and of h (x - mean) of each channel over all positions, float64 (C,).
+
+    h is g times the slope of the activation at x scale + shift. ``mean`` is float64; all vectors are (C,).
+    """
+    floats(grad=g, x=x, scale=scale, shift=shift)
+    number = activation_number(activation, fused=True)
     x = _matrix("x", x)
     g = _alike("grad", g, "x", x)
-    centre = _vector("mean", mean, x.shape[1]).astype(np.float64)
+    named = (("mean", mean), ("scale", scale), ("shift", shift))
+    vectors = [vector(name, v, x.shape[1]).astype(np.float64) for name, v in named]
     sums, products = np.zeros((2, x.shape[1]))
     if x.size:
-        segment.products(g, x, centre, sums, products)
+        segment.products(g, x, *vectors, number, sums, products)
     return sums, products
 
 

@@ -11,7 +11,8 @@ from .._core import pool as core
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from ..window import Regions
-from .checks import Array, check_rank, empty, floats, rows
+from .checks import Array, check_rank, empty, empty_like, floats, rows, vector
+from .conv import activation_number
 
 Index = NDArray[np.int32]
 
@@ -77,12 +78,30 @@ def pool(x: Array, regions: Regions, mode: str) -> tuple[Array, Index | None]:
     x = rows("x", x, regions.input.positions)
     number, window = _mode_number(mode, regions)
     out = empty(regions.output.positions, x.shape[1], x.dtype)
-    index: Index = np.empty(out.shape if mode == "max" else (0, 0), dtype=np.int32)
+    index: Index = np.empty((0, 0), dtype=np.int32)
     if mode == "max":
         _check_index_range(regions)
+        index = empty(len(out), x.shape[1], np.int32)
     if out.size:
         core.pool(x, *_tables(regions), number, window, out, index)
     return out, index if mode == "max" else None
+
+
+def scale_shift_pool(
+    x: Array, regions: Regions, scale: Array, shift: Array, activation: str | None = None
+) -> tuple[Array, Index, Array]:
+    """``pool(scale_shift(x, scale, shift, activation), regions, "max")``, and the number of x behind each maximum."""
+    floats(x=x, scale=scale, shift=shift)
+    x = rows("x", x, regions.input.positions)
+    channels = x.shape[1]
+    scale, shift = vector("scale", scale, channels), vector("shift", shift, channels)
+    number = activation_number(activation, fused=True)
+    _check_index_range(regions)
+    out, winner = (empty(regions.output.positions, channels, x.dtype) for _ in range(2))
+    index: Index = empty(len(out), channels, np.int32)
+    if out.size:
+        core.norm_pool(x, *_tables(regions), scale, shift, number, out, index, winner)
+    return out, index, winner
 
 
 def pool_grad(g: Array, regions: Regions, mode: str, index: Index | None = None) -> Array:
@@ -90,14 +109,35 @@ def pool_grad(g: Array, regions: Regions, mode: str, index: Index | None = None)
     floats(grad=g)
     g = rows("grad", g, regions.output.positions)
     number, window = _mode_number(mode, regions)
-    if mode != "max":
-        index = np.empty((0, 0), dtype=np.int32)
-    elif index is None or index.shape != g.shape or index.dtype != np.int32:
-        received = None if index is None else f"{index.dtype} of shape {index.shape}"
-        raise ShapeError(f"index must be what pool gave with 'max', int32 of shape {g.shape}. Received: {received}")
+    index = _winners(g, index) if mode == "max" else np.empty((0, 0), dtype=np.int32)
     out = empty(regions.input.positions, g.shape[1], g.dtype)
     if g.size:
-        core.pool_grad(g, *_tables(regions), number, window, out, np.ascontiguousarray(index))
+        core.pool_grad(g, *_tables(regions), number, window, out, index)
     else:
         out[...] = 0
     return out
+
+
+def scale_shift_pool_grad(
+    g: Array, x: Array, regions: Regions, index: Index, a: Array, b: Array, c: Array
+) -> Array:
+    """``pool_grad(g, regions, "max", index) a + x b + c``, a, b and c (C,)."""
+    floats(grad=g, x=x, a=a, b=b, c=c)
+    g, x = rows("grad", g, regions.output.positions), rows("x", x, regions.input.positions)
+    if x.shape[1] != g.shape[1]:
+        raise ShapeError(f"grad must have the channels of x, {x.shape[1]}. Received: {g.shape}")
+    out = empty_like(x)
+    vectors = [vector(name, v, x.shape[1]) for name, v in (("a", a), ("b", b), ("c", c))]
+    if x.size and g.size:
+        core.norm_pool_grad(g, x, *_tables(regions), _winners(g, index), *vectors, out)
+    elif x.size:
+        out[...] = x * vectors[1] + vectors[2]
+    return out
+
+
+def _winners(g: Array, index: Index | None) -> Index:
+    """The numbers that the pool gave with "max", checked."""
+    if index is None or index.shape != g.shape or index.dtype != np.int32:
+        received = None if index is None else f"{index.dtype} of shape {index.shape}"
+        raise ShapeError(f"index must be what pool gave with 'max', int32 of shape {g.shape}. Received: {received}")
+    return np.ascontiguousarray(index)

@@ -107,8 +107,11 @@ class Graph(Layer):
         self._check_feeds()
         self.order = _order(self.nodes)
         self._check_all_used()
-        last = {feed: name for name in self.order for feed in self.nodes[name].feeds}
-        self._spent = {name: [feed for feed, user in last.items() if user == name] for name in self.order}
+        self._before = self._taken_along()
+        put_off = set(self._before.values())
+        self._runs = [name for name in self.order if name not in put_off]
+        last = {feed: name for name in self._runs for feed in self._feeds(name)}
+        self._spent = {name: [feed for feed, user in last.items() if user == name] for name in self._runs}
 
     def _check_feeds(self) -> None:
         known = (INPUT, *self.nodes)
@@ -129,6 +132,24 @@ class Graph(Layer):
         idle = [name for name in self.nodes if name not in used]
         if idle:
             raise ArgumentError(f"every node must lead to the output {self.output_node!r}. Received: {', '.join(idle)}")
+
+    def _taken_along(self) -> dict[str, str]:
+        """The nodes whose work the layer before them does as well: their name -> the name of the node before."""
+        users = Counter(feed for node in self.nodes.values() for feed in node.feeds)
+        users[self.output_node] += 1
+        pairs = {}
+        for name, node in self.nodes.items():
+            before = node.feeds[0] if node.feeds[0] != INPUT else None
+            if before is None or len(node.feeds) > 1 or users[before] > 1:
+                continue
+            kind = type(self.nodes[before].layer)
+            if type(node.layer) in kind.__dict__.get("takes_along", ()):
+                pairs[name] = before
+        return pairs
+
+    def _feeds(self, name: str) -> tuple[str, ...]:
+        """What has to be there before a node is run, together with the one before it where that takes it along."""
+        return self.nodes[self._before.get(name, name)].feeds
 
     @property
     def fixed(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -172,10 +193,12 @@ class Graph(Layer):
 
     def forward(self, *inputs: Tensor, mode: Mode) -> Batch:
         values = {INPUT: inputs[0]}
-        for name in self.order:
-            node = self.nodes[name]
+        for name in self._runs:
+            layer, own = self.nodes[self._before.get(name, name)].layer, self.nodes[name].layer
+            then = None if layer is own else own
+            fed = [values[feed] for feed in self._feeds(name)]
             with located(name):
-                values[name] = node.layer.run(*[values[feed] for feed in node.feeds], mode=mode.inside(name))
+                values[name] = layer.run(*fed, mode=mode.inside(name), then=then)
             for feed in self._spent[name]:
                 del values[feed]
         return values[self.output_node]

@@ -75,6 +75,10 @@ class Layer:
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     """The least and the largest number of inputs; None where there is no largest."""
 
+    takes_along: ClassVar[tuple[type[Layer], ...]] = ()
+    """Kinds of layers whose work ``forward(..., then=layer)`` does as well, in one go and to the same bits. A network
+    asks for that where such a layer is all that follows. A subclass doesn't inherit it: its ``forward`` may differ."""
+
     types: ClassVar[dict[str, type[Layer]]] = {}
     """Every layer class by its name in configs. A subclass enters itself; a leading underscore keeps it out."""
 
@@ -203,7 +207,7 @@ class Layer:
         with no_grad():
             return self.run(*inputs, mode=mode).numpy()
 
-    def run(self, *inputs: Tensor, mode: Mode) -> Tensor:
+    def run(self, *inputs: Tensor, mode: Mode, then: Layer | None = None) -> Tensor:
         """``forward``, after a check that the layer is built and the input is what it was built for."""
         if not self.built:
             raise ArgumentError(f"call build(ndim, channels) before the layer itself. Received: an unbuilt {self!r}")
@@ -217,7 +221,8 @@ class Layer:
                 f"{type(self).__name__} was built in {own}: cast the input, x.astype(np.{own}). "
                 f"Received: dtype {x.dtype}"
             )
-        return cast(Tensor, self.forward(*inputs, mode=mode))
+        along = {} if then is None else {"then": then}
+        return cast(Tensor, self.forward(*inputs, mode=mode, **along))
 
     # Parameters and state.
 

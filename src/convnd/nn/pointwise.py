@@ -7,6 +7,7 @@ from ..errors import ArgumentError
 from ..tensor import Batch, Tensor
 from .arguments import ACTIVATIONS, fused, one_of, share
 from .layer import Layer, Maker
+from .pool import MaxPool
 from .spec import Mode, Spec
 
 
@@ -90,7 +91,7 @@ class BatchNorm(_Pointwise):
     eps : float
         Added to the variance.
     activation : "relu", "leaky_relu", "sigmoid", "tanh", "elu" or None
-        Fused.
+        Fused. So is a :class:`MaxPool` that is all that follows in a network.
 
     Parameters made: gamma and beta (channels,), at 1 and 0. Buffers: running_mean and running_var, at 0 and 1.
 
@@ -107,6 +108,7 @@ class BatchNorm(_Pointwise):
     """
 
     fixed = ("channels",)
+    takes_along = (MaxPool,)
 
     def __init__(self, momentum: float = 0.1, eps: float = 1e-5, activation: str | None = None) -> None:
         if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0 < momentum <= 1:
@@ -124,7 +126,7 @@ class BatchNorm(_Pointwise):
         new.buffer("running_mean", shape, 0.0)
         new.buffer("running_var", shape, 1.0)
 
-    def forward(self, *inputs: Tensor, mode: Mode) -> Batch:
+    def forward(self, *inputs: Tensor, mode: Mode, then: MaxPool | None = None) -> Batch:
         return ops.batch_norm(
             inputs[0],
             self.params["gamma"],
@@ -135,6 +137,7 @@ class BatchNorm(_Pointwise):
             momentum=self.momentum,
             eps=self.eps,
             activation=self.activation,
+            pool=None if then is None else then.arguments(),
         )
 
     def cost(self, *inputs: Spec, output: Spec) -> int:

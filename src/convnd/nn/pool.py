@@ -31,8 +31,10 @@ class _Pool(Layer):
         window = Window.of(x.ndim, self.size, stride, self.padding, self.dilation, self.ceil_mode, name="size")
         return Spec(x.ndim, x.channels, shape_after(window, x.shape))
 
-    def _arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
+        """What the operation takes beside its input."""
         return {
+            "size": self.size,
             "stride": self.stride,
             "padding": self.padding,
             "dilation": self.dilation,
@@ -63,7 +65,7 @@ class MaxPool(_Pool):
     """
 
     def forward(self, *inputs: Tensor, mode: Mode) -> Batch:
-        return ops.max_pool(inputs[0], self.size, **self._arguments())
+        return ops.max_pool(inputs[0], **self.arguments())
 
 
 class AvgPool(_Pool):
@@ -81,7 +83,7 @@ class AvgPool(_Pool):
     """
 
     def forward(self, *inputs: Tensor, mode: Mode) -> Batch:
-        return ops.avg_pool(inputs[0], self.size, **self._arguments())
+        return ops.avg_pool(inputs[0], **self.arguments())
 
 
 class ProportionalPool(Layer):

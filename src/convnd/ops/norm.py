@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..tensor import Array, Tensor, X, record
-from ._operands import batch, check_fused, give_back, parameter
+from ..window import Regions
+from ._operands import batch, check_fused, give_back, layout_of, parameter
+from .pooling import pooled_regions
+
+POOL = ("size", "stride", "padding", "dilation", "ceil_mode")
 
 
 def batch_norm(
@@ -23,6 +28,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     activation: str | None = None,
+    pool: Mapping[str, Any] | None = None,
 ) -> X:
     """Batch normalisation: ``activation(gamma (x - mean) / sqrt(var + eps) + beta)``, channel by channel.
 
@@ -44,13 +50,16 @@ def batch_norm(
     eps : float
         Positive.
     activation : None, "relu", "leaky_relu", "sigmoid", "tanh" or "elu"
+    pool : mapping, optional
+        The arguments of a :func:`max_pool` that follows, ``{"size": 2}`` at least. The result is that of the two, to
+        the last bit, but what lies between them is never in memory.
 
     Raises
     ------
     ShapeError
         If a vector isn't (C,), or a batch in training has a single position.
     ArgumentError
-        If ``momentum``, ``eps`` or ``activation`` is outside its rule.
+        If ``momentum``, ``eps``, ``activation`` or ``pool`` is outside its rule.
 
     References
     ----------
@@ -71,17 +80,25 @@ def batch_norm(
         raise ArgumentError(f"momentum must be at least 0 and at most 1. Received: momentum={momentum!r}")
     if not eps > 0:
         raise ArgumentError(f"eps must be positive. Received: eps={eps!r}")
+    if pool is not None and ("size" not in pool or not set(pool).issubset(POOL)):
+        raise ArgumentError(f"pool must have size, and else only {', '.join(POOL[1:])}. Received: pool={pool!r}")
     t = batch(x)
     shape = (t.channels,)
     scale, shift = parameter(gamma, "gamma", t, shape), parameter(beta, "beta", t, shape)
     for name, running in (("running_mean", running_mean), ("running_var", running_var)):
         if not isinstance(running, np.ndarray) or running.shape != shape:
             raise ShapeError(f"{name} must be an ndarray of shape {shape}. Received: shape {np.shape(running)}")
+    regions = None if pool is None else pooled_regions(layout_of(t), **pool)
     if training:
         mean, var = _batch_moments(t, running_mean, running_var, momentum)
     else:
         mean, var = running_mean.astype(np.float64), running_var.astype(np.float64)
-    return give_back(_normalise(t, scale, shift, mean, 1 / np.sqrt(var + eps), training, activation), x, gamma, beta)
+    norm = _Norm.of(scale, shift, mean, var + eps, training, activation)
+    if regions is None:
+        result = _normalise(t, scale, shift, norm)
+    else:
+        result = _normalise_and_pool(t, scale, shift, norm, regions)
+    return give_back(result, x, gamma, beta)
 
 
 def _batch_moments(x: Tensor, running_mean: Array, running_var: Array, momentum: float) -> tuple[Array, Array]:
@@ -94,25 +111,70 @@ def _batch_moments(x: Tensor, running_mean: Array, running_var: Array, momentum:
     return mean, var
 
 
-def _normalise(
-    x: Tensor, gamma: Tensor, beta: Tensor, mean: Array, inverse: Array, training: bool, activation: str | None
-) -> Tensor:
-    dtype = x.dtype
-    factor = gamma.values * inverse  # float64, as mean and inverse are
-    offset = beta.values - mean * factor
-    y = kernels.scale_shift(x.values, factor.astype(dtype), offset.astype(dtype), activation=activation)
+class _Norm(NamedTuple):
+    """``activation(x scale + shift)``, scale = gamma inverse and shift = beta - mean scale, where inverse is 1 over
+    the standard deviation. The way back goes in two passes over the gradient: sums, and the gradient to x from them."""
+
+    mean: Array  # float64, as factor and inverse are
+    inverse: Array
+    factor: Array
+    scale: Array  # in the dtype of x
+    shift: Array
+    training: bool
+    activation: str | None
+
+    @classmethod
+    def of(
+        cls, gamma: Tensor, beta: Tensor, mean: Array, var: Array, training: bool, activation: str | None
+    ) -> _Norm:
+        dtype = gamma.dtype
+        inverse = 1 / np.sqrt(var)
+        factor = gamma.values * inverse
+        shift = beta.values - mean * factor
+        return cls(mean, inverse, factor, factor.astype(dtype), shift.astype(dtype), training, activation)
+
+    def to_parameters(self, total: Array, product: Array) -> tuple[Array, Array]:
+        """The gradients to gamma and beta, from the sums of g and of g (x - mean)."""
+        return (product * self.inverse).astype(self.scale.dtype), total.astype(self.scale.dtype)
+
+    def through_moments(self, total: Array, product: Array, count: int) -> tuple[Array, Array]:
+        """(slope, level): the gradient to x is g scale + x slope + level.
+
+        The last two are d/dx of the batch's own mean and variance, which are constants where the running ones were
+        used."""
+        share = 1 / count if self.training else 0.0
+        slope = -self.factor * self.inverse**2 * product * share
+        level = -self.factor * total * share - slope * self.mean
+        return slope.astype(self.scale.dtype), level.astype(self.scale.dtype)
+
+
+def _normalise(x: Tensor, gamma: Tensor, beta: Tensor, norm: _Norm) -> Tensor:
+    y = kernels.scale_shift(x.values, norm.scale, norm.shift, norm.activation)
 
     def grad_fn(g: Array) -> tuple[Any, Any, Any]:
-        if activation is not None:
-            g = kernels.activate_grad(y, g, activation)
-        total, product = kernels.batch_norm_sums(g, x.values, mean)
+        by_x = (norm.scale, norm.shift, norm.activation)
+        sums = kernels.batch_norm_sums(g, x.values, norm.mean, *by_x)
         to_x = None
         if x.requires_grad:
-            # d/dx of the batch's own mean and variance; both are constants where the running ones were used.
-            share = 1 / len(g) if training else 0.0
-            slope = -factor * inverse**2 * product * share
-            level = -factor * total * share - slope * mean
-            to_x = kernels.batch_norm_grad(g, x.values, factor.astype(dtype), slope.astype(dtype), level.astype(dtype))
-        return to_x, (product * inverse).astype(dtype), total.astype(dtype)
+            slope, level = norm.through_moments(*sums, len(x.values))
+            to_x = kernels.batch_norm_grad(g, x.values, norm.scale, norm.shift, slope, level, norm.activation)
+        return to_x, *norm.to_parameters(*sums)
 
     return record(y, x.layout, x.kind, (x, gamma, beta), grad_fn)
+
+
+def _normalise_and_pool(x: Tensor, gamma: Tensor, beta: Tensor, norm: _Norm, regions: Regions) -> Tensor:
+    by_x = (norm.scale, norm.shift, norm.activation)
+    y, index, winner = kernels.scale_shift_pool(x.values, regions, *by_x)
+
+    def grad_fn(g: Array) -> tuple[Any, Any, Any]:
+        if norm.activation is not None:
+            g = kernels.activate_grad(y, g, norm.activation)
+        sums = kernels.batch_norm_sums(g, winner, norm.mean, norm.scale, norm.shift)
+        to_x = None
+        if x.requires_grad:
+            slope, level = norm.through_moments(*sums, len(x.values))
+            to_x = kernels.scale_shift_pool_grad(g, x.values, regions, index, norm.scale, slope, level)
+        return to_x, *norm.to_parameters(*sums)
+
+    return record(y, regions.output, x.kind, (x, gamma, beta), grad_fn)

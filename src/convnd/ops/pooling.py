@@ -55,7 +55,8 @@ def max_pool(
     [3.0, 5.0]
     """
     t = batch(x)
-    return give_back(_pool(t, _window(t, size, stride, padding, dilation, ceil_mode), "max"), x)
+    regions = pooled_regions(layout_of(t), size, stride, padding, dilation, ceil_mode)
+    return give_back(_pool(t, regions, "max"), x)
 
 
 def avg_pool(
@@ -82,8 +83,8 @@ def avg_pool(
     [2.0, 1.0]
     """
     t = batch(x)
-    mode = "mean_padded" if count_include_pad else "mean"
-    return give_back(_pool(t, _window(t, size, stride, padding, dilation, ceil_mode), mode), x)
+    regions = pooled_regions(layout_of(t), size, stride, padding, dilation, ceil_mode)
+    return give_back(_pool(t, regions, "mean_padded" if count_include_pad else "mean"), x)
 
 
 def proportional_pool(x: X, bins: Any, mode: str = "max") -> X:
@@ -160,8 +161,10 @@ def _mode(mode: str) -> str:
     return mode
 
 
-def _window(x: Tensor, size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Regions:
-    layout = layout_of(x)
+def pooled_regions(
+    layout: Layout, size: Any, stride: Any = None, padding: Any = "valid", dilation: Any = 1, ceil_mode: bool = False
+) -> Regions:
+    """Where the windows of :func:`max_pool` fall."""
     stride = size if stride is None else stride
     place = window(layout.ndim, size, stride, padding, dilation, ceil_mode, name="size").on(layout)
     known = place.__dict__  # a placement is kept by its layout, so the regions are as well
