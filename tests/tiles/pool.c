@@ -1,0 +1,146 @@
+/* Pooling tiles: the largest, sums, and their gradients. */
+#include "check.h"
+
+#include <math.h>
+
+typedef struct {
+    int64_t runs[3], n_runs, length, x_step, outputs, x_next, out_next, channels, n_x, n_out;
+} regions;
+
+static regions draw_regions(int64_t channels, int64_t length) {
+    regions s = {.n_runs = draw(1, 3), .length = length, .x_step = channels + draw(0, 2), .outputs = draw(1, 4),
+                 .x_next = draw(1, 20), .out_next = channels + draw(0, 2), .channels = channels};
+    if (draw(0, 15) == 0) s.n_runs = 0;
+    for (int64_t r = 0; r < s.n_runs; r++) s.runs[r] = r ? draw(0, 30) : 30;
+    s.n_x = (s.outputs - 1) * s.x_next + 30 + (length - 1) * s.x_step + channels;
+    s.n_out = (s.outputs - 1) * s.out_next + channels;
+    return s;
+}
+
+static convnd_pool_args arguments(const regions *s, const char *x) {
+    return (convnd_pool_args){
+        .x = x, .x_end = x + s->n_x * tiles->itemsize, .out = numbers(s->n_out), .runs = s->runs, .n_runs = s->n_runs,
+        .length = s->length, .x_step = s->x_step, .outputs = s->outputs, .x_next = s->x_next, .out_next = s->out_next,
+        .channels = s->channels, .divisor = (double)draw(1, 9)};
+}
+
+/* Numbers with ties, and some that aren't numbers. */
+static char *few_numbers(int64_t n) {
+    char *x = numbers(n);
+    const int has_nan = draw(0, 1) == 0;
+    for (int64_t i = 0; i < n; i++) put(x, i, has_nan && draw(0, 30) == 0 ? NAN : (double)draw(-2, 2));
+    return x;
+}
+
+/* The activation of a normalisation, or -1 for none. */
+static void check_max(int64_t channels, int64_t activation) {
+    begin("pool: max of %lld channels, activation %lld", (long long)channels, (long long)activation);
+    const regions s = draw_regions(channels, draw(1, 5));
+    convnd_pool_args args = arguments(&s, few_numbers(s.n_x));
+    wanted *want = as_is(args.out, s.n_out), *of_winner = NULL;
+    int wrong = 0;
+    if (activation >= 0) {
+        args.norm = (convnd_norm){numbers(channels), numbers(channels), activation};
+        args.winner = numbers(s.n_out);
+        of_winner = as_is(args.winner, s.n_out);
+    }
+    args.index = (int32_t *)guarded(s.n_out * 4);
+    for (int64_t i = 0; i < s.n_out; i++) args.index[i] = 1000;
+    tiles->pool->max(&args);
+    for (int64_t i = 0; i < s.n_out; i++) {
+        const int64_t c = i % s.out_next;
+        int32_t index = c < channels ? -1 : 1000;
+        double from = -INFINITY;
+        if (index < 0) want[i].value = from;
+        for (int64_t k = 0; c < channels && k < s.n_runs * s.length; k++) {
+            const double t = get(args.x, i / s.out_next * s.x_next + s.runs[k / s.length] + k % s.length * s.x_step + c);
+            wanted v = {t, 0};
+            if (of_winner) {
+                v = (wanted){0, 0};
+                add(&v, t * get(args.norm.scale, c));
+                add(&v, get(args.norm.shift, c));
+                activate(&v, activation);
+            }
+            if (index >= 0 && (isnan(want[i].value) || v.value <= want[i].value)) continue;
+            want[i] = v, from = t, index = (int32_t)k;
+        }
+        wrong |= args.index[i] != index;
+        if (of_winner && c < channels) of_winner[i].value = from;
+    }
+    require(!wrong, "the index of the first largest");
+    compare(args.out, want, s.n_out);
+    if (of_winner) compare(args.winner, of_winner, s.n_out);
+}
+
+static void check_sum(int64_t channels, int64_t length) {
+    begin("pool: sum of %lld channels, runs of %lld", (long long)channels, (long long)length);
+    const regions s = draw_regions(channels, length);
+    const convnd_pool_args args = arguments(&s, numbers(s.n_x));
+    wanted *want = as_is(args.out, s.n_out);
+    for (int64_t o = 0; o < s.outputs; o++)
+        for (int64_t c = 0; c < channels; c++) {
+            wanted *to = &want[o * s.out_next + c];
+            *to = (wanted){0, 0};
+            for (int64_t r = 0; r < s.n_runs; r++)
+                for (int64_t k = 0; k < length; k++)
+                    add(to, get(args.x, o * s.x_next + s.runs[r] + k * s.x_step + c) / args.divisor);
+        }
+    tiles->pool->sum(&args);
+    compare(args.out, want, s.n_out);
+}
+
+/* Some columns of a row of inputs. The outputs' regions on the last axis begin anywhere and are as long as they like. */
+static void check_grad(int64_t channels, int of_max, int with_norm) {
+    enum { OUTPUTS = 4, INPUTS = 7, ROWS = 3, OUTER = 2 };
+    const int64_t n_g = ROWS * OUTPUTS * channels, n = INPUTS * channels;
+    int64_t first[OUTPUTS], count[OUTPUTS], begin_[INPUTS], end[INPUTS];
+    convnd_holder outer[OUTER];
+    convnd_source sources[OUTER * OUTPUTS];
+    begin("pool: gradient of %lld channels", (long long)channels);
+    for (int64_t q = 0; q < OUTPUTS; q++) first[q] = draw(-2, INPUTS), count[q] = draw(1, 4);
+    for (int64_t i = 0; i < INPUTS; i++) begin_[i] = 0, end[i] = OUTPUTS;
+    for (int64_t e = 0; e < OUTER; e++) outer[e] = (convnd_holder){draw(0, ROWS - 1), draw(0, 2), draw(1, 3)};
+    char *g = numbers(n_g), *out = numbers(n);
+    int32_t *index = (int32_t *)guarded(n_g * 4);
+    for (int64_t i = 0; i < n_g; i++) index[i] = (int32_t)draw(0, 4);
+    convnd_pool_grad_args args = {
+        .g = g, .g_end = g + n_g * tiles->itemsize, .index = of_max ? index : NULL, .out = out, .outer = outer,
+        .n_outer = draw(0, OUTER), .first = first, .count = count, .begin = begin_, .end = end, .step = draw(1, 2),
+        .outputs = OUTPUTS, .column = draw(0, INPUTS - 1), .channels = channels, .divisor = (double)draw(0, 3),
+        .sources = sources};
+    args.columns = draw(1, INPUTS - args.column);
+    if (with_norm) args.x = numbers(n), args.a = numbers(channels), args.b = numbers(channels), args.c = numbers(channels);
+    wanted *want = as_is(out, n);
+    for (int64_t k = args.column * channels; k < (args.column + args.columns) * channels; k++) {
+        const int64_t i = k / channels, c = k % channels;
+        want[k] = (wanted){0, 0};
+        for (int64_t e = 0; e < args.n_outer; e++)
+            for (int64_t q = 0; q < OUTPUTS; q++)
+                for (int64_t j = 0; j < count[q]; j++) {
+                    const int64_t at = (outer[e].output * OUTPUTS + q) * channels + c;
+                    const double scale = 1 / (args.divisor > 0 ? args.divisor : (double)(outer[e].count * count[q]));
+                    if (first[q] + j * args.step != i) continue;
+                    if (!of_max) add(&want[k], get(g, at) * scale);
+                    else if (index[at] == outer[e].number * count[q] + j) add(&want[k], get(g, at));
+                }
+        if (with_norm) {
+            want[k].value *= get(args.a, c);
+            add(&want[k], get(args.x, k) * get(args.b, c));
+            add(&want[k], get(args.c, c));
+        }
+    }
+    tiles->pool->grad(&args);
+    compare(out, want, n);
+}
+
+void check_pool(void) {
+    for (int64_t channels = 1; channels <= 9 * tiles->lanes + 1; channels++)
+        for (int round = 0; round < 4; round++) {
+            check_max(channels, -1);
+            check_max(channels, draw(ACT_NONE, ACT_ELU));
+            check_sum(channels, draw(1, 5));
+            check_grad(channels, round & 1, round & 2);
+        }
+    check_sum(tiles->lanes + 1, 700);
+    check_sum(1, 40000);
+}
