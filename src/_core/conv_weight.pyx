@@ -1,244 +1,330 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
 """The weight gradient of a convolution on ragged batches.
 
-A tile sums a few rows of the packed gradient, a panel wide, over the positions of a piece of a sample. The pieces are
-cut into chunks whose number depends on shapes alone; the chunks' sums are added pairwise, in a fixed order.
+The outputs are cut into units. What a unit's outputs read is copied once, into a box of bounded size that stays in the
+second-level cache: x with zeros where the window lies outside, g in panels. All taps then sum over the box, so strides
+of a power of two and edges cost nothing in the tiles. Units are shared out to chunks whose number depends on shapes
+alone; the chunks' sums are added pairwise, in a fixed order.
 """
 
-from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport free, malloc
 
-from convnd._core.isa cimport convnd_tiles, convnd_weight_args, convnd_weight_tile, tiles
-from convnd._core.panels cimport FILTERS, Batch, Panel, count_taps, make_panels, read_window
-from convnd._core.plan cimport MAX_RANK, Axis, Window, outer_taps, outputs_from, outputs_to, place
+from convnd._core.isa cimport convnd_weight_args, convnd_weight_tile, convnd_weight_tiles, tiles
+from convnd._core.panels cimport FILTERS, Panel, count_taps, make_panels, read_window
+from convnd._core.plan cimport ceil_div, outputs_from, outputs_to
 from convnd._core.threads cimport parallel_for, slots
+from convnd._core.unit cimport (
+    BOX_BYTES, LINE, Box, Copy, Cut, Piece, Spot, Unit, copy_unit, cut_units, make_box, newly_read)
 
 ctypedef fused real:
     float
     double
 
-# Positions that a weight-gradient tile sums over at a time: two panels of them stay in the first-level cache.
-cdef int64_t SEGMENT = 128
-# The weight gradient's partial sums: how many at the most, and how much memory.
-cdef int64_t PARTIALS = 16
-cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
+# Positions of a unit: with a panel of g they stay in the first-level cache. Many filters take fewer, one filter more.
+cdef int64_t POSITIONS = 256
+cdef int64_t LEAST_POSITIONS = 64
+cdef int64_t DOT_POSITIONS = 4096
+# Bytes of a unit's g in all.
+cdef int64_t GRAD_BYTES = 256 * 1024
+# From this many channels on each tap fills tiles of its own, over just the outputs that have it.
+cdef int64_t WIDE = 8
+# Tasks to cut an operation into, the multiply-adds each should have, and memory of their sums beside the result.
+cdef int64_t TASKS = 16
+cdef int64_t LEAST_WORK = 1024 * 1024
+cdef int64_t PARTIAL_BYTES = 2 * 1024 * 1024
+# Numbers that a task of the last sum adds up.
+cdef int64_t SUM_BLOCK = 16 * 1024
 
-cdef struct Unit:
-    int64_t sample, row, rows, col, cols
+cdef struct Ask:        # what the next unit reads, asked for a little with each tile
+    const char *at
+    const char *end
+    int64_t each
+
+cdef struct Scratch:
+    Copy copy
+    Ask ask[2]          # x and g
+    int64_t *segments
+    int64_t *rows
 
 cdef struct Weight:
-    const convnd_tiles *tiles
-    const char *x
-    const char *g
-    char *partial       # chunks x numbers of a packed weight
-    int64_t pack_size
-    int64_t channels, filters, depth
-    bint merged
-    int64_t taps, outer  # taps in all, and of the outer axes
-    int64_t n_panels
-    Panel *panels
-    Window window
-    Batch batch
-    int64_t n_units, chunks, splits
-    Unit *units
-    int64_t *scratch
-    int64_t scratch_size
+    Cut cut
+    char *out
+    char *partial       # of the chunks but the first, which sums up in out
+    int64_t taps, depth  # a row of the gradient is a tap and a channel of the group
+    int64_t size         # numbers of the weight
+    bint wide           # tap by tap
+    int64_t chunks, panel_splits, tap_splits
+    Scratch *scratch
 
 
-cdef int64_t unit_list(const Weight *job, Unit *units) noexcept nogil:
-    """Pieces of about SEGMENT outputs: rows of a sample, or a part of one long row."""
-    cdef int64_t n = 0, sample, row, rows, col, cols, inner, per, rank = job.window.rank, a
-    for sample in range(job.batch.samples):
-        rows = 1
-        for a in range(rank - 1):
-            rows *= job.batch.out_shapes[sample * rank + a]
-        inner = job.batch.out_shapes[sample * rank + rank - 1]
-        cols = (inner + SEGMENT - 1) // SEGMENT
-        cols = (inner + cols - 1) // cols
-        per = max(1, SEGMENT // cols) if cols == inner else 1
-        row = 0
-        while row < rows:
-            col = 0
-            while col < inner:
-                if units:
-                    units[n].sample, units[n].row, units[n].rows = sample, row, min(per, rows - row)
-                    units[n].col, units[n].cols = col, min(cols, inner - col)
-                n += 1
-                col += cols
-            row += per
+cdef int64_t find_segments(const Weight *job, const Unit *unit, const Box *box, int64_t tap,
+                           const Scratch *s) noexcept nogil:
+    """The unit's outputs that have this tap, or all of them for tap -1. Returns the number of segments."""
+    cdef int64_t i, r, q, n = 0, first = 0, last, to, slab = 0, t = 0, j = 0, x
+    cdef const Piece *piece
+    cdef const Spot *spot
+    if tap >= 0:
+        spot = &s.copy.spots[0]
+        slab, t, j = tap // (spot.cols.kernel * spot.rows.kernel), tap // spot.cols.kernel, tap % spot.cols.kernel
+        t %= spot.rows.kernel
+    for i in range(unit.pieces):
+        piece = &job.cut.pieces[unit.first + i]
+        spot = &s.copy.spots[i]
+        first, last, q, to = 0, piece.rows, 0, piece.cols
+        if tap >= 0:
+            if not s.copy.found[i * job.cut.slabs + slab]:
+                continue
+            first = max(first, outputs_from(&spot.rows, t) - piece.row)
+            last = min(last, outputs_to(&spot.rows, t) - piece.row)
+            q = max(q, outputs_from(&spot.cols, j) - piece.col)
+            to = min(to, outputs_to(&spot.cols, j) - piece.col)
+        if q >= to:
+            continue
+        x = i * box.piece + slab * box.slab + t * box.rows.tap * box.row + j * box.cols.tap * job.cut.pitch
+        for r in range(first, last):
+            s.segments[3 * n] = x + r * box.rows.out * box.row + q * box.cols.out * job.cut.pitch
+            s.segments[3 * n + 1] = (spot.grad + r * spot.grad_row + q) * job.cut.width
+            s.segments[3 * n + 2] = to - q
+            n += 1
     return n
 
 
-cdef void run_weight_tiles(const Weight *job, const Panel *panel, convnd_weight_args *args, char *acc,
-                           int64_t rows) noexcept nogil:
-    """`rows` rows of the packed gradient, in tiles."""
-    cdef int64_t tallest = job.tiles.height[panel.vectors], size = job.tiles.itemsize
-    cdef int64_t n = (rows + tallest - 1) // tallest, m = 0, height
-    cdef const char *x = args.x
+cdef void find_rows(const Weight *job, const Unit *unit, const Box *box, int64_t first, int64_t last,
+                    const Scratch *s) noexcept nogil:
+    """Where the rows of the taps from `first` to `last` lie in the box."""
+    cdef int64_t tap, k, n = 0, x, cols = s.copy.spots[0].cols.kernel, rows = s.copy.spots[0].rows.kernel
+    for tap in range(first, last):
+        x = (tap // (cols * rows)) * box.slab + (tap // cols) % rows * box.rows.tap * box.row + (
+            tap % cols) * box.cols.tap * job.cut.pitch
+        for k in range(job.depth):
+            s.rows[n] = x + k
+            n += 1
+
+
+cdef void find_asks(const Weight *job, const Unit *unit, int64_t calls, Scratch *s) noexcept nogil:
+    """What to ask memory for with each of so many calls of tiles, for this unit."""
+    cdef int64_t first[2]
+    cdef int64_t last[2]
+    cdef int64_t other[2]
+    cdef int64_t i, bytes, count
+    newly_read(&job.cut, &job.cut.pieces[unit.first], s.copy.taps, first, other)
+    newly_read(&job.cut, &job.cut.pieces[unit.first + unit.pieces - 1], s.copy.taps, other, last)
+    for i in range(2):
+        bytes = (job.cut.filters if i else job.cut.channels) * job.cut.tiles.itemsize
+        s.ask[i].at = (job.cut.g if i else job.cut.x) + first[i] * bytes
+        s.ask[i].end = (job.cut.g if i else job.cut.x) + min(last[i] * bytes, first[i] * bytes + BOX_BYTES)
+        count = (s.ask[i].end - s.ask[i].at + LINE - 1) // LINE
+        s.ask[i].each = ceil_div(count, calls) * LINE
+
+
+cdef void run_tiles(const Weight *job, const Panel *panel, convnd_weight_args *args, int64_t rows,
+                    Scratch *s) noexcept nogil:
+    """`rows` rows of the gradient from args.acc on; meanwhile memory brings what comes next."""
+    cdef int64_t vectors = 0 if job.cut.dot else panel.vectors, bytes = job.cut.tiles.itemsize, m = 0, height, i
+    cdef int64_t n = ceil_div(rows, job.cut.tiles.height[panel.vectors])
+    cdef const convnd_weight_tiles *table = job.cut.tiles.weight
+    cdef const char *at
     cdef convnd_weight_tile tile
     while m < rows:
-        height = (rows - m + n - 1) // n
-        tile = job.tiles.weight.plain[panel.vectors][height]
-        args.x = x + m * args.x_row * size
-        args.acc = acc + m * panel.vectors * job.tiles.lanes * size
+        height = ceil_div(rows - m, n)
+        tile = table.plain[vectors][height] if job.wide else table.rows[vectors][height]
+        for i in range(2):
+            at = s.ask[i].at
+            if at < s.ask[i].end:
+                s.ask[i].at = at + s.ask[i].each
+                table.ask(at, min(s.ask[i].at, s.ask[i].end))
         tile(args)
+        args.acc += height * args.acc_step * bytes
+        if job.wide:
+            args.x += height * bytes
+        else:
+            args.rows += height
         m += height
         n -= 1
-    args.x = x
 
 
-cdef void weight_unit(const Weight *job, const Unit *unit, const Axis *axes, const int64_t *row_taps,
-                      const int64_t *row_counts, int64_t item, char *partial, int64_t *segments) noexcept nogil:
-    """Add one unit to one item, a panel and a tap of the outer axes."""
-    cdef int64_t rank = job.window.rank, size = job.tiles.itemsize
-    cdef const Axis *inner = &axes[rank - 1]
-    cdef const Panel *panel = &job.panels[item // job.outer]
-    cdef int64_t tap = item % job.outer, row, e, j, n, r, first, last, whole_first, whole_last, side, base
-    cdef int64_t *found = segments      # (input row, output row) of each row of the unit that has this outer tap
-    cdef int64_t *triples = segments + 2 * unit.rows
-    cdef const int64_t *taps
+cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t first, int64_t last, int64_t tap,
+                   int64_t taps, Scratch *s, bint fresh, char *sums) noexcept nogil:
+    """Add `taps` taps of the panels from `first` to `last`."""
     cdef convnd_weight_args args
-    cdef int64_t n_found = 0, end = unit.col + unit.cols
-    cdef char *acc = partial + (panel.pack + tap * inner.kernel * job.depth * panel.vectors * job.tiles.lanes) * size
-    for row in range(unit.rows):
-        taps = row_taps + row * 2 * job.outer
-        for e in range(row_counts[row]):
-            if taps[2 * e + 1] == tap:
-                found[2 * n_found] = taps[2 * e]
-                found[2 * n_found + 1] = unit.row + row
-                n_found += 1
-    if n_found == 0:
+    cdef const Panel *panel
+    cdef int64_t p, bytes = job.cut.tiles.itemsize
+    args.x_step, args.g_step, args.acc_step = box.cols.out * job.cut.pitch, job.cut.width, job.cut.filters
+    args.segments, args.n_segments = s.segments, find_segments(job, unit, box, tap if job.wide else -1, s)
+    args.fresh = fresh
+    if args.n_segments == 0 and not fresh:
         return
-    args.x = job.x + (job.batch.in_offsets[unit.sample] * job.channels + panel.x) * size
-    args.g = job.g + (job.batch.out_offsets[unit.sample] * job.filters + panel.filter) * size
-    args.x_step, args.x_row, args.g_step = inner.in_step * job.channels, 1, job.filters
-    args.lanes = panel.lanes
-    args.segments = triples
-    # Outputs with every tap of the last axis: its taps and channels are the rows of one wide tile.
-    whole_first = end
-    whole_last = end
-    if job.merged:
-        whole_first = min(end, max(unit.col, outputs_from(inner, 0)))
-        whole_last = max(whole_first, min(end, outputs_to(inner, inner.taps - 1)))
-        if whole_first < whole_last:
-            for r in range(n_found):
-                triples[3 * r] = (
-                    found[2 * r] * inner.in_size + inner.base + whole_first * inner.in_step) * job.channels
-                triples[3 * r + 1] = (found[2 * r + 1] * inner.count + whole_first) * job.filters
-                triples[3 * r + 2] = whole_last - whole_first
-            args.n_segments = n_found
-            run_weight_tiles(job, panel, &args, acc, inner.taps * job.depth)
-        else:
-            whole_first = whole_last = end
-    # What is left of each tap, on the left and on the right of those.
-    for j in range(inner.taps):
-        base = inner.base + j * inner.base_step
-        n = 0
-        for side in range(2):
-            first = max(unit.col if side == 0 else whole_last, outputs_from(inner, j))
-            last = min(whole_first if side == 0 else end, outputs_to(inner, j))
-            if first < last:
-                for r in range(n_found):
-                    triples[3 * n] = (found[2 * r] * inner.in_size + base + first * inner.in_step) * job.channels
-                    triples[3 * n + 1] = (found[2 * r + 1] * inner.count + first) * job.filters
-                    triples[3 * n + 2] = last - first
-                    n += 1
-        if n:
-            args.n_segments = n
-            run_weight_tiles(job, panel, &args, acc + j * job.depth * panel.vectors * job.tiles.lanes * size, job.depth)
+    for p in range(first, last):
+        panel = &job.cut.panels[p]
+        args.x = s.copy.x + panel.x * bytes
+        args.g = job.cut.g if job.cut.in_place else s.copy.g + (p - first) * job.cut.positions * job.cut.width * bytes
+        args.acc = sums + (tap * job.depth * job.cut.filters + panel.filter) * bytes
+        args.rows, args.lanes = s.rows, panel.lanes
+        run_tiles(job, panel, &args, taps * job.depth, s)
+
+
+cdef char *sums_of(const Weight *job, int64_t chunk) noexcept nogil:
+    """The first chunk sums up in the result."""
+    return job.partial + (chunk - 1) * job.size * job.cut.tiles.itemsize if chunk else job.out
 
 
 cdef void weight_task(void *context, int64_t index, int64_t slot) noexcept nogil:
-    """One chunk of the units, for one share of the items."""
+    """One chunk of the units, for some of the panels and taps."""
     cdef const Weight *job = <const Weight *>context
-    cdef int64_t chunk = index // job.splits, split = index % job.splits, rank = job.window.rank
-    cdef int64_t items = job.n_panels * job.outer, u, item, row
-    cdef int64_t *row_taps = job.scratch + slot * job.scratch_size
-    cdef int64_t *row_counts = row_taps + SEGMENT * 2 * job.outer
-    cdef int64_t *segments = row_counts + SEGMENT
-    cdef Axis axes[MAX_RANK]
+    cdef int64_t tap_split = index % job.tap_splits, panel_split = index // job.tap_splits % job.panel_splits
+    cdef int64_t chunk = index // (job.tap_splits * job.panel_splits), u, tap
+    cdef int64_t first = panel_split * job.cut.n_panels // job.panel_splits
+    cdef int64_t last = (panel_split + 1) * job.cut.n_panels // job.panel_splits
+    cdef int64_t from_ = tap_split * job.taps // job.tap_splits, to = (tap_split + 1) * job.taps // job.tap_splits
+    cdef int64_t start = chunk * job.cut.n_units // job.chunks, stop = (chunk + 1) * job.cut.n_units // job.chunks
+    cdef int64_t calls = (last - first) * ceil_div((to - from_) * job.depth, job.cut.tiles.height[2])
+    cdef char *sums = sums_of(job, chunk)
+    cdef Scratch *s = &job.scratch[slot]
     cdef const Unit *unit
-    for u in range(chunk * job.n_units // job.chunks, (chunk + 1) * job.n_units // job.chunks):
-        unit = &job.units[u]
-        place(&job.window, 0, job.batch.in_shapes + unit.sample * rank, job.batch.out_shapes + unit.sample * rank,
-              job.batch.low + unit.sample * rank, axes)
-        for row in range(unit.rows):
-            row_counts[row] = outer_taps(rank, axes, unit.row + row, row_taps + row * 2 * job.outer)
-        for item in range(split * items // job.splits, (split + 1) * items // job.splits):
-            weight_unit(job, unit, axes, row_taps, row_counts, item,
-                        job.partial + chunk * job.pack_size * job.tiles.itemsize, segments)
+    cdef Box box
+    for u in range(start, stop):
+        unit = &job.cut.units[u]
+        box = make_box(&job.cut, unit.rows, unit.cols)
+        copy_unit(&job.cut, unit, &box, first, last, &s.copy)
+        if u + 1 < stop:
+            find_asks(job, unit + 1, calls, s)
+        else:
+            s.ask[0].at, s.ask[0].end, s.ask[1].at, s.ask[1].end = NULL, NULL, NULL, NULL
+        if job.wide:
+            for tap in range(from_, to):
+                sum_unit(job, unit, &box, first, last, tap, 1, s, u == start, sums)
+        else:
+            find_rows(job, unit, &box, from_, to, s)
+            sum_unit(job, unit, &box, first, last, from_, to - from_, s, u == start, sums)
+
+
+cdef void add_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """Add the chunks' sums of one block of the weight pairwise."""
+    cdef const Weight *job = <const Weight *>context
+    cdef int64_t at = index * SUM_BLOCK * job.cut.tiles.itemsize, n = min(SUM_BLOCK, job.size - index * SUM_BLOCK)
+    cdef int64_t step = 1, chunk
+    while step < job.chunks:
+        chunk = 0
+        while chunk + step < job.chunks:
+            job.cut.tiles.weight.add(sums_of(job, chunk) + at, sums_of(job, chunk + step) + at, n)
+            chunk += 2 * step
+        step *= 2
+
+
+cdef void choose(Weight *job, int64_t groups) noexcept nogil:
+    """How the rows are summed, and what a unit holds."""
+    cdef Cut *cut = &job.cut
+    cdef int64_t bytes = cut.tiles.itemsize, most = 2 * cut.tiles.lanes
+    cut.dot = cut.channels == 1 and cut.filters == 1
+    job.wide = job.depth >= WIDE
+    cut.in_place = cut.dot or (groups == 1 and cut.n_panels == 1 and (
+        cut.filters == cut.tiles.lanes or cut.filters == most))
+    cut.width = cut.filters if cut.in_place else most
+    cut.pitch = cut.channels
+    if cut.pitch * bytes % (2 * LINE) == 0:
+        cut.pitch += LINE // bytes
+    if cut.dot:
+        cut.positions = DOT_POSITIONS
+    else:
+        cut.positions = min(POSITIONS, max(LEAST_POSITIONS, GRAD_BYTES // (cut.n_panels * most * bytes)))
+
+
+cdef bint cut_up(Weight *job, int64_t work) noexcept nogil:
+    """Units, and how many tasks of which kinds; False without memory."""
+    cdef Cut *cut = &job.cut
+    cdef int64_t tasks = max(1, min(TASKS, work // LEAST_WORK))
+    cut_units(cut)
+    cut.units = <Unit *>malloc(max(1, cut.n_units) * sizeof(Unit))
+    cut.pieces = <Piece *>malloc(max(1, cut.n_pieces) * sizeof(Piece))
+    if not cut.units or not cut.pieces:
+        return False
+    cut_units(cut)
+    job.chunks = min(tasks, cut.n_units, 1 + PARTIAL_BYTES // (job.size * cut.tiles.itemsize))
+    job.panel_splits = min(cut.n_panels, ceil_div(tasks, job.chunks))
+    job.tap_splits = min(job.taps, ceil_div(tasks, job.chunks * job.panel_splits))
+    return True
+
+
+cdef int64_t lines(int64_t bytes) noexcept nogil:
+    return ceil_div(bytes, LINE) * LINE
+
+
+cdef bint allocate(Weight *job) noexcept nogil:
+    """Memory for the chunks' sums and the scratch of each slot."""
+    cdef const Cut *cut = &job.cut
+    cdef int64_t u, i, bytes = cut.tiles.itemsize, box = 0, pieces = 0, n = slots(), each
+    cdef int64_t panels = 0 if cut.in_place else ceil_div(cut.n_panels, job.panel_splits)
+    cdef int64_t grad = lines(panels * cut.positions * cut.width * bytes)
+    cdef int64_t rows = 0 if job.wide else job.taps * job.depth
+    cdef char *at
+    cdef Scratch *s
+    for u in range(cut.n_units):
+        box = max(box, cut.units[u].pieces * make_box(cut, cut.units[u].rows, cut.units[u].cols).piece)
+        pieces = max(pieces, cut.units[u].pieces)
+    box = lines(box * bytes)
+    each = lines(box + grad + pieces * sizeof(Spot) + pieces * cut.slabs * sizeof(bint)
+                 + (2 * cut.slabs + 3 * cut.positions + rows) * sizeof(int64_t))
+    job.partial = <char *>malloc(max(1, (job.chunks - 1) * job.size * bytes))
+    job.scratch = <Scratch *>malloc(n * (sizeof(Scratch) + each) + LINE)
+    if not job.partial or not job.scratch:
+        return False
+    at = <char *>(job.scratch + n)
+    at += LINE - <uintptr_t>at % LINE
+    for i in range(n):
+        s = &job.scratch[i]
+        s.copy.x = at + i * each
+        s.copy.g = s.copy.x + box
+        s.copy.spots = <Spot *>(s.copy.g + grad)
+        s.copy.taps = <int64_t *>(s.copy.spots + pieces)
+        s.segments = s.copy.taps + 2 * cut.slabs
+        s.rows = s.segments + 3 * cut.positions
+        s.copy.found = <bint *>(s.rows + rows)
+    return True
 
 
 def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1] in_shapes,
                 const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
                 const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, int64_t groups,
                 real[:, :, ::1] weight):
-    """weight (taps, C / groups, F) = sum over samples and outputs of x at each tap times g.
-
-    The outputs are cut into chunks whose number depends on shapes alone; their sums are added pairwise.
-    """
+    """weight (taps, C / groups, F) = sum over samples and outputs of x at each tap times g."""
     cdef Weight job
-    cdef int64_t p, n, tap, k, f, step, chunk, size, work
+    cdef Cut *cut = &job.cut
     cdef bint done = False
-    cdef real *partial = NULL
-    cdef const Panel *panel
-    cdef const convnd_tiles *t = tiles(sizeof(real))
-    job.tiles = t
-    read_window(&job.window, geometry, False)
-    job.taps = count_taps(&job.window)
-    job.outer = job.taps // job.window.kernel[job.window.rank - 1]
-    job.channels, job.filters = x.shape[1], g.shape[1]
-    job.depth = job.channels // groups
-    n = job.window.rank - 1
-    # Merged rows make one tall tile of few channels; with many channels each tap fills tiles of its own.
-    job.merged = groups == 1 and job.window.dilation[n] == 1 and job.depth < 2 * t.height[2]
-    job.batch.samples = in_shapes.shape[0]
-    if weight.shape[0] == 0 or weight.shape[1] == 0 or weight.shape[2] == 0:
+    cdef int64_t work
+    job.size = weight.shape[0] * weight.shape[1] * weight.shape[2]
+    if job.size == 0:
         return
     if g.shape[0] == 0:
         weight[:, :, :] = 0
         return
-    job.batch.in_shapes, job.batch.out_shapes, job.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
-    job.batch.in_offsets, job.batch.out_offsets = &in_offsets[0], &out_offsets[0]
-    job.x, job.g = <const char *>&x[0, 0], <const char *>&g[0, 0]
-    job.panels, job.units, job.scratch = NULL, NULL, NULL
+    cut.tiles = tiles(sizeof(real))
+    read_window(&cut.window, geometry, False)
+    job.taps = count_taps(&cut.window)
+    cut.slabs = job.taps // cut.window.kernel[cut.window.rank - 1]
+    if cut.window.rank > 1:
+        cut.slabs //= cut.window.kernel[cut.window.rank - 2]
+    cut.channels, cut.filters = x.shape[1], g.shape[1]
+    job.depth = cut.channels // groups
+    cut.batch.samples = in_shapes.shape[0]
+    cut.batch.in_shapes, cut.batch.out_shapes, cut.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
+    cut.batch.in_offsets, cut.batch.out_offsets = &in_offsets[0], &out_offsets[0]
+    cut.x, cut.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&weight[0, 0, 0]
+    cut.units, cut.pieces, job.partial, job.scratch = NULL, NULL, NULL, NULL
     with nogil:
-        job.panels = make_panels(t, groups, job.depth, job.filters // groups, job.taps, FILTERS,
-                                 &job.n_panels)
-        if job.panels:
-            panel = &job.panels[job.n_panels - 1]
-            job.pack_size = panel.pack + job.taps * job.depth * panel.vectors * t.lanes
-            job.n_units = unit_list(&job, NULL)
-            job.chunks = min(PARTIALS, job.n_units, max(1, PARTIAL_BYTES // (job.pack_size * t.itemsize)))
-            job.splits = min(job.n_panels * job.outer, max(1, 2 * PARTIALS // job.chunks))
-            job.units = <Unit *>malloc(max(1, job.n_units) * sizeof(Unit))
-            job.scratch_size = SEGMENT * (2 * job.outer + 1) + 8 * SEGMENT + 8
-            job.scratch = <int64_t *>malloc(slots() * job.scratch_size * sizeof(int64_t))
-            partial = <real *>calloc(job.chunks * job.pack_size, sizeof(real))
-        if job.units and job.scratch and partial:
-            unit_list(&job, job.units)
-            job.partial = <char *>partial
-            work = out_offsets[job.batch.samples] * job.filters * job.taps * job.depth
-            parallel_for(weight_task, &job, job.chunks * job.splits, work)
-            step = 1
-            while step < job.chunks:
-                chunk = 0
-                while chunk + step < job.chunks:
-                    for n in range(job.pack_size):
-                        partial[chunk * job.pack_size + n] += partial[(chunk + step) * job.pack_size + n]
-                    chunk += 2 * step
-                step *= 2
-            for p in range(job.n_panels):
-                panel = &job.panels[p]
-                size = panel.vectors * t.lanes
-                for tap in range(job.taps):
-                    for k in range(job.depth):
-                        for f in range(panel.lanes):
-                            weight[tap, k, panel.filter + f] = partial[panel.pack + (tap * job.depth + k) * size + f]
-            done = True
-        free(job.panels)
-        free(job.units)
+        cut.panels = make_panels(
+            cut.tiles, groups, job.depth, cut.filters // groups, job.taps, FILTERS, &cut.n_panels)
+        if cut.panels:
+            choose(&job, groups)
+            work = g.shape[0] * cut.filters * job.taps * job.depth
+            done = cut_up(&job, work) and allocate(&job)
+        if done:
+            parallel_for(weight_task, &job, job.chunks * job.panel_splits * job.tap_splits, work)
+            parallel_for(add_task, &job, ceil_div(job.size, SUM_BLOCK), job.size * (job.chunks - 1))
+        free(cut.panels)
+        free(cut.units)
+        free(cut.pieces)
+        free(job.partial)
         free(job.scratch)
-        free(partial)
     if not done:
         raise MemoryError("no memory for the tasks of a weight gradient")

@@ -25,11 +25,13 @@ cdef extern from "tile/tile.h":
         const char *g
         char *acc
         int64_t x_step
-        int64_t x_row
         int64_t g_step
+        int64_t acc_step
+        const int64_t *rows
         const int64_t *segments
         int64_t n_segments
         int64_t lanes
+        int64_t fresh
 
     ctypedef struct convnd_depthwise_args:
         const char *x
@@ -193,6 +195,11 @@ cdef extern from "tile/tile.h":
 
     ctypedef struct convnd_weight_tiles:
         convnd_weight_tile plain[3][29]
+        convnd_weight_tile rows[3][29]
+        void (*copy)(
+            char *to, int64_t to_step, const char *from_, int64_t from_step, int64_t rows, int64_t width) noexcept nogil
+        void (*ask)(const char *from_, const char *end) noexcept nogil
+        void (*add)(char *sum, const char *more, int64_t n) noexcept nogil
 
     ctypedef struct convnd_depthwise_tiles:
         int64_t height[3]

@@ -219,7 +219,7 @@ cdef void sum_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef char *acc = job.out + (panel.pack + frequency * job.depth * width) * size
     cdef int64_t segment[3]
     cdef convnd_weight_args args
-    args.x_step, args.x_row, args.g_step, args.lanes = job.row, 1, job.grad_row, width
+    args.x_step, args.g_step, args.acc_step, args.lanes, args.fresh = job.row, job.grad_row, width, width, False
     segment[0], segment[1] = 0, 0
     args.segments, args.n_segments = segment, 1
     while t < job.tiles_at_once:

@@ -35,17 +35,21 @@ typedef struct {
     int64_t activation;  /* applied as the sums are stored */
 } convnd_conv_args;
 
-/* A tile of `height` weights rows x one panel of filters, summed over positions.
+/* A tile of `height` rows of the weight's gradient x one panel of filters, summed over positions.
  *
- *     acc[m][f] += sum over segments and p of x[seg.x + p x_step + m x_row] * g[seg.g + p g_step + f] */
+ *     acc[m acc_step + f] (+)= sum over segments and p of x[seg.x + p x_step + rows[m]] * g[seg.g + p g_step + f]
+ *
+ * where a plain tile's row m is m further. The tiles without vectors of filters take one filter and steps of 1. */
 typedef struct {
     const char *x;           /* IN */
-    const char *g;           /* IN */
-    char *acc;               /* IN and OUT, a full panel wide */
-    int64_t x_step, x_row, g_step;
+    const char *g;           /* IN  whole panels */
+    char *acc;               /* IN and OUT */
+    int64_t x_step, g_step, acc_step;
+    const int64_t *rows;
     const int64_t *segments; /* IN  triples: x offset, g offset, positions */
     int64_t n_segments;
-    int64_t lanes;           /* filters of the panel that exist */
+    int64_t lanes;           /* filters of the panel that exist: only these are stored */
+    int64_t fresh;           /* the sums replace what is in acc */
 } convnd_weight_args;
 
 /* Depthwise: a tile of `height` outputs x `panels` panels of channels next to each other.
@@ -217,7 +221,11 @@ typedef struct {
 } convnd_narrow_tiles;
 
 typedef struct {
-    convnd_weight_tile plain[3][CONVND_MAX_HEIGHT + 1];
+    convnd_weight_tile plain[3][CONVND_MAX_HEIGHT + 1]; /* [vectors][height] */
+    convnd_weight_tile rows[3][CONVND_MAX_HEIGHT + 1];  /* [0]: one filter; lanes are positions */
+    void (*copy)(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t rows, int64_t width);
+    void (*ask)(const char *from, const char *end); /* memory for what is read soon */
+    void (*add)(char *sum, const char *more, int64_t n);
 } convnd_weight_tiles;
 
 typedef struct {

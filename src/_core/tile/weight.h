@@ -1,42 +1,130 @@
-/* Weight-gradient tiles: every height, panels of one and of two vectors. */
+/* Weight-gradient tiles: every height, panels of one and of two vectors of filters, or vectors of positions. */
 
-#define PART(p, v) (whole ? load((p) + (v) * VL) : load_part((p) + (v) * VL, lanes - (v) * VL))
-/* A row of the gradient is one channel of x, broadcast. */
-INLINE void NAME(weight_body)(const int height, const int vectors, const int whole,
-                              const convnd_weight_args *a) {
-    vec sum[CONVND_MAX_HEIGHT][2];
-    const int64_t lanes = a->lanes, x_step = a->x_step, x_row = a->x_row, g_step = a->g_step;
+/* Each sum of `sum` (height rows of `width` numbers) to its place. */
+INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[2], const convnd_weight_args *a) {
     real *acc = (real *)a->acc;
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = (vec){0};
-    for (int64_t s = 0; s < a->n_segments; s++) {
-        const real *x = (const real *)a->x + a->segments[3 * s];
-        const real *g = (const real *)a->g + a->segments[3 * s + 1];
-        for (int64_t p = a->segments[3 * s + 2]; p > 0; p--) {
-            vec b[2];
-            UNROLL for (int v = 0; v < vectors; v++) b[v] = PART(g, v);
-            UNROLL for (int m = 0; m < height; m++)
-                UNROLL for (int v = 0; v < vectors; v++)
-                    sum[m][v] += splat(x[m * x_row]) * b[v];
-            x += x_step;
-            g += g_step;
+    const int64_t step = a->acc_step, lanes = a->lanes;
+    if (lanes != vectors * VL) {
+        real part[2 * VL];
+        for (int m = 0; m < height; m++) {
+            UNROLL for (int v = 0; v < vectors; v++) store(part + v * VL, sum[m][v]);
+            for (int64_t f = 0; f < lanes; f++) acc[m * step + f] = a->fresh ? part[f] : acc[m * step + f] + part[f];
         }
+        return;
     }
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < vectors; v++) {
-            real *p = acc + (m * vectors + v) * VL;
-            store(p, load(p) + sum[m][v]);
+            real *p = acc + m * step + v * VL;
+            if (!a->fresh) sum[m][v] += load(p);
+            store(p, sum[m][v]);
         }
 }
 
-#undef PART
+/* A row of the gradient is one channel of x at one tap, broadcast. Rows are channels side by side, or anywhere. */
+INLINE void NAME(weight_body)(const int height, const int vectors, const int anywhere, const convnd_weight_args *a) {
+    vec sum[CONVND_MAX_HEIGHT][2];
+    const int64_t x_step = a->x_step, g_step = a->g_step;
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = (vec){0};
+    for (int64_t s = 0; s < a->n_segments; s++) {
+        const real *x = (const real *)a->x + a->segments[3 * s], *row[CONVND_MAX_HEIGHT];
+        const real *g = (const real *)a->g + a->segments[3 * s + 1];
+        int64_t at = 0;
+        UNROLL for (int m = 0; m < height; m++) row[m] = x + (anywhere ? a->rows[m] : m);
+        for (int64_t p = a->segments[3 * s + 2]; p > 0; p--) {
+            vec b[2];
+            UNROLL for (int v = 0; v < vectors; v++) b[v] = load(g + v * VL);
+            UNROLL for (int m = 0; m < height; m++) {
+                const vec c = splat(anywhere ? row[m][at] : x[m]);
+                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += c * b[v];
+            }
+            x += x_step;
+            at += x_step;
+            g += g_step;
+        }
+    }
+    NAME(add_sums)(height, vectors, sum, a);
+}
 
-#define TILES(H, V) static void NAME(weight_##V##_##H)(const convnd_weight_args *a) { \
-    if (a->lanes == V * VL) NAME(weight_body)(H, V, 1, a); else NAME(weight_body)(H, V, 0, a); }
+/* One channel and one filter: lanes are positions, each the sum over every VL-th; their sum is the row. */
+INLINE void NAME(weight_dot_body)(const int height, const convnd_weight_args *a) {
+    const int unroll = height > 6 ? 1 : height > 3 ? 2 : 4; /* sums enough to keep the multiply-adds busy */
+    vec sum[CONVND_MAX_HEIGHT][4];
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int u = 0; u < unroll; u++) sum[m][u] = (vec){0};
+    for (int64_t s = 0; s < a->n_segments; s++) {
+        const real *x = (const real *)a->x + a->segments[3 * s], *g = (const real *)a->g + a->segments[3 * s + 1];
+        int64_t p = 0, n = a->segments[3 * s + 2];
+        for (; p + unroll * VL <= n; p += unroll * VL)
+            UNROLL for (int u = 0; u < unroll; u++) {
+                const vec b = load(g + p + u * VL);
+                UNROLL for (int m = 0; m < height; m++) sum[m][u] += load(x + a->rows[m] + p + u * VL) * b;
+            }
+        for (; p < n; p += VL) {
+            const vec b = load_part(g + p, n - p);
+            UNROLL for (int m = 0; m < height; m++) sum[m][0] += load_part(x + a->rows[m] + p, n - p) * b;
+        }
+    }
+    for (int m = 0; m < height; m++) {
+        real lane[VL], *acc = (real *)a->acc + m * a->acc_step;
+        UNROLL for (int u = 1; u < unroll; u++) sum[m][0] += sum[m][u];
+        store(lane, sum[m][0]);
+        for (int64_t half = VL / 2; half > 0; half /= 2)
+            for (int64_t i = 0; i < half; i++) lane[i] += lane[i + half];
+        *acc = a->fresh ? lane[0] : *acc + lane[0];
+    }
+}
+
+/* Rows of `width` numbers to rows that lie elsewhere. */
+INLINE void NAME(copy_rows)(real *to, int64_t to_step, const real *from, int64_t from_step, int64_t rows,
+                            const int64_t width) {
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t i = 0;
+        for (; i + 4 * VL <= width; i += 4 * VL)
+            UNROLL for (int v = 0; v < 4; v++) store(to + i + v * VL, load(from + i + v * VL));
+        for (; i + VL <= width; i += VL) store(to + i, load(from + i));
+        if (i < width && width > VL) store(to + width - VL, load(from + width - VL));
+        else
+            for (; i < width; i++) to[i] = from[i];
+        to += to_step;
+        from += from_step;
+    }
+}
+static void NAME(weight_copy)(char *to_, int64_t to_step, const char *from_, int64_t from_step, int64_t rows,
+                              int64_t width) {
+    real *to = (real *)to_;
+    const real *from = (const real *)from_;
+    if (to_step == width && from_step == width) NAME(copy_rows)(to, 0, from, 0, 1, rows * width);
+    else if (width == 2 * VL) NAME(copy_rows)(to, to_step, from, from_step, rows, 2 * VL);
+    else if (width == 4) NAME(copy_rows)(to, to_step, from, from_step, rows, 4);
+    else NAME(copy_rows)(to, to_step, from, from_step, rows, width);
+}
+
+/* Ask memory for what will be read soon. */
+static void NAME(weight_ask)(const char *from, const char *end) {
+    for (; from < end; from += 64) __builtin_prefetch(from, 0, 2);
+}
+
+static void NAME(weight_add)(char *sum_, const char *more_, int64_t n) {
+    real *sum = (real *)sum_;
+    const real *more = (const real *)more_;
+    for (int64_t i = 0; i < n; i++) sum[i] += more[i];
+}
+
+#define TILES(H, V) \
+    static void NAME(weight_##V##_##H)(const convnd_weight_args *a) { NAME(weight_body)(H, V, 0, a); } \
+    static void NAME(weight_rows_##V##_##H)(const convnd_weight_args *a) { NAME(weight_body)(H, V, 1, a); }
 EACH_HEIGHT_1(TILES)
 EACH_HEIGHT_2(TILES)
 #undef TILES
+#define TILE(H, V) static void NAME(weight_dot_##H)(const convnd_weight_args *a) { NAME(weight_dot_body)(H, a); }
+HEIGHTS_12(TILE, 1)
+#undef TILE
 
-#define ENTRY(H, V) .plain[V][H] = NAME(weight_##V##_##H),
-const convnd_weight_tiles NAME(convnd_weight_tiles) = {EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY)};
+#define ENTRY(H, V) .plain[V][H] = NAME(weight_##V##_##H), .rows[V][H] = NAME(weight_rows_##V##_##H),
+#define DOT_ENTRY(H, V) .rows[0][H] = NAME(weight_dot_##H),
+const convnd_weight_tiles NAME(convnd_weight_tiles) = {
+    EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY) HEIGHTS_12(DOT_ENTRY, 1)
+    .copy = NAME(weight_copy), .ask = NAME(weight_ask), .add = NAME(weight_add)};
 #undef ENTRY
+#undef DOT_ENTRY

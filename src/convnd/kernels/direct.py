@@ -15,6 +15,8 @@ from .task import Mask, Task
 
 algorithm = "direct"
 
+FEW = 8  # filters, below which vectors are better made of channels
+
 
 def refuses(task: Task) -> str | None:
     """Nothing."""
@@ -28,14 +30,10 @@ def takes(task: Task) -> bool | Mask:
 
 def run(task: Task) -> None:
     """Run the core's drivers."""
-    source, target, geometry = task.source, task.target, task.geometry
     if task.kind == "weight":
-        core_weight.conv_weight(
-            task.x, task.grad, source.shapes, target.shapes, task.low, source.offsets, target.offsets, geometry,
-            task.groups, task.out,
-        )
-        return
-    run_conv(task)
+        run_weight(task)
+    else:
+        run_conv(task)
 
 
 def run_conv(task: Task, dot: bool = False) -> None:
@@ -46,6 +44,28 @@ def run_conv(task: Task, dot: bool = False) -> None:
         task.x, source.shapes, target.shapes, task.low, source.offsets, target.offsets, task.geometry,
         task.kind == "transposed", packed_weight(task, dot), bias, task.groups, dot, task.activation, task.out,
     )
+
+
+def run_weight(task: Task) -> None:
+    """A weight gradient.
+
+    The core's vectors are filters. Of few filters and many channels, stride 1, it is given x for the gradient and the
+    gradient for x: w[t, c, f] = sum_q x[q + t d - low, c] grad[q, f] = sum_p grad[p - (t d - low), f] x[p, c], a weight
+    gradient whose taps run backwards.
+    """
+    source, target, geometry, low = task.source, task.target, task.geometry, task.low
+    x, grad, out = task.x, task.grad, task.out
+    assert grad is not None
+    swapped = task.groups == 1 and grad.shape[1] < FEW <= x.shape[1] and bool((geometry[1] == 1).all())
+    if swapped:
+        x, grad, source, target = grad, x, target, source
+        low = np.ascontiguousarray((geometry[0] - 1) * geometry[2] - low)
+        out = np.empty((out.shape[0], out.shape[2], out.shape[1]), dtype=out.dtype)
+    core_weight.conv_weight(
+        x, grad, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, task.groups, out
+    )
+    if swapped:
+        task.out[:] = out[::-1].transpose(0, 2, 1)
 
 
 def packed_weight(task: Task, dot: bool = False) -> Array:
