@@ -77,7 +77,6 @@ static void check_weight_gradient(int64_t rows, int64_t taps, int64_t lanes, int
         for (int64_t j = 0; j < taps; j++)
             for (int64_t c = 0; c < width; c++) {
                 wanted *to = &want[c / vl * pack + w.runs[2 * r + 1] + j * vl + c % vl];
-                to->scale = 1;
                 for (int64_t m = 0; m < outputs; m++) {
                     const int64_t at = m * w.stride + j * w.dilation;
                     if (exists(&w, at))

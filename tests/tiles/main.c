@@ -124,6 +124,7 @@ wanted *as_is(const char *p, int64_t n) {
 }
 
 void add(wanted *to, double term) {
+    if (to->scale == 0) to->scale = fabs(to->value); /* it's a term too */
     to->value += term;
     to->scale += fabs(term);
 }
