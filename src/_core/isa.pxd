@@ -185,6 +185,26 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_winograd_tile)(const convnd_winograd_args *) noexcept nogil
     ctypedef void (*convnd_multiply_tile)(const convnd_winograd_product *) noexcept nogil
 
+    ctypedef struct convnd_adam:
+        double first
+        double second
+        double rate
+        double root
+        double eps
+        double pull
+        double shrink
+
+    ctypedef struct convnd_descent:
+        double rate
+        double momentum
+        double pull
+        int64_t nesterov
+
+    ctypedef void (*convnd_adam_tile)(
+        const convnd_adam *, const char *g, char *p, char *m, char *s, int64_t n) noexcept nogil
+    ctypedef void (*convnd_descent_tile)(
+        const convnd_descent *, const char *g, char *p, char *v, int64_t n) noexcept nogil
+
     ctypedef struct convnd_conv_tiles:
         convnd_conv_tile plain[3][29]
 
@@ -232,6 +252,8 @@ cdef extern from "tile/tile.h":
         convnd_softmax_grad_tile softmax_grad
         convnd_softmax_grad_tile log_softmax_grad
         convnd_dropout_tile dropout
+        convnd_adam_tile adam
+        convnd_descent_tile descent
 
     ctypedef struct convnd_segment_tiles:
         convnd_sum_tile sum

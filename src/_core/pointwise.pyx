@@ -7,7 +7,7 @@ Tasks are pieces of the array; where they are cut never shows in a result.
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from convnd._core.isa cimport convnd_norm, convnd_tiles, tiles
+from convnd._core.isa cimport convnd_adam, convnd_descent, convnd_norm, convnd_tiles, tiles
 from convnd._core.plan cimport gcd
 from convnd._core.threads cimport parallel_for
 
@@ -259,3 +259,54 @@ def dropout(const uint64_t[::1] keys, const int64_t[::1] offsets, uint64_t thres
             free(starts)
     if not starts:
         raise MemoryError("no memory for the tasks of dropout_mask")
+
+
+# -------------------------------------------------------------------------------------------------------------- updates
+
+cdef struct Update:
+    const convnd_tiles *tiles
+    convnd_adam adam
+    convnd_descent descent
+    const char *g
+    char *p
+    char *first     # running means; NULL: none
+    char *second
+    int64_t count
+
+
+cdef void adam_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Update *job = <const Update *>context
+    cdef int64_t at = index * PIECE * job.tiles.itemsize
+    job.tiles.pointwise.adam(&job.adam, job.g + at, job.p + at, job.first + at, job.second + at,
+                             min(PIECE, job.count - index * PIECE))
+
+
+cdef void descent_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Update *job = <const Update *>context
+    cdef int64_t at = index * PIECE * job.tiles.itemsize
+    job.tiles.pointwise.descent(&job.descent, job.g + at, job.p + at, job.first + at if job.first else NULL,
+                                min(PIECE, job.count - index * PIECE))
+
+
+def adam(const real[::1] g, real[::1] values, real[::1] mean, real[::1] square, double first, double second,
+         double rate, double root, double eps, double pull, double shrink):
+    """One step of Adam, in place; see tile.h."""
+    cdef Update job
+    job.tiles, job.count = tiles(sizeof(real)), g.shape[0]
+    job.g, job.p, job.first, job.second = <const char *>&g[0], <char *>&values[0], <char *>&mean[0], <char *>&square[0]
+    job.adam.first, job.adam.second, job.adam.rate, job.adam.root = first, second, rate, root
+    job.adam.eps, job.adam.pull, job.adam.shrink = eps, pull, shrink
+    with nogil:
+        parallel_for(adam_task, &job, (job.count + PIECE - 1) // PIECE, job.count * MOVED)
+
+
+def descent(const real[::1] g, real[::1] values, real[::1] velocity, double rate, double momentum, bint nesterov,
+            double pull):
+    """One step of gradient descent, in place; see tile.h. An empty velocity: none."""
+    cdef Update job
+    job.tiles, job.count = tiles(sizeof(real)), g.shape[0]
+    job.g, job.p = <const char *>&g[0], <char *>&values[0]
+    job.first = <char *>&velocity[0] if velocity.shape[0] else NULL
+    job.descent.rate, job.descent.momentum, job.descent.pull, job.descent.nesterov = rate, momentum, pull, nesterov
+    with nogil:
+        parallel_for(descent_task, &job, (job.count + PIECE - 1) // PIECE, job.count * MOVED)

@@ -193,10 +193,42 @@ static void NAME(dropout)(uint64_t key, uint64_t first, uint64_t threshold, doub
 }
 #undef EACH_VECTOR
 
+/* Optimisers' steps. Plain loops: they are bound by memory, and the compiler has vector roots, which C has not. */
+static void NAME(adam)(const convnd_adam *a, const char *g_, char *p_, char *m_, char *s_, int64_t n) {
+    const real *g = (const real *)g_;
+    real *restrict p = (real *)p_, *restrict m = (real *)m_, *restrict s = (real *)s_;
+    const real first = (real)a->first, second = (real)a->second, rest = (real)(1 - a->first);
+    const real rest_square = (real)(1 - a->second), rate = (real)a->rate, root = (real)a->root, eps = (real)a->eps;
+    const real pull = (real)a->pull, shrink = (real)a->shrink;
+    for (int64_t i = 0; i < n; i++) {
+        const real t = g[i] + pull * p[i];
+        m[i] = m[i] * first + rest * t;
+        s[i] = s[i] * second + rest_square * (t * t);
+        const real spread = sizeof(real) == 4 ? (real)__builtin_sqrtf((float)s[i]) : (real)__builtin_sqrt((double)s[i]);
+        p[i] = (p[i] - shrink * p[i]) - rate * m[i] / (spread / root + eps);
+    }
+}
+
+static void NAME(descent)(const convnd_descent *a, const char *g_, char *p_, char *v_, int64_t n) {
+    const real *g = (const real *)g_;
+    real *restrict p = (real *)p_, *restrict v = (real *)v_;
+    const real rate = (real)a->rate, momentum = (real)a->momentum, pull = (real)a->pull;
+    const real ahead = a->nesterov ? momentum : 0;
+    if (!v) {
+        for (int64_t i = 0; i < n; i++) p[i] -= rate * (g[i] + pull * p[i]);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const real t = g[i] + pull * p[i];
+        v[i] = v[i] * momentum + t;
+        p[i] -= rate * (a->nesterov ? t + ahead * v[i] : v[i]);
+    }
+}
+
 const convnd_pointwise_tiles NAME(convnd_pointwise_tiles) = {
     .activate = NAME(activate_all), .activate_grad = NAME(activate_grad_all),
     .scale_shift = NAME(scale_shift), .norm_grad = NAME(norm_grad),
     .softmax = NAME(softmax), .log_softmax = NAME(log_softmax),
     .softmax_grad = NAME(softmax_grad), .log_softmax_grad = NAME(log_softmax_grad),
-    .dropout = NAME(dropout),
+    .dropout = NAME(dropout), .adam = NAME(adam), .descent = NAME(descent),
 };

@@ -185,6 +185,21 @@ typedef void (*convnd_scale_tile)(const char *x, const char *scale, const char *
 /* A normalisation's gradient to x: g times the activation's slope times scale, + x b + c. */
 typedef void (*convnd_norm_grad_tile)(const char *g, const char *x, const convnd_norm *norm, const char *b,
                                       const char *c, char *out, int64_t n, int64_t width);
+/* One step of Adam, in place: m and s are the running means of g and g g, with g += pull p before, p -= shrink p beside,
+ *
+ *     p -= rate m / (sqrt(s) / root + eps) */
+typedef struct {
+    double first, second; /* how much of m and s stays */
+    double rate, root, eps, pull, shrink;
+} convnd_adam;
+typedef void (*convnd_adam_tile)(const convnd_adam *, const char *g, char *p, char *m, char *s, int64_t n);
+/* One step of gradient descent, in place: v = momentum v + g, with g += pull p before; p -= rate v, or with Nesterov's
+ * momentum rate (g + momentum v). Without momentum there is no v. */
+typedef struct {
+    double rate, momentum, pull;
+    int64_t nesterov;
+} convnd_descent;
+typedef void (*convnd_descent_tile)(const convnd_descent *, const char *g, char *p, char *v, int64_t n);
 /* (rows, channels) at a time; the gradient takes the output. */
 typedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels);
 typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out, int64_t rows, int64_t channels);
@@ -254,6 +269,8 @@ typedef struct {
     convnd_softmax_tile softmax, log_softmax;
     convnd_softmax_grad_tile softmax_grad, log_softmax_grad;
     convnd_dropout_tile dropout;
+    convnd_adam_tile adam;
+    convnd_descent_tile descent;
 } convnd_pointwise_tiles;
 
 typedef struct {

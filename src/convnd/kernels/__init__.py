@@ -21,10 +21,12 @@ from .pointwise import (
 )
 from .pool import pool, pool_grad, scale_shift_pool, scale_shift_pool_grad
 from .system import config, get_num_threads, multiply_adds, set_num_threads, show_config
+from .update import adam, descent
 
 __all__ = [
     "activate",
     "activate_grad",
+    "adam",
     "batch_norm_grad",
     "batch_norm_sums",
     "chosen",
@@ -33,6 +35,7 @@ __all__ = [
     "conv",
     "conv_transpose",
     "conv_weight",
+    "descent",
     "dropout_mask",
     "get_num_threads",
     "log_softmax",

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import kernels
 from ..errors import ArgumentError, ShapeError
 
 Array = NDArray[Any]
@@ -162,14 +163,10 @@ class SGD(Optimizer):
         self.slots = ("momentum",) if momentum else ()
 
     def _update(self, values: Array, grad: Array, moments: dict[str, Array], step: int) -> None:
-        if self.weight_decay:
-            grad = grad + self.weight_decay * values
-        if self.momentum:
-            velocity = moments["momentum"]
-            velocity *= self.momentum
-            velocity += grad
-            grad = grad + self.momentum * velocity if self.nesterov else velocity
-        values -= self.lr * grad
+        kernels.descent(
+            values, grad, moments.get("momentum"),
+            rate=self.lr, momentum=self.momentum, nesterov=self.nesterov, pull=self.weight_decay,
+        )  # fmt: skip
 
 
 class Adam(Optimizer):
@@ -200,6 +197,7 @@ class Adam(Optimizer):
     """
 
     slots = ("mean", "square")
+    decoupled = False  # whether weight decay passes the gradient's means by
 
     def __init__(
         self,
@@ -217,21 +215,14 @@ class Adam(Optimizer):
         self.eps = _at_least("eps", eps, 0)
 
     def _update(self, values: Array, grad: Array, moments: dict[str, Array], step: int) -> None:
-        if self.weight_decay:
-            grad = self._decay(values, grad)
         first, second = self.betas
-        mean, square = moments["mean"], moments["square"]
-        mean *= first
-        mean += (1 - first) * grad
-        square *= second
-        square += (1 - second) * (grad * grad)
-        size = self.lr / (1 - first**step)
-        scale = math.sqrt(1 - second**step)
-        values -= size * mean / (np.sqrt(square) / scale + self.eps)
-
-    def _decay(self, values: Array, grad: Array) -> Array:
-        decayed: Array = grad + self.weight_decay * values
-        return decayed
+        decay = self.weight_decay
+        pull, shrink = (0.0, self.lr * decay) if self.decoupled else (decay, 0.0)
+        kernels.adam(
+            values, grad, moments["mean"], moments["square"],
+            betas=self.betas, rate=self.lr / (1 - first**step), root=math.sqrt(1 - second**step), eps=self.eps,
+            pull=pull, shrink=shrink,
+        )  # fmt: skip
 
 
 class AdamW(Adam):
@@ -253,6 +244,8 @@ class AdamW(Adam):
     [0.85]
     """
 
+    decoupled = True
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -263,10 +256,6 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay)
-
-    def _decay(self, values: Array, grad: Array) -> Array:
-        values -= self.lr * self.weight_decay * values
-        return grad
 
 
 def clip_grad_norm(parameters: Iterable[Parameter], limit: float) -> float:

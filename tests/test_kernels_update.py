@@ -1,0 +1,70 @@
+"""Optimisers' steps on arrays: against NumPy in float64, on threads, and their errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convnd import kernels
+from convnd.errors import DtypeError, ShapeError
+
+ADAM = {"betas": (0.9, 0.99), "rate": 0.01, "root": 0.7, "eps": 1e-8, "pull": 0.2, "shrink": 0.05}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (3,), (5, 7, 11)])
+def test_adam(rng, shape, dtype):
+    values, grad, mean = rng.standard_normal((3, *shape)).astype(dtype)
+    square = rng.random(shape).astype(dtype)
+    p, g, m, s = (np.asarray(array, np.float64) for array in (values, grad, mean, square))
+    t = g + 0.2 * p
+    m, s = 0.9 * m + 0.1 * t, 0.99 * s + 0.01 * t * t
+    p = p - 0.05 * p - 0.01 * m / (np.sqrt(s) / 0.7 + 1e-8)
+    changed = [np.array(array) for array in (values, mean, square)]
+    kernels.adam(changed[0], grad, *changed[1:], **ADAM)
+    for found, wanted in zip(changed, (p, m, s), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=8 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_descent(rng, momentum, nesterov):
+    values, grad, velocity = rng.standard_normal((3, 5, 7))
+    g = grad + 0.1 * values
+    v = momentum * velocity + g
+    step = g + momentum * v if nesterov else v
+    own = velocity.copy() if momentum else None
+    found = values.copy()
+    kernels.descent(found, grad, own, rate=0.3, momentum=momentum, nesterov=nesterov, pull=0.1)
+    np.testing.assert_allclose(found, values - 0.3 * (step if momentum else g), rtol=1e-14, atol=1e-14)
+    if own is not None:
+        np.testing.assert_allclose(own, v, rtol=1e-14, atol=1e-14)
+
+
+def test_any_number_of_threads_gives_the_same_bits(rng):
+    start = rng.random((4, 1_000_003)).astype(np.float32)
+    found = []
+    for count in (1, 2):
+        kernels.set_num_threads(count)
+        arrays = start.copy()
+        kernels.adam(*arrays, **ADAM)
+        kernels.descent(arrays[0], arrays[1], arrays[2], rate=0.1, momentum=0.9)
+        found.append(arrays)
+    np.testing.assert_array_equal(*found)
+
+
+X = np.zeros((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: kernels.adam(X, X[:1], X, X, **ADAM), ShapeError, r"grad must have the shape of values, \(2, 3\)"),
+        (lambda: kernels.adam(X, X, X, X.T, **ADAM), ShapeError, "square must have the shape of values"),
+        (lambda: kernels.descent(X, X, X.astype("f"), rate=1.0), DtypeError, "velocity and values must have one dtype"),
+        (lambda: kernels.descent(np.zeros((3, 2)).T, X, X, rate=1.0), ShapeError, "values, changed in place"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
