@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import convnd as cn
-from convnd import nn
+from convnd import nn, ops
 from convnd.bench import memory
 from convnd.bench.cases import PASSES, Conv, choose
 from convnd.bench.check import Errors
@@ -348,6 +348,19 @@ def test_ways_are_timed_in_turn():
     assert order == [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("a", 2), ("b", 2)]
     assert watch.losses["b"] == [0.0, 1.0, 2.0]
     assert watch.seconds["a"] > 0
+
+
+def test_the_large_one_runs_small(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    large = importlib.import_module("large")
+    done = CliRunner().invoke(large.main, ["--positions", "20000"], standalone_mode=False)
+    assert done.return_value == 0
+    assert done.stdout.count("right") == 5
+    monkeypatch.setattr(large, "repeated", lambda positions, channels, seed: np.ones((positions, channels), np.float32))
+    monkeypatch.setattr(large.ops, "avg_pool", lambda x, size: ops.max_pool(cn.Ragged(2 * x.values, x.layout), size))
+    done = CliRunner().invoke(large.main, ["--positions", "20000"], standalone_mode=False)
+    assert done.return_value == 1
+    assert done.stdout.count("WRONG") == 1
 
 
 # The scripts, on a file of noise: that they run, not what they measure.
