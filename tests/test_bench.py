@@ -254,9 +254,16 @@ def test_held_peers_start_afresh(monkeypatch):
         monkeypatch.setenv(name, value)
     hold("x86-64-v3")
     assert len(started) == 1
+
+
+@pytest.mark.parametrize(("best", "held"), [("x86-64-v4", True), ("x86-64-v3", False)])
+def test_peers_that_nothing_holds_are_left_out(best, held, monkeypatch):
+    monkeypatch.setattr("convnd.kernels.config", lambda: {"isa_available": ["x86-64", best]})
+    for peer in PEERS:
+        monkeypatch.setattr(type(peer), "installed", lambda self: True)
     here, absent = installed("x86-64-v3")
-    assert {peer.name for peer in here} <= {"PyTorch"}
-    assert {"ONNX Runtime", "OpenVINO"} <= absent.keys()
+    assert [peer.name for peer in here] == (["PyTorch"] if held else [peer.name for peer in PEERS])
+    assert (absent.keys() == {"ONNX Runtime", "OpenVINO"}) == held
 
 
 # Training steps

@@ -97,12 +97,13 @@ class Row:
 
 
 def installed(isa: str | None = None) -> tuple[list[Peer], dict[str, str]]:
-    """The peers that can take part, and why the others can't; with ``isa``, those that can be held to it."""
+    """The peers that can take part, and why the others can't; with ``isa``, those that have no more or can be held."""
     here, absent = [], {}
+    more = isa is not None and isa != kernels.config()["isa_available"][-1]  # than that, in this machine
     for peer in PEERS:
         if not peer.installed():
             absent[peer.name] = "not installed"
-        elif isa is not None and isa not in peer.held:
+        elif more and isa not in peer.held:
             absent[peer.name] = f"nothing holds it to {isa}"
         else:
             here.append(peer)
