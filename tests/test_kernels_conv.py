@@ -145,6 +145,24 @@ def test_vectors_along_positions_give_the_bits_of_vectors_along_filters(level, f
         assert np.array_equal(few, all_filters[:, :filters])
 
 
+@pytest.mark.parametrize("size", [2, 4, 8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_small_groups(level, size, dtype, rng):
+    """As each group by itself, forward and transposed, with panels that are full and not."""
+    for groups in (2, 5, 9):
+        place = Window.of(2, (3, 2), (1, 2), "same").on(Layout([[7, 15], [4, 3]]))
+        x = rng.standard_normal((place.input.positions, groups * size)).astype(dtype)
+        w = rng.standard_normal((3, 2, size, groups * size)).astype(dtype)
+        bias = rng.standard_normal(groups * size).astype(dtype)
+        g = rng.standard_normal((place.output.positions, groups * size)).astype(dtype)
+        y = kernels.conv(x, place, w, bias, groups=groups, activation="relu")
+        gx = kernels.conv_transpose(g, place, w, groups=groups)
+        for part in (slice(first, first + size) for first in range(0, groups * size, size)):
+            alone = kernels.conv(x[:, part], place, w[..., part], bias[part], activation="relu", algorithm="direct")
+            close(y[:, part], alone, dtype)
+            close(gx[:, part], kernels.conv_transpose(g[:, part], place, w[..., part]), dtype)
+
+
 @pytest.mark.parametrize("filters", [1, 3, 5])
 def test_few_filters_of_many_channels_with_bias_and_activation(level, filters, rng):
     place = Window.of(2, 3, 1, "same").on(Layout([[9, 40], [4, 7]]))
@@ -162,6 +180,7 @@ LARGE = [  # (shapes, channels, filters, kernel, settings): large enough to run 
     ([[20, 17, 18], [9, 30, 12]], 8, 16, (3, 3, 3), {"padding": 1}),
     ([[2090], [64], [6000]], 32, 32, (1,), {}),
     ([[4000], [15], [6001]], 1, 32, (40,), {"stride": 4, "padding": "same"}),
+    ([[80, 70], [70, 40]], 48, 48, (5, 5), {"padding": "same", "groups": 12}),
     ([[80, 91], [173, 70]], 64, 3, (5, 5), {"padding": "same"}),
     ([[80, 70], [70, 40]], 48, 48, (5, 5), {"padding": "same", "groups": 48}),
 ]

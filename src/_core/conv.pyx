@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from convnd._core.isa cimport convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
-from convnd._core.panels cimport CHANNELS, FILTERS, Batch, Lanes, Panel, count_taps, make_panels, read_window
+from convnd._core.panels cimport CHANNELS, FILTERS, GROUPS, Batch, Lanes, Panel, count_taps, make_panels, read_window
 from convnd._core.plan cimport (
     MAX_RANK, Axis, Window, count_rows, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
     place, row_step, rows_alike, taps_from, taps_to)
@@ -101,6 +101,8 @@ cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
 cdef inline convnd_conv_tile tile_of(const Conv *job, int64_t vectors, int64_t height) noexcept nogil:
     if job.kind == CHANNELS:
         return job.tiles.narrow.dot[vectors][height]
+    if job.kind == GROUPS:
+        return job.tiles.narrow.group[job.depth][height]
     return job.tiles.conv.plain[vectors][height]
 
 
@@ -284,7 +286,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
 def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
          const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
          const int64_t[:, ::1] geometry, bint transposed, const real[::1] packed, const real[::1] bias,
-         int64_t groups, bint dot, int64_t activation, real[:, ::1] out):
+         int64_t groups, Lanes kind, int64_t activation, real[:, ::1] out):
     """out = activation(bias + conv(x)); the transposed one's window is that of the convolution it is the adjoint of.
 
     x (P_in, C) and out (P_out, F); shapes and low are (N, rank), offsets (N + 1,). Everything has been checked.
@@ -298,7 +300,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     taps = count_taps(&job.window)
     job.channels, job.filters = x.shape[1], out.shape[1]
     job.depth = job.channels // groups
-    job.kind = CHANNELS if dot else FILTERS
+    job.kind = kind
     # In a phase of the transposed convolution the inputs of neighbouring taps are dilation / gcd apart.
     n = job.window.rank - 1
     job.merged = groups == 1 and job.window.dilation[n] == (

@@ -211,6 +211,7 @@ cdef extern from "tile/tile.h":
     ctypedef struct convnd_narrow_tiles:
         convnd_conv_tile dot[5][29]
         convnd_conv_tile along[5][29]
+        convnd_conv_tile group[9][29]
         int64_t height[5]
 
     ctypedef struct convnd_weight_tiles:

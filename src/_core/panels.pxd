@@ -5,10 +5,11 @@ from libc.stdint cimport int64_t
 from convnd._core.isa cimport convnd_tiles
 from convnd._core.plan cimport Window
 
-# What the lanes of a vector are: filters; input channels (tile/narrow.h's dot).
+# What the lanes of a vector are: filters; input channels (tile/narrow.h's dot); the filters of several groups.
 cdef enum Lanes:
     FILTERS = 0
     CHANNELS = 1
+    GROUPS = 2
 
 cdef struct Panel:
     int64_t x       # first input channel

@@ -3,6 +3,7 @@
 
 A panel is one or two vectors of filters wide; what a group's filters leave over is filled with zeros. Where lanes are
 input channels, it is at most four filters wide, and its packs are [group][panel][tap][vector][filter][channel].
+Where they are the filters of several groups, [panel][tap][channel of a group][filter], two vectors of filters wide.
 """
 
 from libc.stdlib cimport free, malloc
@@ -15,6 +16,7 @@ ctypedef fused real:
     double
 
 
+LANES = {"filters": FILTERS, "channels": CHANNELS, "groups": GROUPS}
 # Filters of a panel whose lanes are channels.
 cdef int64_t MOST_DOTS = 4
 
@@ -23,6 +25,8 @@ cdef int64_t panel_layout(const convnd_tiles *t, int64_t groups, int64_t depth, 
                           Lanes kind, Panel *panels) noexcept nogil:
     """Fill `panels` (unless NULL) and return how many; `filters` are those of a group."""
     cdef int64_t g, f, n = 0, pack = 0, start = 0, lanes, vectors, size
+    if kind == GROUPS:
+        groups, filters = 1, groups * filters
     for g in range(groups):
         f = 0
         while f < filters:
@@ -31,10 +35,10 @@ cdef int64_t panel_layout(const convnd_tiles *t, int64_t groups, int64_t depth, 
                 lanes = (filters - f + lanes - 1) // lanes            # as equal as can be
                 vectors = size = lanes
             else:
-                vectors = 2 if filters - f > t.lanes else 1
+                vectors = 2 if filters - f > t.lanes or kind == GROUPS else 1
                 lanes, size = min(filters - f, vectors * t.lanes), vectors * t.lanes
             if panels:
-                panels[n].x = g * depth
+                panels[n].x = f if kind == GROUPS else g * depth
                 panels[n].filter = g * filters + f
                 panels[n].lanes, panels[n].vectors, panels[n].size = lanes, vectors, size
                 panels[n].pack, panels[n].start = pack, start
@@ -87,23 +91,19 @@ cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil:
 
 
 def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint transposed, bint flip, int64_t groups,
-         bint dot, real[::1] packed):
-    """Pack a weight (taps, C / groups, F); returns the numbers it takes. Call with an empty `packed` to ask.
-
-    `dot`: for lanes that are input channels, whose number must be a multiple of them.
-    """
+         Lanes kind, real[::1] packed):
+    """Pack a weight (taps, C / groups, F); returns the numbers it takes. Call with an empty `packed` to ask."""
     cdef const convnd_tiles *t = tiles(sizeof(real))
     cdef Window window
     read_window(&window, geometry, transposed)
     cdef int64_t taps = weight.shape[0], channels = weight.shape[1], filters = weight.shape[2] // groups
     cdef int64_t depth = filters if transposed else channels
     cdef int64_t width = channels if transposed else filters
-    cdef int64_t n_panels, p, tap, slot, k, f, step, from_tap, total = 0
+    cdef int64_t n_panels, p, tap, slot, k, f, c, step, from_tap, total = 0
     cdef Panel *panels
     cdef Panel panel
     cdef real *to
-    cdef int64_t group
-    panels = make_panels(t, groups, depth, width, taps, CHANNELS if dot else FILTERS, &n_panels)
+    panels = make_panels(t, groups, depth, width, taps, kind, &n_panels)
     if not panels:
         raise MemoryError("no memory for the panels of a weight")
     for p in range(n_panels):
@@ -112,18 +112,18 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint tran
         with nogil:
             for p in range(n_panels):
                 panel = panels[p]
-                step = t.lanes if dot else 1    # from one filter's weight to the next one's
-                group = panel.filter // width
+                step = t.lanes if kind == CHANNELS else 1    # from one filter's weight to the next one's
                 for tap in range(taps):
                     slot = packed_tap(&window, tap)
                     for k in range(depth):
                         to = &packed[panel.pack + (slot * depth + k // step * step) * panel.size + k % step]
                         from_tap = taps - 1 - tap if flip else tap
                         for f in range(panel.lanes):
+                            c = panel.filter + f
                             if transposed:
-                                to[f * step] = weight[from_tap, panel.filter - group * width + f, group * depth + k]
+                                to[f * step] = weight[from_tap, c % width, c // width * depth + k]
                             else:
-                                to[f * step] = weight[from_tap, k, panel.filter + f]
+                                to[f * step] = weight[from_tap, k, c]
                         for f in range(panel.lanes, panel.size):
                             to[f] = 0
     free(panels)

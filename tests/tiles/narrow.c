@@ -1,4 +1,4 @@
-/* Convolution tiles for few filters: lanes along channels or along positions. */
+/* Convolution tiles for few filters: lanes along channels, along positions or over several groups. */
 #include "check.h"
 
 enum { RUN_AT = 5 };
@@ -64,6 +64,29 @@ static void check_along(int64_t filters, int64_t height, int dense) {
     compare(args.out, want, n);
 }
 
+static void check_group(int64_t group, int64_t height, int full) {
+    const int64_t panel = 2 * tiles->lanes, lanes = full ? panel : draw(1, panel / group) * group, n_runs = draw(0, 3);
+    const int64_t x_step = draw(1, 2 * panel), out_step = lanes + draw(0, 2), n = (height - 1) * out_step + lanes;
+    int64_t runs[6];
+    begin("narrow: groups of %lld, height %lld", (long long)group, (long long)height);
+    convnd_conv_args args = arguments(panel, group, n_runs, runs, (height - 1) * x_step + lanes, n_runs * group * panel);
+    args.x_step = x_step, args.out_step = out_step, args.lanes = lanes, args.depth = group, args.out = numbers(n);
+    wanted *want = as_is(args.out, n);
+    for (int64_t m = 0; m < height; m++)
+        for (int64_t f = 0; f < lanes; f++) {
+            wanted *to = &want[m * out_step + f];
+            *to = (wanted){0, 0};
+            add(to, get(args.start, f));
+            for (int64_t r = 0; r < n_runs; r++)
+                for (int64_t k = 0; k < group; k++)
+                    add(to, get(args.x, m * x_step + runs[2 * r] + f / group * group + k) *
+                                get(args.w, (runs[2 * r + 1] + k) * panel + f));
+            activate(to, args.activation);
+        }
+    tiles->narrow->group[group][height](&args);
+    compare(args.out, want, n);
+}
+
 void check_narrow(void) {
     for (int64_t filters = 1; filters <= 4; filters++)
         for (int64_t height = 1; height <= tiles->narrow->height[filters]; height++)
@@ -71,4 +94,7 @@ void check_narrow(void) {
                 check_dot(filters, height);
                 check_along(filters, height, round & 1);
             }
+    for (int64_t group = 2; group <= least(8, tiles->lanes / 2); group *= 2)
+        for (int64_t height = 1; height <= tiles->height[2]; height++)
+            for (int round = 0; round < 4; round++) check_group(group, height, round & 1);
 }

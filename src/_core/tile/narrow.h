@@ -1,5 +1,6 @@
 /* Convolution tiles for few filters, which would leave most lanes of a vector empty: up to four filters x a number of
- * vectors (`height`). Lanes are either channels ("dot") or positions ("along"). Arguments are those of the convolution
+ * vectors (`height`). Lanes are either channels ("dot") or positions ("along"). With few
+ * filters in each of many groups they are the channels of several groups ("group"). Arguments are those of the convolution
  * tiles, always with a start. */
 #include "activation.h"
 
@@ -118,6 +119,46 @@ INLINE void NAME(along_body)(const int height, const int filters, const convnd_c
             UNROLL for (int f = 0; f < filters; f++) out[p * out_step + f] = part[f * count + p];
 }
 
+/* In each lane the value of lane k of its group of `group` lanes. */
+INLINE vec NAME(spread)(vec x, const int group, const int k) {
+#if defined(__clang__)
+    vec y = {0};
+    UNROLL for (int i = 0; i < VL; i++) y[i] = x[(i / group * group + k) % VL];
+    return y;
+#else
+    mask from = {0};
+    UNROLL for (int i = 0; i < VL; i++) from[i] = (i / group * group + k) % VL;
+    return __builtin_shuffle(x, from);
+#endif
+}
+
+/* `height` positions x two vectors of channels in groups smaller than a vector, with as many filters as channels. A run is
+ * one tap of `group` channels. */
+INLINE void NAME(group_body)(const int height, const int group, const int whole, const convnd_conv_args *a) {
+    vec sum[CONVND_MAX_HEIGHT][2];
+    const int64_t lanes = a->lanes, step = a->x_step;
+    real *out = (real *)a->out;
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int v = 0; v < 2; v++) sum[m][v] = load((const real *)a->start + v * VL);
+    for (int64_t r = 0; r < a->n_runs; r++) {
+        const real *x = (const real *)a->x + a->runs[2 * r];
+        const real *w = (const real *)a->w + a->runs[2 * r + 1] * 2 * VL;
+        UNROLL for (int v = 0; v < 2; v++)
+            UNROLL for (int m = 0; m < height; m++) {
+                const real *p = x + m * step + v * VL;
+                const vec s = whole ? load(p) : load_part(p, lanes - v * VL);
+                UNROLL for (int k = 0; k < group; k++)
+                    sum[m][v] += NAME(spread)(s, group, k) * load(w + (2 * k + v) * VL);
+            }
+    }
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int v = 0; v < 2; v++) {
+            real *p = out + m * a->out_step + v * VL;
+            if (whole) store(p, sum[m][v]); else store_part(p, sum[m][v], lanes - v * VL);
+        }
+    if (a->activation != ACT_NONE) NAME(activate_rows)(out, a->out_step, height, lanes, a->activation);
+}
+
 /* As many sums as the registers hold beside an input and a weight for each filter. */
 #define HEIGHTS_3(F, V) F(1, V) F(2, V) F(3, V)
 #define HEIGHTS_4(F, V) HEIGHTS_3(F, V) F(4, V)
@@ -136,9 +177,19 @@ INLINE void NAME(along_body)(const int height, const int filters, const convnd_c
     static void NAME(along_##V##_##H)(const convnd_conv_args *a) { NAME(along_body)(H, V, a); }
 EACH_NARROW(TILES)
 #undef TILES
+#define GROUP_TILE(H, G) static void NAME(group_##G##_##H)(const convnd_conv_args *a) { \
+    if (a->lanes == 2 * VL) NAME(group_body)(H, G, 1, a); else NAME(group_body)(H, G, 0, a); }
+#define TILES(H, V) GROUP_TILE(H, 2) GROUP_TILE(H, 4) GROUP_TILE(H, 8)
+EACH_HEIGHT_2(TILES)
+#undef TILES
+#undef GROUP_TILE
 
 #define ENTRY(H, V) .dot[V][H] = NAME(dot_##V##_##H), .along[V][H] = NAME(along_##V##_##H),
-const convnd_narrow_tiles NAME(convnd_narrow_tiles) = {EACH_NARROW(ENTRY) .height = NARROW_HEIGHT};
+#define GROUP_ENTRY(H, V) \
+    .group[2][H] = NAME(group_2_##H), .group[4][H] = NAME(group_4_##H), .group[8][H] = NAME(group_8_##H),
+const convnd_narrow_tiles NAME(convnd_narrow_tiles) = {
+    EACH_NARROW(ENTRY) EACH_HEIGHT_2(GROUP_ENTRY) .height = NARROW_HEIGHT};
+#undef GROUP_ENTRY
 #undef ENTRY
 #undef HEIGHTS_3
 #undef HEIGHTS_4

@@ -232,7 +232,8 @@ typedef struct {
 
 typedef struct {
     convnd_conv_tile dot[5][CONVND_MAX_HEIGHT + 1], along[5][CONVND_MAX_HEIGHT + 1]; /* [filters][height] */
-    int64_t height[5];                                                               /* tallest */
+    convnd_conv_tile group[9][CONVND_MAX_HEIGHT + 1]; /* [channels of a group: 2, 4 or 8][height], two vectors */
+    int64_t height[5];                                /* tallest of dot and along */
 } convnd_narrow_tiles;
 
 typedef struct {

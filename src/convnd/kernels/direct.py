@@ -36,13 +36,14 @@ def run(task: Task) -> None:
         run_conv(task)
 
 
-def run_conv(task: Task, dot: bool = False) -> None:
-    """A forward or transposed convolution; with ``dot``, lanes are channels of x and no filters."""
+def run_conv(task: Task, lanes: str = "filters") -> None:
+    """A forward or transposed convolution; ``lanes`` says what they are: one of ``panels.LANES``."""
     source, target = task.source, task.target
     bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
     core.conv(
         task.x, source.shapes, target.shapes, task.low, source.offsets, target.offsets, task.geometry,
-        task.kind == "transposed", packed_weight(task, dot), bias, task.groups, dot, task.activation, task.out,
+        task.kind == "transposed", packed_weight(task, lanes), bias, task.groups, panels.LANES[lanes], task.activation,
+        task.out,
     )
 
 
@@ -68,16 +69,16 @@ def run_weight(task: Task) -> None:
         task.out[:] = out[::-1].transpose(0, 2, 1)
 
 
-def packed_weight(task: Task, dot: bool = False) -> Array:
+def packed_weight(task: Task, lanes: str) -> Array:
     """The task's weight in panels, kept in its packs."""
     weight, geometry, transposed = task.weight, task.geometry, task.kind == "transposed"
     assert weight is not None
-    key = (transposed, task.flip, task.groups, dot, geometry.tobytes() if transposed else b"", isa.current())
+    key = (transposed, task.flip, task.groups, lanes, geometry.tobytes() if transposed else b"", isa.current())
     found: Array | None = None if task.packs is None else task.packs.get(key)
     if found is not None:
         return found
     flat = np.ascontiguousarray(weight).reshape(math.prod(weight.shape[:-2]), *weight.shape[-2:])
-    arguments: tuple[Any, ...] = (flat, geometry, transposed, task.flip, task.groups, dot)
+    arguments: tuple[Any, ...] = (flat, geometry, transposed, task.flip, task.groups, panels.LANES[lanes])
     packed: Array = empty(1, panels.pack(*arguments, np.empty(0, dtype=weight.dtype)), weight.dtype)[0]
     panels.pack(*arguments, packed)
     if task.packs is not None:

@@ -26,4 +26,4 @@ def takes(task: Task) -> bool | Mask:
 
 def run(task: Task) -> None:
     """The direct driver, with other tiles."""
-    direct.run_conv(task, dot=True)
+    direct.run_conv(task, "channels")
