@@ -11,7 +11,8 @@ from libc.stdlib cimport calloc, free, malloc
 from convnd._core.isa cimport convnd_depthwise_args, convnd_tiles, tiles
 from convnd._core.panels cimport Batch, count_taps, packed_tap, read_window
 from convnd._core.plan cimport (
-    MAX_RANK, Axis, Window, count_rows, outer_taps, output_row, phases, place, taps_from, taps_to)
+    MAX_RANK, Axis, Window, count_rows, outer_taps, output_row, outputs_from, outputs_to, phases, place, taps_from,
+    taps_to)
 from convnd._core.threads cimport parallel_for, slots
 
 ctypedef fused real:
@@ -99,13 +100,20 @@ cdef void run_row(const Depthwise *job, const Row *row, convnd_depthwise_args *a
                   int64_t end) noexcept nogil:
     """Outputs col ... end of a row. Of a dilated row, each tile has outputs that share their inputs."""
     cdef const Axis *inner = row.inner
-    cdef int64_t q = col, stop, first, step = 1
+    cdef int64_t q = col, stop, first, step = 1, whole = col, edge = col
     if inner.taps > 1 and inner.base_step % inner.in_step == 0 and 2 * inner.base_step <= (end - col) * inner.in_step:
         step = inner.base_step // inner.in_step
     args.stride, args.dilation = step * inner.in_step, inner.base_step
     args.out_step = step * inner.out_step * job.channels
+    if args.stride != args.dilation and inner.taps > 1:
+        # Such a tile tries every tap of every output at an edge: that is for as few outputs as can be.
+        whole, edge = outputs_from(inner, 0), outputs_to(inner, inner.taps - 1)
     while q < end:
         stop = min(end, q + COLS * step)
+        if q < whole < stop:
+            stop = whole
+        elif q < edge < stop:
+            stop = edge
         for first in range(q, min(stop, q + step)):
             run_outputs(job, row, args, first, step, (stop - first + step - 1) // step)
         q = stop
@@ -127,6 +135,7 @@ cdef void run_phase(const Depthwise *job, const Share *share, const Axis *axes, 
     row.x = job.x + job.batch.in_offsets[share.sample] * job.channels * size
     for r in range(first, last):
         args.n_runs = outer_taps(rank, axes, r, runs) if inner.taps else 0
+        args.new_runs = min(args.n_runs, axes[rank - 2].in_step if rank > 1 else 1)
         for e in range(args.n_runs):
             runs[2 * e] = runs[2 * e] * inner.in_size * job.channels
             runs[2 * e + 1] = runs[2 * e + 1] * inner.kernel + inner.slot

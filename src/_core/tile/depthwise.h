@@ -6,10 +6,8 @@
 #include "activation.h"
 
 /* Taps that a forward tile slides over at a time, outputs that a weight tile does: their vectors stay in registers. */
-#ifndef SLIDE
 #define SLIDE 3
 #define OUTPUTS 4
-#endif
 #define EXISTS(at) ((at) >= a->low && (at) < a->high)
 
 INLINE void NAME(ask)(const real *p, const int vectors, const int write) {
@@ -70,16 +68,17 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
     real *out = (real *)a->out;
     const int slides = height > 1 && a->stride == a->dilation;
     const int whole = a->low <= 0 && (height - 1) * a->stride + (a->taps - 1) * a->dilation < a->high;
-    /* The first inputs that the tiles to come are the first to read. */
-    const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step +
-                          (a->n_runs ? a->runs[2 * a->n_runs - 2] : 0);
+    /* What the next tile is the first to read: dilated outputs leave what is between to others. */
+    const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step;
+    const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
     for (int64_t p = 0; p < a->panels; p++) {
         vec sum[CONVND_MAX_HEIGHT][2];
         UNROLL for (int m = 0; m < height; m++) {
             UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
-            NAME(ask)(x + ahead + m * step, vectors, 0);
             NAME(ask)(out + (height + m) * out_step, vectors, 1);
         }
+        for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++)
+            for (int64_t i = 0; i < asks; i++) NAME(ask)(x + a->runs[2 * r] + ahead + i * ask_step, vectors, 0);
         if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w);
         else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w);
         else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w);
@@ -159,15 +158,16 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const co
             const int64_t at = m * a->stride;
             const int block = slides && m + OUTPUTS <= outputs;
             const int whole = at >= a->low && at + (block * (OUTPUTS - 1) + taps - 1) * a->dilation < a->high;
-            if (a->asks)
-                for (int i = 0; i < (block ? OUTPUTS : 1); i++) {
-                    NAME(ask)(x + ahead + (m + i) * step, 1, 0);
-                    NAME(ask)(g + (outputs + m + i) * a->g_step, 1, 0);
-                }
-            if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, 1, a, sum, x + m * step, g + m * a->g_step, at);
-            else if (block) NAME(depthwise_weight_outputs)(rows, taps, 0, a, sum, x + m * step, g + m * a->g_step, at);
-            else if (whole) NAME(depthwise_weight_output)(rows, taps, 1, a, sum, x + m * step, g + m * a->g_step, at);
-            else NAME(depthwise_weight_output)(rows, taps, 0, a, sum, x + m * step, g + m * a->g_step, at);
+            const real *from = x + m * step, *by = g + m * a->g_step;
+            if (a->asks) {
+                for (int i = 0; i < (block ? OUTPUTS : 1); i++) NAME(ask)(by + (outputs + i) * a->g_step, 1, 0);
+                for (int i = 0; i < (block ? OUTPUTS : slides ? 1 : a->stride); i++)
+                    NAME(ask)(from + ahead + i * (slides ? step : a->x_step), 1, 0);
+            }
+            if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, 1, a, sum, from, by, at);
+            else if (block) NAME(depthwise_weight_outputs)(rows, taps, 0, a, sum, from, by, at);
+            else if (whole) NAME(depthwise_weight_output)(rows, taps, 1, a, sum, from, by, at);
+            else NAME(depthwise_weight_output)(rows, taps, 0, a, sum, from, by, at);
             m += block ? OUTPUTS : 1;
         }
         UNROLL for (int r = 0; r < rows; r++)
@@ -178,7 +178,8 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const co
     }
 }
 
-static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, int64_t rows, int64_t taps, int64_t lanes) {
+static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, int64_t rows, int64_t taps,
+                                        int64_t lanes) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < taps; j++)
             for (int64_t f = 0; f < lanes; f++) {
@@ -194,6 +195,8 @@ static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, i
 }
 
 #undef EXISTS
+#undef SLIDE
+#undef OUTPUTS
 
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define EACH_DEPTHWISE_2(F) HEIGHTS_6(F, 2) F(7, 2) F(8, 2)

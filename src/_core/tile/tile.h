@@ -67,6 +67,7 @@ typedef struct {
     int64_t stride, dilation, low, high; /* positions */
     const int64_t *runs; /* IN  pairs: x offset, first tap */
     int64_t n_runs, taps;
+    int64_t new_runs;    /* of these, the last: their inputs are first read in this row of outputs */
     int64_t panels, pack; /* how many, and from one's weights to the next's */
     int64_t activation;
 } convnd_depthwise_args;
