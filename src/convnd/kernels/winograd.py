@@ -21,8 +21,8 @@ algorithm = "winograd"
 _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
-# Costs in multiply-adds of the products, fitted to measurements: of transforming a number to or from a frequency, and of
-# reading and writing one of a position's numbers. The direct weight gradient's multiply-adds cost more than others.
+# Costs in multiply-adds of the products, fitted to measurements: of transforming a number to or from a frequency, of
+# reading and writing one of a position's numbers; and a direct weight gradient's multiply-adds cost more than others.
 TRANSFORM_INPUT, TRANSFORM_OUTPUT, TRAFFIC, DIRECT_WEIGHT = 28, 22, 28, 1.25
 
 
