@@ -58,9 +58,9 @@ class Layout:
     @classmethod
     def dense(cls, count: int, shape: Sequence[int]) -> Layout:
         """The layout of ``count`` samples that all have ``shape``."""
-        return _dense(int(count), tuple(int(size) for size in shape))
+        return _dense(count, tuple(shape))
 
-    @property
+    @cached_property
     def ndim(self) -> int:
         """Number of spatial axes."""
         return int(self.shapes.shape[1])
@@ -85,10 +85,16 @@ class Layout:
         """Whether all shapes agree: a hint for speed, never a change of meaning."""
         return len(self) <= 1 or bool((self.shapes == self.shapes[0]).all())
 
-    @property
+    @cached_property
     def positions(self) -> int:
         """Number of positions of all samples."""
         return int(self.offsets[-1])
+
+    @cached_property
+    def box(self) -> tuple[int, ...]:
+        """Samples and their spatial shape, where all are alike; zeros for the shape if there are none."""
+        count = len(self)
+        return count, *(self.shape(0) if count else (0,) * self.ndim)
 
     def shape(self, sample: int) -> tuple[int, ...]:
         """The spatial shape of one sample."""

@@ -57,9 +57,12 @@ def is_recording() -> bool:
     return _recording.get()
 
 
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
 def check_dtype(array: Array, name: str) -> None:
     """Refuse what isn't float32 or float64, and name the cast."""
-    if array.dtype not in (np.float32, np.float64):
+    if array.dtype not in DTYPES:
         raise DtypeError(
             f"{name} must be float32 or float64; cast it: {name}.astype(np.float32). Received: dtype {array.dtype}"
         )
@@ -200,8 +203,7 @@ class Tensor:
             return values
         if self.kind == "ragged":
             return Ragged(values, self.layout)
-        spatial = dense_shape(self.layout)
-        return values.reshape(len(self.layout), *spatial, values.shape[1])
+        return values.reshape(*self.layout.box, values.shape[1])
 
     @property
     def grad(self) -> Any:
@@ -389,7 +391,7 @@ X = TypeVar("X", bound=Batch)  # an operation gives back the kind it was given
 
 def dense_shape(layout: Layout) -> tuple[int, ...]:
     """The spatial shape all samples of a dense batch have; zeros if there are none."""
-    return layout.shape(0) if len(layout) else (0,) * layout.ndim
+    return layout.box[1:]
 
 
 def record(values: Array, layout: Layout | None, kind: Kind, parents: Sequence[Tensor], grad_fn: GradFn) -> Tensor:
@@ -399,9 +401,11 @@ def record(values: Array, layout: Layout | None, kind: Kind, parents: Sequence[T
     shape, or None for each parent. It may skip parents that don't require a gradient.
     """
     result = Tensor.of(np.asarray(values), layout, kind)
-    if _recording.get() and any(parent.requires_grad for parent in parents):
-        result.requires_grad = True
-        result._node = _Node(tuple(parents), grad_fn)
+    for parent in parents:
+        if parent.requires_grad and _recording.get():
+            result.requires_grad = True
+            result._node = _Node(tuple(parents), grad_fn)
+            break
     return result
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,13 @@ class Window:
     padding: str | Pairs
     ceil_mode: bool = False
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # of tuples of tuples: once
+        return hash((self.kernel, self.stride, self.dilation, self.padding, self.ceil_mode))
+
     @classmethod
     def of(
         cls,
@@ -110,9 +118,10 @@ class Window:
     def on(self, layout: Layout) -> Placement:
         """Where this window falls on every sample of ``layout``."""
         known: dict[Window, Placement] = layout.__dict__.setdefault("placements", {})
-        if self not in known:
-            known[self] = self._place(layout)
-        return known[self]
+        found = known.get(self)
+        if found is None:
+            found = known[self] = self._place(layout)
+        return found
 
     def _place(self, layout: Layout) -> Placement:
         refuse_empty(layout)
@@ -164,6 +173,17 @@ class Window:
         The input has (S - 1) stride + extent - low - high + output_padding positions on an axis, with
         "same" S stride; or it is ``like``, if this window maps ``like`` to ``layout``.
         """
+        known: dict[Any, Placement] = layout.__dict__.setdefault("placements_back", {})
+        key = self, output_padding, type(output_padding), like
+        try:
+            found = known.get(key)
+        except TypeError:  # a list can't be a key
+            return self._place_back(layout, output_padding, like)
+        if found is None:
+            found = known[key] = self._place_back(layout, output_padding, like)
+        return found
+
+    def _place_back(self, layout: Layout, output_padding: Any, like: Layout | None) -> Placement:
         refuse_empty(layout)
         if like is None:
             extra = per_axis(output_padding, self.ndim, "output_padding", least=0)
@@ -233,6 +253,18 @@ class Placement:
     output: Layout
     low: Ints
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+
+_POINT = Window((), (), (), "valid")
+
+
+def each_position(layout: Layout) -> Placement:
+    """The placement of a window without axes, which holds a position and no other."""
+    known: dict[Window, Placement] = layout.__dict__.setdefault("placements", {})
+    found = known.get(_POINT)
+    if found is None:
+        found = known[_POINT] = Placement(_POINT, layout, layout, np.zeros((len(layout), 0), np.int64))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,12 +58,15 @@ def vector(name: str, given: Array, channels: int) -> Array:
     return np.ascontiguousarray(given)
 
 
+PAGE = 4096  # below this a buffer of our own costs more than the memory it saves
+
+
 def empty(positions: int, channels: int, dtype: Any) -> Array:
     """A new array for an output, its content undefined; its memory is used again when the array is gone."""
     count = positions * channels
-    if count == 0:
-        return np.empty((positions, channels), dtype=dtype)
     dtype = np.dtype(dtype)
+    if count * dtype.itemsize < PAGE:
+        return np.empty((positions, channels), dtype=dtype)
     return np.frombuffer(Buffer(count * dtype.itemsize), dtype, count).reshape(positions, channels)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..layout import Ints
 from ..window import Placement
 from . import depthwise, direct, grouped, narrow, winograd
 from .checks import Array, check_rank, empty, floats, rows
-from .task import Implementation, Kind, Packs, Side, Task, choose, perform
+from .task import Implementation, Kind, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (depthwise, narrow, grouped, winograd, direct)
@@ -43,9 +44,16 @@ def _check_weight(weight: Array, kernel: tuple[int, ...], groups: int) -> None:
         )
 
 
+def _check_bias(bias: Array | None, channels: int) -> None:
+    if bias is not None and bias.shape != (channels,):
+        raise ShapeError(f"bias must have shape ({channels},), one a filter. Received: {bias.shape}")
+
+
 def _check_channels(name: str, x: Array, channels: int, rule: str) -> None:
     if x.shape[1] != channels:
         raise ShapeError(f"{name} must have {channels} channels, {rule}. Received: {x.shape[1]} channels")
+    if channels == 0:
+        raise ShapeError(f"{name} must have at least one channel. Received: 0 channels")
 
 
 def _sides(place: Placement) -> tuple[Ints, Side, Side, Ints]:
@@ -64,46 +72,58 @@ def _sides(place: Placement) -> tuple[Ints, Side, Side, Ints]:
     return geometry, big, small, np.ascontiguousarray(place.low)
 
 
-def _perform(kind: Kind, place: Placement, algorithm: str, **operands: Any) -> None:
-    """Fill ``out``. What follows from the placement is worked out once."""
-    memo = place.memo
-    if "sides" not in memo:
-        memo["sides"] = _sides(place)
-    geometry, big, small, low = memo["sides"]
+@dataclass(frozen=True, eq=False, slots=True)
+class Plan:
+    """What calls at one placement share if their operands have the same shapes, dtypes and options, which are right."""
+
+    problem: Problem
+    parts: list[Part]
+    positions: int  # of the output
+
+
+def _known(place: Placement, key: tuple[Any, ...]) -> Plan | None:
+    """The plan of calls that differ in nothing but their arrays' numbers. Operands that have one have been checked."""
+    try:
+        found: Plan | None = place.memo.get(key)
+    except TypeError:  # what can't be a key is no right argument: the checks say so
+        return None
+    return found
+
+
+def _plan(
+    kind: Kind, place: Placement, x: Array, filters: int, groups: int, algorithm: str, flip: bool = False,
+    activation: int = 0,
+) -> Plan:
+    if "sides" not in place.memo:
+        place.memo["sides"] = _sides(place)
+    geometry, big, small, low = place.memo["sides"]
     source, target = (small, big) if kind == "transposed" else (big, small)
-    task = Task(kind, geometry=geometry, source=source, target=target, low=low, **operands)
-    if len(task.low) == 0 or task.out.size == 0:
-        return
-    key = (kind, algorithm, task.channels, task.filters, task.groups, task.x.dtype, isa.current())
-    if key not in memo:
-        memo[key] = choose(task, IMPLEMENTATIONS, algorithm)
-    perform(task, memo[key])
+    problem = Problem(kind, geometry, source, target, low, x.shape[1], filters, groups, x.dtype, flip, activation)
+    parts: list[Part] = []
+    if len(low) and x.shape[1] and filters:
+        parts = choose(Task(problem, x, x), IMPLEMENTATIONS, algorithm)  # by all but the output
+    return Plan(problem, parts, int(target.offsets[-1]))
+
+
+def _run(plan: Plan, x: Array, weight: Array, bias: Array | None, packs: Packs | None) -> Array:
+    out = empty(plan.positions, plan.problem.filters, x.dtype)
+    if bias is not None:
+        bias = np.ascontiguousarray(bias)
+    perform(Task(plan.problem, np.ascontiguousarray(x), out, weight, bias, None, packs), plan.parts)
+    return out
 
 
 def chosen(place: Placement) -> list[str]:
     """Names of the implementations that calls at ``place`` have taken so far."""
-    plans = (plan for key, plan in place.memo.items() if isinstance(key, tuple))
-    return sorted({getattr(way, "__name__", way.algorithm).rpartition(".")[2] for plan in plans for way, _ in plan})
+    plans = (plan for plan in place.memo.values() if isinstance(plan, Plan))
+    ways = {way for plan in plans for way, _ in plan.parts}
+    return sorted(getattr(way, "__name__", way.algorithm).rpartition(".")[2] for way in ways)
 
 
-def _run(
-    kind: Kind, x: Array, place: Placement, weight: Array, bias: Array | None, groups: int, flip: bool,
-    activation: str | None, algorithm: str, packs: Packs | None,
-) -> Array:
-    number = activation_number(activation, fused=True)
-    channels = weight.shape[-2] * groups if kind == "transposed" else weight.shape[-1]
-    if bias is not None:
-        if bias.shape != (channels,):
-            raise ShapeError(f"bias must have shape ({channels},), one a filter. Received: {bias.shape}")
-        bias = np.ascontiguousarray(bias)
-    if x.shape[1] == 0:
-        raise ShapeError("x must have at least one channel. Received: 0 channels")
-    out = empty((place.input if kind == "transposed" else place.output).positions, channels, x.dtype)
-    _perform(
-        kind, place, algorithm, x=x, out=out, groups=groups, flip=flip, weight=weight, bias=bias, activation=number,
-        packs=packs,
-    )
-    return out
+def _key(kind: Kind, x: Array, other: Array, bias: Array | None, groups: int, *options: Any) -> tuple[Any, ...]:
+    """All that a plan depends on, and all that is checked. (A count of 2.0 is refused, though it equals 2.)"""
+    shape = None if bias is None else (bias.shape, bias.dtype)
+    return kind, x.shape, x.dtype, other.shape, other.dtype, shape, type(groups), groups, options, isa.current()
 
 
 def conv(
@@ -111,11 +131,18 @@ def conv(
     activation: str | None = None, algorithm: str = "auto", packs: Packs | None = None,
 ) -> Array:
     """activation(bias + the sum over taps t and channels c of x[q s + t d - low, c] weight[t, c, f]), (P_out, F)."""
-    floats(x=x, weight=weight, bias=bias)
-    _check_weight(weight, place.window.kernel, groups)
-    x = rows("x", x, place.input.positions)
-    _check_channels("x", x, weight.shape[-2] * groups, f"weight's {weight.shape[-2]} x {groups} groups")
-    return _run("forward", x, place, weight, bias, groups, flip, activation, algorithm, packs)
+    key = _key("forward", x, weight, bias, groups, flip, activation, algorithm)
+    plan = _known(place, key)
+    if plan is None:
+        floats(x=x, weight=weight, bias=bias)
+        _check_weight(weight, place.window.kernel, groups)
+        x = rows("x", x, place.input.positions)
+        _check_channels("x", x, weight.shape[-2] * groups, f"weight's {weight.shape[-2]} x {groups} groups")
+        number = activation_number(activation, fused=True)
+        filters = weight.shape[-1]
+        _check_bias(bias, filters)
+        plan = place.memo[key] = _plan("forward", place, x, filters, groups, algorithm, flip, number)
+    return _run(plan, x, weight, bias, packs)
 
 
 def conv_transpose(
@@ -123,29 +150,40 @@ def conv_transpose(
     activation: str | None = None, algorithm: str = "auto", packs: Packs | None = None,
 ) -> Array:
     """The adjoint of :func:`conv` at ``place``: g is on its output, the result (P_in, C) on its input."""
-    floats(x=g, weight=weight, bias=bias)
-    _check_weight(weight, place.window.kernel, groups)
-    g = rows("x", g, place.output.positions)
-    _check_channels("x", g, weight.shape[-1], "weight's filters")
-    return _run("transposed", g, place, weight, bias, groups, flip, activation, algorithm, packs)
+    key = _key("transposed", g, weight, bias, groups, flip, activation, algorithm)
+    plan = _known(place, key)
+    if plan is None:
+        floats(x=g, weight=weight, bias=bias)
+        _check_weight(weight, place.window.kernel, groups)
+        g = rows("x", g, place.output.positions)
+        _check_channels("x", g, weight.shape[-1], "weight's filters")
+        number = activation_number(activation, fused=True)
+        filters = weight.shape[-2] * groups
+        _check_bias(bias, filters)
+        plan = place.memo[key] = _plan("transposed", place, g, filters, groups, algorithm, flip, number)
+    return _run(plan, g, weight, bias, packs)
 
 
 def conv_weight(
     x: Array, g: Array, place: Placement, *, groups: int = 1, flip: bool = False, algorithm: str = "auto"
 ) -> Array:
     """The sum over samples and outputs of x at each tap times g, (*kernel, C / groups, F)."""
-    floats(x=x, grad=g)
-    x, g = rows("x", x, place.input.positions), rows("grad", g, place.output.positions)
-    for name, array in (("x", x), ("grad", g)):
-        if not isinstance(groups, (int, np.integer)) or groups < 1 or array.shape[1] % groups:
-            raise ArgumentError(
-                f"groups must be at least 1 and divide the {array.shape[1]} channels of {name}. "
-                f"Received: groups={groups!r}"
-            )
+    key = _key("weight", x, g, None, groups, algorithm)
+    plan = _known(place, key)
+    if plan is None:
+        floats(x=x, grad=g)
+        x, g = rows("x", x, place.input.positions), rows("grad", g, place.output.positions)
+        for name, array in (("x", x), ("grad", g)):
+            if not isinstance(groups, (int, np.integer)) or groups < 1 or array.shape[1] % groups:
+                raise ArgumentError(
+                    f"groups must be at least 1 and divide the {array.shape[1]} channels of {name}. "
+                    f"Received: groups={groups!r}"
+                )
+        plan = place.memo[key] = _plan("weight", place, x, g.shape[1], groups, algorithm)
     kernel = place.window.kernel
     weight: Array = np.empty((math.prod(kernel), x.shape[1] // groups, g.shape[1]), dtype=x.dtype)
     if len(g) == 0:
         weight[:] = 0
-    _perform("weight", place, algorithm, x=x, out=weight, groups=groups, grad=g)
+    perform(Task(plan.problem, np.ascontiguousarray(x), weight, grad=np.ascontiguousarray(g)), plan.parts)
     weight = weight.reshape(*kernel, *weight.shape[1:])
     return np.ascontiguousarray(np.flip(weight, tuple(range(len(kernel))))) if flip else weight

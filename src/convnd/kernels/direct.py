@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from .._core import conv as core
 from .._core import conv_weight as core_weight
-from .._core import isa, panels
+from .._core import panels
 from .checks import Array, empty
 from .task import Mask, Task
 
@@ -71,15 +70,20 @@ def run_weight(task: Task) -> None:
 
 def packed_weight(task: Task, lanes: str) -> Array:
     """The task's weight in panels, kept in its packs."""
-    weight, geometry, transposed = task.weight, task.geometry, task.kind == "transposed"
+    problem, weight = task.problem, task.weight
     assert weight is not None
-    key = (transposed, task.flip, task.groups, lanes, geometry.tobytes() if transposed else b"", isa.current())
+    key = (lanes, *problem.pack_key)
     found: Array | None = None if task.packs is None else task.packs.get(key)
     if found is not None:
         return found
-    flat = np.ascontiguousarray(weight).reshape(math.prod(weight.shape[:-2]), *weight.shape[-2:])
-    arguments: tuple[Any, ...] = (flat, geometry, transposed, task.flip, task.groups, panels.LANES[lanes])
-    packed: Array = empty(1, panels.pack(*arguments, np.empty(0, dtype=weight.dtype)), weight.dtype)[0]
+    flat = np.ascontiguousarray(weight).reshape(-1, *weight.shape[-2:])
+    transposed = problem.kind == "transposed"
+    arguments: tuple[Any, ...] = (
+        flat, problem.geometry, transposed, problem.flip, problem.groups, panels.LANES[lanes]
+    )
+    if lanes not in problem.memo:
+        problem.memo[lanes] = panels.pack(*arguments, np.empty(0, dtype=weight.dtype))  # the numbers it takes
+    packed: Array = empty(1, problem.memo[lanes], weight.dtype)[0]
     panels.pack(*arguments, packed)
     if task.packs is not None:
         task.packs[key] = packed

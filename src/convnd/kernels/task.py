@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._core import isa
 from ..errors import ArgumentError
 from ..layout import Ints
 from .checks import Array
@@ -29,53 +31,118 @@ class Side:
     offsets: Ints
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Task:
-    """A convolution ("forward"), its adjoint ("transposed") or its weight gradient ("weight"), checked.
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """All that a task is but its arrays: what follows from it is worked out once, and kept for the calls to come.
 
     ``geometry`` has the rows kernel, stride and dilation of the convolution, ``low`` its padding before each axis of
-    each sample. ``x`` is on ``source``. "forward" and "transposed" fill ``out`` on ``target``; "weight" fills ``out``
-    (taps, C / groups, F) from ``x`` and ``grad``, which is on ``target``.
+    each sample. ``channels`` are those of x, ``filters`` those of out, or of grad.
     """
 
     kind: Kind
-    x: Array
-    out: Array
     geometry: Ints
     source: Side
     target: Side
     low: Ints
+    channels: int
+    filters: int
     groups: int
+    dtype: np.dtype[Any]
     flip: bool = False
-    weight: Array | None = None  # (*kernel, C / groups, F)
-    bias: Array | None = None
     activation: int = 0  # the core's number
-    grad: Array | None = None
-    packs: Packs | None = None
+    memo: dict[Any, Any] = field(default_factory=dict)  # of the implementation
 
-    @property
-    def rank(self) -> int:
-        """Spatial axes."""
-        return int(self.geometry.shape[1])
+    @cached_property
+    def pack_key(self) -> tuple[Any, ...]:
+        """What the packed weight depends on, beside how it is packed."""
+        taps = self.geometry.tobytes() if self.kind == "transposed" else b""
+        return self.kind, self.flip, self.groups, taps, isa.current()
 
-    @property
-    def channels(self) -> int:
-        """Channels of x."""
-        return int(self.x.shape[1])
-
-    @property
-    def filters(self) -> int:
-        """Channels of out, or of grad."""
-        return int((self.out if self.grad is None else self.grad).shape[1])
-
-    def part(self, mask: Mask) -> Task:
-        """The same for some of the samples; a weight gradient of them alone gets an array of its own."""
+    def part(self, mask: Mask) -> Problem:
+        """The same for some of the samples."""
 
         def side(whole: Side) -> Side:
             return Side(whole.shapes[mask], np.append(whole.offsets[:-1][mask], whole.offsets[-1]))
 
-        out = np.empty_like(self.out) if self.kind == "weight" else self.out
-        return replace(self, out=out, source=side(self.source), target=side(self.target), low=self.low[mask])
+        return replace(self, source=side(self.source), target=side(self.target), low=self.low[mask], memo={})
+
+
+class Task:
+    """A convolution ("forward"), its adjoint ("transposed") or its weight gradient ("weight"), checked.
+
+    ``x`` is on ``source``. "forward" and "transposed" fill ``out`` on ``target``; "weight" fills ``out``
+    (taps, C / groups, F) from ``x`` and ``grad``, which is on ``target``.
+    """
+
+    __slots__ = ("bias", "grad", "out", "packs", "problem", "weight", "x")
+
+    def __init__(
+        self, problem: Problem, x: Array, out: Array, weight: Array | None = None, bias: Array | None = None,
+        grad: Array | None = None, packs: Packs | None = None,
+    ) -> None:
+        self.problem = problem
+        self.x = x
+        self.out = out
+        self.weight = weight  # (*kernel, C / groups, F)
+        self.bias = bias
+        self.grad = grad
+        self.packs = packs
+
+    @property
+    def kind(self) -> Kind:
+        return self.problem.kind
+
+    @property
+    def geometry(self) -> Ints:
+        return self.problem.geometry
+
+    @property
+    def source(self) -> Side:
+        return self.problem.source
+
+    @property
+    def target(self) -> Side:
+        return self.problem.target
+
+    @property
+    def low(self) -> Ints:
+        return self.problem.low
+
+    @property
+    def groups(self) -> int:
+        return self.problem.groups
+
+    @property
+    def flip(self) -> bool:
+        return self.problem.flip
+
+    @property
+    def activation(self) -> int:
+        return self.problem.activation
+
+    @property
+    def rank(self) -> int:
+        """Spatial axes."""
+        return int(self.problem.geometry.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """Channels of x."""
+        return self.problem.channels
+
+    @property
+    def filters(self) -> int:
+        """Channels of out, or of grad."""
+        return self.problem.filters
+
+    def on(self, problem: Problem) -> Task:
+        """The same arrays, for a part of the batch; a weight gradient of it alone gets an array of its own."""
+        out = np.empty_like(self.out) if problem.kind == "weight" else self.out
+        return Task(problem, self.x, out, self.weight, self.bias, self.grad, self.packs)
+
+    def part(self, mask: Mask) -> Task:
+        """The same for some of the samples."""
+        return self.on(self.problem.part(mask))
 
 
 class Implementation(Protocol):
@@ -96,21 +163,24 @@ class Implementation(Protocol):
         """Do it."""
 
 
-Plan = list[tuple[Implementation, Mask | None]]
+Part = tuple[Implementation, Problem]
 
 
-def perform(task: Task, plan: Plan) -> None:
+def perform(task: Task, parts: Sequence[Part]) -> None:
     """Each part of the batch by its implementation."""
-    parts = [(way, task if mask is None else task.part(mask)) for way, mask in plan]
-    for way, part in parts:
+    if len(parts) == 1:
+        parts[0][0].run(task)
+        return
+    tasks = [task.on(problem) for _, problem in parts]
+    for (way, _), part in zip(parts, tasks, strict=True):
         way.run(part)
-    if task.kind == "weight" and len(parts) > 1:
-        np.sum([part.out for _, part in parts], axis=0, out=task.out)
+    if tasks and task.problem.kind == "weight":
+        np.sum([part.out for part in tasks], axis=0, out=task.out)
 
 
-def choose(task: Task, implementations: Sequence[Implementation], algorithm: str) -> Plan:
+def choose(task: Task, implementations: Sequence[Implementation], algorithm: str) -> list[Part]:
     """Each sample gets the first implementation that takes it; one of ``algorithm``, unless that is "auto"."""
-    plan: Plan = []
+    parts: list[Part] = []
     refusals = []
     left = np.ones(len(task.low), dtype=np.bool_)
     for way in implementations:
@@ -124,8 +194,8 @@ def choose(task: Task, implementations: Sequence[Implementation], algorithm: str
         takes = way.takes(task) if algorithm in ("auto", "direct") else True
         mine = left & takes
         if mine.any():
-            plan.append((way, None if mine.all() else mine))
+            parts.append((way, task.problem if mine.all() else task.problem.part(mine)))
             left &= ~mine
         if not left.any():
-            return plan
+            return parts
     raise ArgumentError(f"algorithm={algorithm!r} can't do this convolution: {'; '.join(refusals)}")

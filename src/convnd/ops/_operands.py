@@ -68,8 +68,10 @@ def parameter(value: Any, name: str, x: Tensor, shape: tuple[int, ...] | None = 
 
 def give_back(result: Tensor, x: X, *others: Any) -> X:
     """The result as a Tensor if any operand was one, else in its own kind, which is that of ``x``."""
-    tensor = isinstance(x, Tensor) or any(isinstance(operand, Tensor) for operand in others)
-    return cast(X, result if tensor else result.numpy())
+    for operand in (x, *others):
+        if isinstance(operand, Tensor):
+            return cast(X, result)
+    return cast(X, result.numpy())
 
 
 def check_fused(activation: str | None) -> None:

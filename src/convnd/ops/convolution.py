@@ -25,7 +25,7 @@ from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout, Ragged
 from ..tensor import Array, Batch, Tensor, X, check_same_dtype, record
-from ..window import Placement, Window
+from ..window import Placement, each_position
 from ._operands import batch, check_fused, give_back, layout_of, parameter, window
 
 ALGORITHMS = ("auto", "direct", "winograd", "fft")
@@ -289,9 +289,7 @@ def linear(
     if w.values.ndim != 2 or w.values.shape[0] != t.channels:
         raise ShapeError(f"weight must be ({t.channels}, F): x has {t.channels} channels. Received: {w.values.shape}")
     b = None if bias is None else parameter(bias, "bias", t, (w.channels,))
-    # A window without axes: every position is by itself.
-    place = Placement(Window((), (), (), "valid"), layout_of(t), layout_of(t), np.zeros((len(t), 0), np.int64))
-    return give_back(_conv(t, w, b, place, 1, False, activation), x, weight, bias)
+    return give_back(_conv(t, w, b, each_position(layout_of(t)), 1, False, activation), x, weight, bias)
 
 
 def _check_algorithm(algorithm: str) -> None:
