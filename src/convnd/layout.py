@@ -110,7 +110,9 @@ class Layout:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Layout):
             return NotImplemented
-        return self is other or bool(np.array_equal(self.shapes, other.shapes))
+        if self is other:
+            return True
+        return self.shapes.shape == other.shapes.shape and self.shapes.tobytes() == other.shapes.tobytes()
 
     def __hash__(self) -> int:
         return hash((self.shapes.shape, self.shapes.tobytes()))
