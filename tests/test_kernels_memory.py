@@ -30,7 +30,7 @@ def test_buffers_are_aligned_and_as_large_as_asked(size):
     assert len({address(buffer) for buffer in held}) == 3
 
 
-@pytest.mark.parametrize("again", [8 * MEGA, 8 * MEGA - 5, 6 * MEGA])
+@pytest.mark.parametrize("again", [8 * MEGA, 8 * MEGA - 5, 6 * MEGA, 4 * MEGA])
 def test_a_freed_block_serves_sizes_a_little_below(again):
     buffer = memory.Buffer(8 * MEGA)
     first = address(buffer)
@@ -38,7 +38,7 @@ def test_a_freed_block_serves_sizes_a_little_below(again):
     assert address(memory.Buffer(again)) == first
 
 
-@pytest.mark.parametrize("other", [4 * MEGA, 9 * MEGA])
+@pytest.mark.parametrize("other", [3 * MEGA, 9 * MEGA])
 def test_a_freed_block_waits_for_others(other):
     buffer = memory.Buffer(8 * MEGA)
     held = memory.Buffer(32 * MEGA)  # so that one more block may wait
@@ -57,9 +57,9 @@ def test_the_best_fit_is_taken():
 
 
 def test_what_waits_is_bounded(rng):
-    """Held and waiting together are at most a quarter above what was in use at once, over any sizes."""
+    """Held and waiting together are at most half more than what was in use at once, over any sizes."""
     for _ in range(50):
         held = [memory.Buffer(int(size)) for size in rng.integers(1, 4 * MEGA, size=8)]
         del held
         in_use, most, waiting = memory.usage()
-        assert in_use + waiting <= most + most // 4
+        assert in_use + waiting <= most + most // 2
