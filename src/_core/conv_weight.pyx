@@ -21,8 +21,10 @@ ctypedef fused real:
     float
     double
 
-# Positions of a unit: with a panel of g they stay in the first-level cache. Many filters take fewer, one filter more.
+# Positions of a unit. A panel of g and the lines of x that a tile reads fill the first-level cache; fewer leave room in
+# it, but units would read more of x twice, unless the window is one position. Many filters take fewer, one filter more.
 cdef int64_t POSITIONS = 256
+cdef int64_t ALONE_POSITIONS = 128
 cdef int64_t LEAST_POSITIONS = 64
 cdef int64_t DOT_POSITIONS = 4096
 # Bytes of a unit's g in all.
@@ -187,7 +189,7 @@ cdef void weight_task(void *context, int64_t index, int64_t slot) noexcept nogil
         unit = &job.cut.units[u]
         box = make_box(&job.cut, unit.rows, unit.cols)
         copy_unit(&job.cut, unit, &box, first, last, &s.copy)
-        if u + 1 < stop:
+        if u + 1 < job.cut.n_units:  # a serial run takes the next chunk's first unit next
             find_asks(job, unit + 1, calls, s)
         else:
             s.ask[0].at, s.ask[0].end, s.ask[1].at, s.ask[1].end = NULL, NULL, NULL, NULL
@@ -224,10 +226,10 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
     cut.pitch = cut.channels
     if cut.pitch * bytes % (2 * LINE) == 0:
         cut.pitch += LINE // bytes
+    cut.positions = ALONE_POSITIONS if job.taps == 1 else POSITIONS
+    cut.positions = min(cut.positions, max(LEAST_POSITIONS, GRAD_BYTES // (cut.n_panels * most * bytes)))
     if cut.dot:
         cut.positions = DOT_POSITIONS
-    else:
-        cut.positions = min(POSITIONS, max(LEAST_POSITIONS, GRAD_BYTES // (cut.n_panels * most * bytes)))
 
 
 cdef bint cut_up(Weight *job, int64_t work) noexcept nogil:

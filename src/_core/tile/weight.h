@@ -1,21 +1,23 @@
 /* Weight-gradient tiles: every height, panels of one and of two vectors of filters, or vectors of positions. */
 
-/* Each sum of `sum` (height rows of `width` numbers) to its place. */
+/* The sums to their places. They are indexed by constants alone, or they would live in memory throughout. */
 INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[2], const convnd_weight_args *a) {
     real *acc = (real *)a->acc;
     const int64_t step = a->acc_step, lanes = a->lanes;
+    const int fresh = a->fresh != 0;
     if (lanes != vectors * VL) {
-        real part[2 * VL];
-        for (int m = 0; m < height; m++) {
-            UNROLL for (int v = 0; v < vectors; v++) store(part + v * VL, sum[m][v]);
-            for (int64_t f = 0; f < lanes; f++) acc[m * step + f] = a->fresh ? part[f] : acc[m * step + f] + part[f];
-        }
+        real part[CONVND_MAX_HEIGHT * 2 * VL];
+        UNROLL for (int m = 0; m < height; m++)
+            UNROLL for (int v = 0; v < vectors; v++) store(part + (m * vectors + v) * VL, sum[m][v]);
+        for (int m = 0; m < height; m++)
+            for (int64_t f = 0; f < lanes; f++)
+                acc[m * step + f] = part[m * vectors * VL + f] + (fresh ? 0 : acc[m * step + f]);
         return;
     }
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < vectors; v++) {
             real *p = acc + m * step + v * VL;
-            if (!a->fresh) sum[m][v] += load(p);
+            if (!fresh) sum[m][v] += load(p);
             store(p, sum[m][v]);
         }
 }
@@ -50,6 +52,7 @@ INLINE void NAME(weight_body)(const int height, const int vectors, const int any
 INLINE void NAME(weight_dot_body)(const int height, const convnd_weight_args *a) {
     const int unroll = height > 6 ? 1 : height > 3 ? 2 : 4; /* sums enough to keep the multiply-adds busy */
     vec sum[CONVND_MAX_HEIGHT][4];
+    real lane[CONVND_MAX_HEIGHT][VL];
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int u = 0; u < unroll; u++) sum[m][u] = (vec){0};
     for (int64_t s = 0; s < a->n_segments; s++) {
@@ -65,13 +68,15 @@ INLINE void NAME(weight_dot_body)(const int height, const convnd_weight_args *a)
             UNROLL for (int m = 0; m < height; m++) sum[m][0] += load_part(x + a->rows[m] + p, n - p) * b;
         }
     }
-    for (int m = 0; m < height; m++) {
-        real lane[VL], *acc = (real *)a->acc + m * a->acc_step;
+    UNROLL for (int m = 0; m < height; m++) {
         UNROLL for (int u = 1; u < unroll; u++) sum[m][0] += sum[m][u];
-        store(lane, sum[m][0]);
+        store(lane[m], sum[m][0]);
+    }
+    for (int m = 0; m < height; m++) {
+        real *acc = (real *)a->acc + m * a->acc_step;
         for (int64_t half = VL / 2; half > 0; half /= 2)
-            for (int64_t i = 0; i < half; i++) lane[i] += lane[i + half];
-        *acc = a->fresh ? lane[0] : *acc + lane[0];
+            for (int64_t i = 0; i < half; i++) lane[m][i] += lane[m][i + half];
+        *acc = lane[m][0] + (a->fresh ? 0 : *acc);
     }
 }
 
