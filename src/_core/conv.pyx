@@ -8,17 +8,15 @@ lanes' sum; how positions are grouped never shows in it.
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
 
 from convnd._core.isa cimport convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
-from convnd._core.panels cimport CHANNELS, FILTERS, GROUPS, Batch, Lanes, Panel, count_taps, make_panels, read_window
+from convnd._core.panels cimport (
+    CHANNELS, FILTERS, GROUPS, Batch, Geometry, Lanes, Panel, make_panels, values, values_to_fill)
 from convnd._core.plan cimport (
     MAX_RANK, Axis, Window, count_rows, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
     place, row_step, rows_alike, taps_from, taps_to)
 from convnd._core.threads cimport parallel_for, slots
-
-ctypedef fused real:
-    float
-    double
 
 # Bytes of input and output that a task works on: half of a small second-level cache.
 cdef int64_t BLOCK_BYTES = 128 * 1024
@@ -283,54 +281,43 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
             row += rows.count
 
 
-def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
-         const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
-         const int64_t[:, ::1] geometry, bint transposed, const real[::1] packed, const real[::1] bias,
-         int64_t groups, Lanes kind, int64_t activation, real[:, ::1] out):
-    """out = activation(bias + conv(x)); the transposed one's window is that of the convolution it is the adjoint of.
-
-    x (P_in, C) and out (P_out, F); shapes and low are (N, rank), offsets (N + 1,). Everything has been checked.
-    """
+def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
+    """out = activation(bias + conv(x)); x (P_in, C), out (P_out, F), bias may be None. Everything has been checked."""
     cdef Conv job
-    cdef int64_t taps, n, work, f, p
+    cdef int64_t n, work, p, size = at.itemsize, samples = at.batch.samples
     cdef bint done = False
-    cdef real *start = NULL
-    job.tiles = tiles(sizeof(real))
-    read_window(&job.window, geometry, transposed)
-    taps = count_taps(&job.window)
-    job.channels, job.filters = x.shape[1], out.shape[1]
-    job.depth = job.channels // groups
+    cdef char *start = NULL
+    cdef const char *bias_values = NULL if bias is None else values(bias)
+    job.tiles = tiles(size)
+    job.window, job.batch = at.window, at.batch
+    job.channels, job.filters = at.channels, at.filters
+    job.depth = job.channels // at.groups
     job.kind = kind
     # In a phase of the transposed convolution the inputs of neighbouring taps are dilation / gcd apart.
     n = job.window.rank - 1
-    job.merged = groups == 1 and job.window.dilation[n] == (
-        gcd(job.window.stride[n], job.window.dilation[n]) if transposed else 1)
+    job.merged = at.groups == 1 and job.window.dilation[n] == (
+        gcd(job.window.stride[n], job.window.dilation[n]) if job.window.transposed else 1)
     job.activation = activation
-    job.batch.samples = in_shapes.shape[0]
-    if out.shape[0] == 0 or job.filters == 0:
-        return
-    job.batch.in_shapes, job.batch.out_shapes, job.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
-    job.batch.in_offsets, job.batch.out_offsets = &in_offsets[0], &out_offsets[0]
-    job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
+    job.x, job.w, job.out = values(x), values(packed), values_to_fill(out)
     job.panels, job.blocks, job.runs = NULL, NULL, NULL
     with nogil:
-        job.panels = make_panels(job.tiles, groups, job.depth, job.filters // groups, taps, job.kind,
+        job.panels = make_panels(job.tiles, at.groups, job.depth, job.filters // at.groups, at.taps, job.kind,
                                  &job.n_panels)
         if job.panels:
             n = job.panels[job.n_panels - 1].start + 2 * job.tiles.lanes
-            start = <real *>calloc(n, sizeof(real))
+            start = <char *>calloc(n, size)
             n = block_list(&job, NULL)
             job.blocks = <Block *>malloc(max(1, n) * sizeof(Block))
-            job.runs_size = 4 * taps + 8
+            job.runs_size = 4 * at.taps + 8
             job.runs = <int64_t *>malloc(slots() * job.runs_size * sizeof(int64_t))
         if job.blocks and job.runs and start:
             block_list(&job, job.blocks)
-            if bias.shape[0]:
+            if bias_values:
                 for p in range(job.n_panels):
-                    for f in range(job.panels[p].lanes):
-                        start[job.panels[p].start + f] = bias[job.panels[p].filter + f]
-            job.start = <const char *>start
-            work = out_offsets[job.batch.samples] * job.filters * taps * job.depth
+                    memcpy(start + job.panels[p].start * size, bias_values + job.panels[p].filter * size,
+                           job.panels[p].lanes * size)
+            job.start = start
+            work = at.batch.out_offsets[samples] * job.filters * at.taps * job.depth
             parallel_for(conv_block, &job, n, work // max(1, phases(&job.window, NULL)))
             done = True
         free(job.panels)

@@ -11,6 +11,7 @@ cdef extern from "isa.h":
     int CONVND_LEVELS
 
 cdef int chosen = 0
+cdef object chosen_name = None
 
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil:
@@ -31,15 +32,15 @@ def available():
 
 def use(name):
     """Use the instruction set of this name from now on."""
-    global chosen
+    global chosen, chosen_name
     if name not in available():
         raise ValueError(f"CONVND_ISA must be one of {', '.join(available())}. Received: {name!r}")
-    chosen = built().index(name)
+    chosen, chosen_name = built().index(name), name
 
 
 def current():
     """Name of the instruction set in use."""
-    return built()[chosen]
+    return chosen_name
 
 
 def lanes(int64_t itemsize):

@@ -29,6 +29,19 @@ cdef struct Batch:
     const int64_t *in_offsets
     const int64_t *out_offsets
 
+# What a driver needs to know beside its arrays: made once for all calls that share it. The window of a transposed
+# convolution is that of the convolution it is the adjoint of; channels are those of its input, filters of its output.
+cdef class Geometry:
+    cdef Window window
+    cdef Batch batch
+    cdef int64_t taps, channels, filters, groups, itemsize
+    cdef object kept    # the arrays that batch points into
+
+# Where an array's numbers begin. The array is C-contiguous, and somebody holds it. (A typed memoryview costs more than
+# a small convolution.)
+cdef const char *values(object array) except NULL
+cdef char *values_to_fill(object array) except NULL
+
 # The panels of a weight, to be freed; NULL without memory. `filters` are those of a group.
 cdef Panel *make_panels(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
                         Lanes kind, int64_t *n_panels) noexcept nogil

@@ -6,6 +6,7 @@ input channels, it is at most four filters wide, and its packs are [group][panel
 Where they are the filters of several groups, [panel][tap][channel of a group][filter], two vectors of filters wide.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free, malloc
 
 from convnd._core.isa cimport tiles
@@ -90,41 +91,93 @@ cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil:
     return place_
 
 
-def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, bint transposed, bint flip, int64_t groups,
-         Lanes kind, real[::1] packed):
-    """Pack a weight (taps, C / groups, F); returns the numbers it takes. Call with an empty `packed` to ask."""
-    cdef const convnd_tiles *t = tiles(sizeof(real))
-    cdef Window window
-    read_window(&window, geometry, transposed)
-    cdef int64_t taps = weight.shape[0], channels = weight.shape[1], filters = weight.shape[2] // groups
-    cdef int64_t depth = filters if transposed else channels
-    cdef int64_t width = channels if transposed else filters
-    cdef int64_t n_panels, p, tap, slot, k, f, c, step, from_tap, total = 0
-    cdef Panel *panels
+cdef class Geometry:
+    """A window on a batch, channels and groups. Shapes and low are (N, rank), offsets (N + 1,); all has been checked."""
+
+    def __cinit__(self, const int64_t[:, ::1] window, const int64_t[:, ::1] in_shapes,
+                  const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
+                  const int64_t[::1] out_offsets, bint transposed, int64_t channels, int64_t filters, int64_t groups,
+                  int64_t itemsize):
+        read_window(&self.window, window, transposed)
+        self.taps = count_taps(&self.window)
+        self.channels, self.filters, self.groups, self.itemsize = channels, filters, groups, itemsize
+        self.batch.samples = in_shapes.shape[0]
+        self.batch.in_offsets, self.batch.out_offsets = &in_offsets[0], &out_offsets[0]
+        if self.batch.samples:
+            self.batch.in_shapes, self.batch.out_shapes = &in_shapes[0, 0], &out_shapes[0, 0]
+            self.batch.low = &low[0, 0]
+        self.kept = in_shapes, out_shapes, low, in_offsets, out_offsets
+
+
+cdef char *start_of(object array, int flags) except NULL:
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, flags)
+    cdef char *start = <char *>view.buf
+    PyBuffer_Release(&view)
+    return start
+
+
+cdef const char *values(object array) except NULL:
+    return start_of(array, PyBUF_SIMPLE)
+
+
+cdef char *values_to_fill(object array) except NULL:
+    return start_of(array, PyBUF_WRITABLE)
+
+
+cdef void fill_pack(Geometry at, const real *weight, bint flip, Lanes kind, const Panel *panels, int64_t n_panels,
+                    real *packed) noexcept nogil:
+    cdef int64_t depth = at.channels // at.groups, width = at.filters // at.groups
+    # The weight is (taps, rows, columns).
+    cdef int64_t rows = width if at.window.transposed else depth
+    cdef int64_t columns = at.channels if at.window.transposed else at.filters
+    cdef int64_t p, tap, slot, k, f, c, from_tap
+    cdef int64_t step = tiles(sizeof(real)).lanes if kind == CHANNELS else 1    # from one filter's weight to the next's
     cdef Panel panel
     cdef real *to
-    panels = make_panels(t, groups, depth, width, taps, kind, &n_panels)
+    for p in range(n_panels):
+        panel = panels[p]
+        for tap in range(at.taps):
+            slot = packed_tap(&at.window, tap)
+            from_tap = at.taps - 1 - tap if flip else tap
+            for k in range(depth):
+                to = packed + panel.pack + (slot * depth + k // step * step) * panel.size + k % step
+                for f in range(panel.lanes):
+                    c = panel.filter + f
+                    if at.window.transposed:
+                        to[f * step] = weight[(from_tap * rows + c % width) * columns + c // width * depth + k]
+                    else:
+                        to[f * step] = weight[(from_tap * rows + k) * columns + c]
+                for f in range(panel.lanes, panel.size):
+                    to[f] = 0
+
+
+cdef Panel *panels_of(Geometry at, Lanes kind, int64_t *n_panels) except NULL:
+    cdef Panel *panels = make_panels(tiles(at.itemsize), at.groups, at.channels // at.groups,
+                                     at.filters // at.groups, at.taps, kind, n_panels)
     if not panels:
         raise MemoryError("no memory for the panels of a weight")
-    for p in range(n_panels):
-        total += taps * depth * panels[p].size
-    if packed.shape[0]:
-        with nogil:
-            for p in range(n_panels):
-                panel = panels[p]
-                step = t.lanes if kind == CHANNELS else 1    # from one filter's weight to the next one's
-                for tap in range(taps):
-                    slot = packed_tap(&window, tap)
-                    for k in range(depth):
-                        to = &packed[panel.pack + (slot * depth + k // step * step) * panel.size + k % step]
-                        from_tap = taps - 1 - tap if flip else tap
-                        for f in range(panel.lanes):
-                            c = panel.filter + f
-                            if transposed:
-                                to[f * step] = weight[from_tap, c % width, c // width * depth + k]
-                            else:
-                                to[f * step] = weight[from_tap, k, c]
-                        for f in range(panel.lanes, panel.size):
-                            to[f] = 0
+    return panels
+
+
+def size(Geometry at, Lanes kind):
+    """The numbers that a packed weight takes."""
+    cdef int64_t n_panels
+    cdef Panel *panels = panels_of(at, kind, &n_panels)
+    cdef int64_t total = panels[n_panels - 1].pack + at.taps * (at.channels // at.groups) * panels[n_panels - 1].size
     free(panels)
     return total
+
+
+def pack(Geometry at, weight, bint flip, Lanes kind, packed):
+    """Pack a weight (*kernel, C / groups, F)."""
+    cdef int64_t n_panels
+    cdef const char *from_ = values(weight)
+    cdef char *to = values_to_fill(packed)
+    cdef Panel *panels = panels_of(at, kind, &n_panels)
+    with nogil:
+        if at.itemsize == sizeof(float):
+            fill_pack(at, <const float *>from_, flip, kind, panels, n_panels, <float *>to)
+        else:
+            fill_pack(at, <const double *>from_, flip, kind, panels, n_panels, <double *>to)
+    free(panels)

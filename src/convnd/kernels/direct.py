@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .._core import conv as core
@@ -37,13 +35,8 @@ def run(task: Task) -> None:
 
 def run_conv(task: Task, lanes: str = "filters") -> None:
     """A forward or transposed convolution; ``lanes`` says what they are: one of ``panels.LANES``."""
-    source, target = task.source, task.target
-    bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
-    core.conv(
-        task.x, source.shapes, target.shapes, task.low, source.offsets, target.offsets, task.geometry,
-        task.kind == "transposed", packed_weight(task, lanes), bias, task.groups, panels.LANES[lanes], task.activation,
-        task.out,
-    )
+    packed = packed_weight(task, lanes)
+    core.conv(task.problem.core, task.x, packed, task.bias, panels.LANES[lanes], task.problem.activation, task.out)
 
 
 def run_weight(task: Task) -> None:
@@ -70,21 +63,16 @@ def run_weight(task: Task) -> None:
 
 def packed_weight(task: Task, lanes: str) -> Array:
     """The task's weight in panels, kept in its packs."""
-    problem, weight = task.problem, task.weight
-    assert weight is not None
+    problem = task.problem
     key = (lanes, *problem.pack_key)
     found: Array | None = None if task.packs is None else task.packs.get(key)
     if found is not None:
         return found
-    flat = np.ascontiguousarray(weight).reshape(-1, *weight.shape[-2:])
-    transposed = problem.kind == "transposed"
-    arguments: tuple[Any, ...] = (
-        flat, problem.geometry, transposed, problem.flip, problem.groups, panels.LANES[lanes]
-    )
+    kind, weight = panels.LANES[lanes], np.ascontiguousarray(task.weight)
     if lanes not in problem.memo:
-        problem.memo[lanes] = panels.pack(*arguments, np.empty(0, dtype=weight.dtype))  # the numbers it takes
+        problem.memo[lanes] = panels.size(problem.core, kind)
     packed: Array = empty(1, problem.memo[lanes], weight.dtype)[0]
-    panels.pack(*arguments, packed)
+    panels.pack(problem.core, weight, problem.flip, kind, packed)
     if task.packs is not None:
         task.packs[key] = packed
     return packed

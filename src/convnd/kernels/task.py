@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import isa
+from .._core.panels import Geometry
 from ..errors import ArgumentError
 from ..layout import Ints
 from .checks import Array
@@ -51,6 +52,14 @@ class Problem:
     flip: bool = False
     activation: int = 0  # the core's number
     memo: dict[Any, Any] = field(default_factory=dict)  # of the implementation
+
+    @cached_property
+    def core(self) -> Geometry:
+        """The same for the core."""
+        return Geometry(
+            self.geometry, self.source.shapes, self.target.shapes, self.low, self.source.offsets, self.target.offsets,
+            self.kind == "transposed", self.channels, self.filters, self.groups, self.dtype.itemsize,
+        )
 
     @cached_property
     def pack_key(self) -> tuple[Any, ...]:
