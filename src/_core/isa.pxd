@@ -179,6 +179,19 @@ cdef extern from "tile/tile.h":
         int64_t rows, int64_t step, int64_t width) noexcept nogil
     ctypedef void (*convnd_pool_tile)(const convnd_pool_args *) noexcept nogil
     ctypedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *) noexcept nogil
+    ctypedef struct convnd_fft_args:
+        char *x
+        char *scratch
+        const char *twiddles
+        const int64_t *radices
+        int64_t length
+        int64_t step
+
+    ctypedef void (*convnd_fft_tile)(const convnd_fft_args *) noexcept nogil
+    ctypedef void (*convnd_spectrum_multiply_tile)(
+        char *z, const char *w, const int64_t *negative, int64_t points) noexcept nogil
+    ctypedef void (*convnd_spectrum_correlate_tile)(
+        const char *z, const char *h, char *sum, const int64_t *negative, int64_t points) noexcept nogil
     ctypedef void (*convnd_conv_tile)(const convnd_conv_args *) noexcept nogil
     ctypedef void (*convnd_weight_tile)(const convnd_weight_args *) noexcept nogil
     ctypedef void (*convnd_depthwise_tile)(const convnd_depthwise_args *) noexcept nogil
@@ -257,6 +270,11 @@ cdef extern from "tile/tile.h":
         convnd_adam_tile adam
         convnd_descent_tile descent
 
+    ctypedef struct convnd_spectrum_tiles:
+        convnd_fft_tile fft
+        convnd_spectrum_multiply_tile multiply
+        convnd_spectrum_correlate_tile correlate
+
     ctypedef struct convnd_segment_tiles:
         convnd_sum_tile sum
         convnd_deviation_tile deviation
@@ -278,6 +296,7 @@ cdef extern from "tile/tile.h":
         const convnd_pool_tiles *pool
         const convnd_pointwise_tiles *pointwise
         const convnd_segment_tiles *segment
+        const convnd_spectrum_tiles *spectrum
         const convnd_peak_tiles *peak
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil

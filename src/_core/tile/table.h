@@ -8,6 +8,7 @@ extern const convnd_winograd_tiles NAME(convnd_winograd_tiles);
 extern const convnd_pool_tiles NAME(convnd_pool_tiles);
 extern const convnd_pointwise_tiles NAME(convnd_pointwise_tiles);
 extern const convnd_segment_tiles NAME(convnd_segment_tiles);
+extern const convnd_spectrum_tiles NAME(convnd_spectrum_tiles);
 extern const convnd_peak_tiles NAME(convnd_peak_tiles);
 
 const convnd_tiles NAME(convnd_tiles) = {
@@ -16,5 +17,5 @@ const convnd_tiles NAME(convnd_tiles) = {
     .depthwise = &NAME(convnd_depthwise_tiles), .winograd = &NAME(convnd_winograd_tiles),
     .pool = &NAME(convnd_pool_tiles),
     .pointwise = &NAME(convnd_pointwise_tiles), .segment = &NAME(convnd_segment_tiles),
-    .peak = &NAME(convnd_peak_tiles),
+    .spectrum = &NAME(convnd_spectrum_tiles), .peak = &NAME(convnd_peak_tiles),
 };

@@ -178,6 +178,23 @@ typedef struct {
     convnd_source *sources;     /* room for all that hold a position */
 } convnd_pool_grad_args;
 
+/* In place, the transform of a column of signals, real parts in one vector and imaginary ones in the next:
+ *
+ *     x[k] = sum over t of x[t] exp(2 pi i k t / length), x[t] at x + t step */
+typedef struct {
+    char *x;                /* IN and OUT */
+    char *scratch;          /* four vectors for each point */
+    const char *twiddles;   /* IN  pass by pass, for p < left / radix: exp(2 pi i p j / left), j = 1 ... radix - 1 */
+    const int64_t *radices; /* IN  2, 3 or 4, their product the length */
+    int64_t length, step;
+} convnd_fft_args;
+
+/* Products of depthwise spectra, a column of `points` frequencies; negative[k] is the number of -k. In place,
+ * z'[k] = w[k].a z[-k] + w[k].b conj z[k]; and sum[k] += the real signals' x[-k] conj g[-k], as pairs, of z and h. */
+typedef void (*convnd_spectrum_multiply_tile)(char *z, const char *w, const int64_t *negative, int64_t points);
+typedef void (*convnd_spectrum_correlate_tile)(const char *z, const char *h, char *sum, const int64_t *negative,
+                                               int64_t points);
+
 /* Elementwise on n numbers. A vector by channel is repeated to `width` numbers and starts again after each width. */
 typedef void (*convnd_activate_tile)(const char *x, char *out, int64_t n, int64_t activation);
 typedef void (*convnd_activate_grad_tile)(const char *y, const char *g, char *out, int64_t n, int64_t activation);
@@ -220,6 +237,7 @@ typedef void (*convnd_pool_tile)(const convnd_pool_args *);
 typedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *);
 typedef void (*convnd_conv_tile)(const convnd_conv_args *);
 typedef void (*convnd_weight_tile)(const convnd_weight_args *);
+typedef void (*convnd_fft_tile)(const convnd_fft_args *);
 typedef void (*convnd_depthwise_tile)(const convnd_depthwise_args *);
 typedef void (*convnd_depthwise_weight_tile)(const convnd_depthwise_weight_args *);
 
@@ -282,6 +300,12 @@ typedef struct {
 } convnd_segment_tiles;
 
 typedef struct {
+    convnd_fft_tile fft;
+    convnd_spectrum_multiply_tile multiply;
+    convnd_spectrum_correlate_tile correlate;
+} convnd_spectrum_tiles;
+
+typedef struct {
     void (*multiply_add)(char *out, int64_t rounds); /* out: chains vectors */
     int64_t chains;
 } convnd_peak_tiles;
@@ -298,6 +322,7 @@ typedef struct {
     const convnd_pool_tiles *pool;
     const convnd_pointwise_tiles *pointwise;
     const convnd_segment_tiles *segment;
+    const convnd_spectrum_tiles *spectrum;
     const convnd_peak_tiles *peak;
 } convnd_tiles;
 

@@ -12,12 +12,12 @@ from .._core import isa
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from ..window import Placement
-from . import depthwise, direct, grouped, narrow, winograd
+from . import depthwise, direct, fft, grouped, narrow, winograd
 from .checks import Array, check_rank, empty, floats, rows
 from .task import Implementation, Kind, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
-IMPLEMENTATIONS: tuple[Implementation, ...] = (depthwise, narrow, grouped, winograd, direct)
+IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, narrow, grouped, winograd, direct)
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus")
 FUSED = ACTIVATIONS[:5]  # their derivative follows from the output

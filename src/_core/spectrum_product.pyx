@@ -1,0 +1,253 @@
+# cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
+"""Products of spectra (see spectrum): a small matrix for each frequency.
+
+With U[c, q] the transform of a weight's channel c and of the pair q of filters, the result's pairs are the sum over c
+of U[c, q] X[c], X being the spectra of real channels. A pair of those is in Z[k] and Z[-k], so a frequency's matrix
+takes the parts of both to the parts of the result. For a pair (re, im) of channels:
+
+    V = A Z[k] + B conj Z[-k],   A = (U[re] - i U[im]) / 2,   B = (U[re] + i U[im]) / 2
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+
+from convnd._core.isa cimport convnd_conv_args, convnd_tiles, convnd_weight_args, tiles
+from convnd._core.threads cimport parallel_for
+
+ctypedef fused real:
+    float
+    double
+
+# Frequencies of a task: enough that handing tasks out costs nothing.
+cdef int64_t FREQUENCIES = 8
+# What a number of a matrix costs to make, in multiply-adds of a convolution.
+cdef int64_t MADE = 32
+
+# Every frequency has a matrix for each group, real, from the parts of Z[-k] and Z[k] to a column of the result: (rows,
+# two vectors). With at most one vector of channels a group, the imaginary signals are zero, and Z[-k] alone tells all.
+cdef struct Product:
+    const convnd_tiles *tiles
+    const char *z
+    const char *v           # the result; or, for a weight gradient, the other factor
+    char *w
+    const int64_t *negative
+    const char *zeros
+    int64_t points, rows, groups
+    int64_t z_width, v_width
+    int64_t z_step, v_step  # from one row to the next
+    int64_t depth           # channels of a group
+    int64_t columns         # of a group's result
+    bint single
+    int64_t height          # rows of a matrix
+
+
+cdef void read_product(Product *job, const convnd_tiles *t, int64_t points, int64_t rows, int64_t groups, int64_t depth,
+                       int64_t z_width, int64_t v_width) noexcept nogil:
+    job.tiles, job.points, job.rows, job.groups, job.depth = t, points, rows, groups, depth
+    job.z_width, job.v_width = z_width, v_width
+    job.columns = v_width // (groups * 2 * t.lanes)
+    job.single = depth <= t.lanes
+    job.height = 2 * (depth if job.single else z_width // groups)
+
+
+cdef int64_t matrix_runs(const Product *job, int64_t k, int64_t group, int64_t *runs) noexcept nogil:
+    """Where the inputs of slot k's matrix are, as pairs (offset in z, row); returns their length."""
+    cdef int64_t width = job.z_width // job.groups
+    runs[0] = job.negative[k] * job.z_width + group * width
+    runs[1] = 0
+    runs[2] = runs[0] + job.tiles.lanes if job.single else k * job.z_width + group * width
+    runs[3] = job.height // 2
+    return runs[3]
+
+
+cdef void multiply_one(const Product *job, int64_t k) noexcept nogil:
+    cdef int64_t g, c, n, m, height, tallest = job.tiles.height[2], item = job.tiles.itemsize
+    cdef int64_t panel = 2 * job.tiles.lanes
+    cdef int64_t runs[4]
+    cdef convnd_conv_args args
+    args.start, args.runs, args.n_runs, args.lanes, args.activation = job.zeros, runs, 2, panel, 0
+    args.x_step, args.out_step = job.z_step, job.v_step
+    for g in range(job.groups):
+        args.length = matrix_runs(job, k, g, runs)
+        for c in range(g * job.columns, (g + 1) * job.columns):
+            args.w = job.w + (k * job.groups * job.columns + c) * job.height * panel * item
+            args.x = job.z
+            args.out = <char *>job.v + (k * job.v_width + c * panel) * item
+            m = job.rows
+            n = (m + tallest - 1) // tallest
+            while n > 0:
+                height = (m + n - 1) // n
+                job.tiles.conv.plain[2][height](&args)
+                args.x += height * args.x_step * item
+                args.out += height * args.out_step * item
+                m -= height
+                n -= 1
+
+
+cdef void multiply_some(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Product *job = <const Product *>context
+    cdef int64_t k
+    for k in range(index * FREQUENCIES, min(job.points, (index + 1) * FREQUENCIES)):
+        multiply_one(job, k)
+
+
+def multiply(const real[:, ::1] z, int64_t z_width, const real[::1] matrices, const int64_t[::1] negative,
+             int64_t groups, int64_t depth, int64_t width, real[:, ::1] out):
+    """The spectra of convolutions with z, `depth` channels a group; points of z and out have so many numbers."""
+    cdef Product job
+    cdef int64_t points = negative.shape[0]
+    cdef const convnd_tiles *t = tiles(sizeof(real))
+    job.z, job.v, job.w, job.negative = (
+        <const char *>&z[0, 0], <const char *>&out[0, 0], <char *>&matrices[0], &negative[0])
+    with nogil:
+        read_product(&job, t, points, z.shape[0], groups, depth, z_width, width)
+        job.z_step, job.v_step = z.shape[1], out.shape[1]
+        job.zeros = <const char *>calloc(2 * t.lanes, sizeof(real))
+        if job.zeros:
+            parallel_for(multiply_some, &job, (points + FREQUENCIES - 1) // FREQUENCIES,
+                         out.shape[0] * out.shape[1] * job.height)
+            free(<void *>job.zeros)
+    if not job.zeros:
+        raise MemoryError("no memory for a product of spectra")
+
+
+cdef void correlate_one(const Product *job, int64_t k) noexcept nogil:
+    cdef int64_t g, c, n, m, r, height, length, tallest = job.tiles.height[2], item = job.tiles.itemsize
+    cdef int64_t panel = 2 * job.tiles.lanes
+    cdef int64_t runs[4]
+    cdef int64_t segment[3]
+    cdef convnd_weight_args args
+    segment[0] = segment[1] = 0
+    segment[2] = job.rows
+    args.x_step, args.g_step, args.acc_step, args.rows = job.z_step, job.v_step, panel, NULL
+    args.segments, args.n_segments, args.lanes, args.fresh = segment, 1, panel, False
+    for g in range(job.groups):
+        length = matrix_runs(job, k, g, runs)
+        for c in range(g * job.columns, (g + 1) * job.columns):
+            args.g = job.v + (k * job.v_width + c * panel) * item
+            args.acc = job.w + (k * job.groups * job.columns + c) * job.height * panel * item
+            for r in range(2):
+                args.x = job.z + runs[2 * r] * item
+                m = length
+                n = (m + tallest - 1) // tallest
+                while n > 0:
+                    height = (m + n - 1) // n
+                    job.tiles.weight.plain[2][height](&args)
+                    args.x += height * item
+                    args.acc += height * panel * item
+                    m -= height
+                    n -= 1
+
+
+cdef void correlate_some(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Product *job = <const Product *>context
+    cdef int64_t k
+    for k in range(index * FREQUENCIES, min(job.points, (index + 1) * FREQUENCIES)):
+        correlate_one(job, k)
+
+
+def correlate(const real[:, ::1] z, int64_t z_width, const real[:, ::1] h, int64_t h_width,
+              const int64_t[::1] negative, int64_t groups, int64_t depth, real[::1] matrices):
+    """Add to the matrices of all frequencies the sum over rows of z's parts times h's; one chain of additions each."""
+    cdef Product job
+    cdef int64_t points = negative.shape[0]
+    job.z, job.v, job.w, job.negative = (
+        <const char *>&z[0, 0], <const char *>&h[0, 0], <char *>&matrices[0], &negative[0])
+    with nogil:
+        read_product(&job, tiles(sizeof(real)), points, z.shape[0], groups, depth, z_width, h_width)
+        job.z_step, job.v_step = z.shape[1], h.shape[1]
+        parallel_for(correlate_some, &job, (points + FREQUENCIES - 1) // FREQUENCIES,
+                     h.shape[0] * h.shape[1] * job.height)
+
+
+# ---------------------------------------------------------------------------------------------------------- matrices
+
+cdef void make_matrix(const Product *job, const real *u, real *matrix, bint back) noexcept nogil:
+    """A column's matrix from the spectra u of a group's channels; `back`: the adjoint, a weight's spectra from sums."""
+    cdef int64_t lanes = job.tiles.lanes, panel = 2 * lanes, step = job.v_width // job.groups, c, l
+    cdef real a_re, a_im, b_re, b_im
+    cdef real *u_re
+    cdef real *u_im
+    cdef real *z_re
+    cdef real *z_im
+    cdef real *n_re
+    cdef real *n_im
+    for c in range(job.depth):
+        if not job.single and c % panel >= lanes:
+            continue    # the imaginary half of a pair
+        u_re = <real *>u + c * step
+        u_im = <real *>u + (c + lanes) * step
+        z_re = matrix + c * panel
+        z_im = z_re + (job.depth if job.single else lanes) * panel
+        if job.single:
+            for l in range(lanes):
+                if back:
+                    u_re[l] = z_re[l] - z_im[lanes + l]
+                    u_re[lanes + l] = z_re[lanes + l] + z_im[l]
+                else:
+                    z_re[l] = z_im[lanes + l] = u_re[l]
+                    z_re[lanes + l] = u_re[lanes + l]
+                    z_im[l] = -u_re[lanes + l]
+            continue
+        n_re = z_re + job.height // 2 * panel
+        n_im = n_re + lanes * panel
+        for l in range(lanes):
+            if back:
+                a_re, a_im = z_re[l] - z_im[lanes + l], z_re[lanes + l] + z_im[l]
+                b_re, b_im = n_re[l] + n_im[lanes + l], n_re[lanes + l] - n_im[l]
+                u_re[l], u_re[lanes + l] = <real>0.5 * (a_re + b_re), <real>0.5 * (a_im + b_im)
+                if c + lanes < job.depth:
+                    u_im[l], u_im[lanes + l] = <real>0.5 * (a_im - b_im), <real>0.5 * (b_re - a_re)
+            else:
+                a_re, a_im = <real>0.5 * u_re[l], <real>0.5 * u_re[lanes + l]
+                b_re, b_im = a_re, a_im
+                if c + lanes < job.depth:
+                    a_re += <real>0.5 * u_im[lanes + l]
+                    a_im -= <real>0.5 * u_im[l]
+                    b_re -= <real>0.5 * u_im[lanes + l]
+                    b_im += <real>0.5 * u_im[l]
+                z_re[l] = z_im[lanes + l] = a_re
+                z_re[lanes + l] = a_im
+                z_im[l] = -a_im
+                n_re[l], n_re[lanes + l] = b_re, b_im
+                n_im[l], n_im[lanes + l] = b_im, -b_re
+
+
+cdef void make_some(Product *job, int64_t index, real *u, bint back) noexcept nogil:
+    cdef int64_t k, g, c, panel = 2 * job.tiles.lanes, at
+    for k in range(index * FREQUENCIES, min(job.points, (index + 1) * FREQUENCIES)):
+        for g in range(job.groups):
+            for c in range(job.columns):
+                at = ((k if back else job.negative[k]) * job.groups + g) * job.depth * job.columns + c
+                make_matrix[real](job, u + at * panel,
+                                  <real *>job.w + ((k * job.groups + g) * job.columns + c) * job.height * panel, back)
+
+
+cdef void matrices_from(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef Product *job = <Product *>context
+    if job.tiles.itemsize == sizeof(float):
+        make_some[float](job, index, <float *>job.z, False)
+    else:
+        make_some[double](job, index, <double *>job.z, False)
+
+
+cdef void matrices_back(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef Product *job = <Product *>context
+    if job.tiles.itemsize == sizeof(float):
+        make_some[float](job, index, <float *>job.z, True)
+    else:
+        make_some[double](job, index, <double *>job.z, True)
+
+
+def matrices(real[:, ::1] spectra, real[::1] packed, const int64_t[::1] negative, int64_t groups, int64_t depth,
+             int64_t z_width, bint back):
+    """All matrices from a weight's spectra (points x groups x depth, width of a group); `back`: spectra from sums."""
+    cdef Product job
+    cdef int64_t points = negative.shape[0]
+    job.z, job.w, job.negative = <const char *>&spectra[0, 0], <char *>&packed[0], &negative[0]
+    with nogil:
+        read_product(&job, tiles(sizeof(real)), points, 0, groups, depth, z_width, groups * spectra.shape[1])
+        if not job.single and not back:
+            packed[:] = 0
+        parallel_for(matrices_back if back else matrices_from, &job, (points + FREQUENCIES - 1) // FREQUENCIES,
+                     packed.shape[0] * MADE)
