@@ -92,7 +92,7 @@ cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil:
 
 
 cdef class Geometry:
-    """A window on a batch, channels and groups. Shapes and low are (N, rank), offsets (N + 1,); all has been checked."""
+    """A window on a batch, channels and groups. Shapes and low are (N, rank), offsets (N + 1,); all is checked."""
 
     def __cinit__(self, const int64_t[:, ::1] window, const int64_t[:, ::1] in_shapes,
                   const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
