@@ -40,6 +40,17 @@ def test_calls_after_the_first_check_as_the_first_does():
         ops.conv(x, np.ones((3, 3, 8)))
 
 
+def test_lists_and_arrays_are_options_too(rng):
+    """What can't be a key is checked at each call."""
+    x, w = rng.standard_normal((2, 8, 9, 4)), rng.standard_normal((3, 2, 4, 8))
+    for stride in ([2, 1], np.array([2, 1]), (2, 1)):
+        for _ in range(2):
+            assert np.array_equal(ops.conv(x, w, stride=stride), ops.conv(x, w, stride=(2, 1)))
+    for _ in range(2):
+        with pytest.raises(ConvndError):
+            ops.conv(x, w, stride=[2, 0])
+
+
 def test_another_view_of_the_same_shape_gives_the_same(rng):
     """Plans go by shape and dtype; an array's strides are looked at in each call."""
     x, w, b = rng.standard_normal((2, 8, 4)), rng.standard_normal((3, 4, 8)), rng.standard_normal(8)

@@ -14,7 +14,7 @@ from convnd import kernels, reference
 from convnd._core import isa
 from convnd.errors import ArgumentError
 from convnd.kernels import fft, spectral_plan
-from convnd.kernels.task import Problem, Side, Task
+from convnd.kernels.task import Operation, Problem, Side, Task
 from convnd.layout import Layout, Ragged
 from convnd.window import Window
 
@@ -174,7 +174,27 @@ def long_task(shapes, channels, filters, kernel, groups=1):
     x = np.empty((place.input.positions, channels), np.float32)
     geometry = np.array([kernel, (1,) * len(kernel), (1,) * len(kernel)])
     source, target = (Side(lay.shapes, lay.offsets) for lay in (place.input, place.output))
-    return Task(Problem("forward", geometry, source, target, place.low, channels, filters, groups, x.dtype), x, x)
+    operation = Operation("forward", geometry, channels, filters, groups, x.dtype)
+    return Task(Problem(operation, source, target, place.low), x, x)
+
+
+def test_it_never_takes_what_never_pays(rng):
+    """What is found out once, for samples of any size, is what their own sizes would say."""
+    answers = set()
+    for _ in range(200):
+        rank = int(rng.integers(1, 4))
+        kernel = tuple(int(k) for k in rng.integers(1, (200, 24, 12)[rank - 1], rank))
+        step = tuple(int(s) for s in rng.integers(1, 4, rank))
+        channels = spectral_plan.Channels(*(int(c) for c in 2 ** rng.integers(0, 8, 2)), 1, 8)
+        if spectral_plan.never(kernel, step, math.prod(kernel), channels):
+            for most in (8, 100, 5000):
+                outputs = tuple(int(n) for n in rng.integers(1, most, rank))
+                _, cost, direct = spectral_plan.plan(outputs, kernel, step, math.prod(kernel), channels, 4)
+                assert cost >= direct
+            answers.add(True)
+        else:
+            answers.add(False)
+    assert answers == {True, False}
 
 
 def test_auto_takes_long_kernels_of_long_samples_only():

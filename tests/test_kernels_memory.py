@@ -30,6 +30,42 @@ def test_buffers_are_aligned_and_as_large_as_asked(size):
     assert len({address(buffer) for buffer in held}) == 3
 
 
+def test_room_is_little_more_than_asked(rng):
+    """A quarter more at most, from 32 KB on, and whole pages below."""
+    edges = [k << n for n in range(12, 24) for k in range(4, 9)]
+    for size in [1, 4095, *edges, *(e + 1 for e in edges), *(e - 1 for e in edges), *rng.integers(1, 64 * MEGA, 200)]:
+        before = memory.usage()[0]
+        buffer = memory.Buffer(int(size))
+        room = memory.usage()[0] - before
+        assert size <= room <= max(size * 1.25, size + 4095)
+        del buffer
+        memory.trim()
+
+
+def test_blocks_in_use_never_overlap(rng):
+    """Buffers that come and go in any order keep what is written to them."""
+    held = {}
+    for number in range(2000):
+        if held and rng.random() < 0.5:
+            key = list(held)[int(rng.integers(len(held)))]
+            assert (held.pop(key) == key % 251).all()
+        array = np.frombuffer(memory.Buffer(int(rng.integers(1, 200_000))), np.uint8)
+        array[:] = number % 251
+        held[number] = array
+        if len(held) > 30:
+            held.pop(min(held))
+
+
+def test_what_waits_longest_goes_first():
+    small, large = memory.Buffer(MEGA), memory.Buffer(8 * MEGA)
+    del large
+    one, other = (memory.Buffer(3 * MEGA) for _ in range(2))
+    assert memory.usage()[2] == 8 * MEGA
+    del one  # 1 + 3 MB in use and 8 + 3 that wait are more than half above the 9 that were in use at once
+    assert memory.usage()[2] == 3 * MEGA
+    del small, other
+
+
 @pytest.mark.parametrize("again", [8 * MEGA, 8 * MEGA - 5, 6 * MEGA, 4 * MEGA])
 def test_a_freed_block_serves_sizes_a_little_below(again):
     buffer = memory.Buffer(8 * MEGA)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from convnd import kernels, ops, reference
 from convnd._core import isa
 from convnd.errors import ArgumentError, ShapeError
+from convnd.kernels import winograd
+from convnd.kernels.task import Operation, Problem, Side, Task
 from convnd.layout import Layout, Ragged
 from convnd.testing import check_law
 from convnd.window import Window
@@ -137,6 +141,25 @@ def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng):
     got = kernels.conv_weight(x, g, place)
     assert kernels.chosen(place) == ["direct", "winograd"]
     assert error(got, kernels.conv_weight(x, g, place, algorithm="direct")) < 1e-13
+
+
+def test_it_never_takes_what_never_pays(rng):
+    """What is found out once, for samples of any size, is what their own sizes say."""
+    answers = []
+    for _ in range(300):
+        rank = int(rng.integers(1, 4))
+        geometry = np.array([rng.integers(1, 6, rank), np.ones(rank, np.int64), rng.integers(1, 4, rank)])
+        channels, filters = (int(c) for c in rng.integers(1, 100, 2))
+        kind = ("forward", "transposed", "weight")[int(rng.integers(3))]
+        operation = Operation(kind, geometry, channels, filters, 1, np.dtype(np.float32))
+        shapes = rng.integers(1, 60, (20, rank))
+        side = Side(shapes, np.zeros(21, np.int64))
+        task = Task(Problem(operation, side, side, np.zeros_like(shapes)), np.empty(0), np.empty(0))
+        if winograd.refuses(task) is None:
+            answers.append(winograd.takes(task) is False)
+            operation.memo[winograd._Costs] = replace(winograd._Costs.of(task), never=False)
+            assert not answers[-1] or not np.any(winograd.takes(task))
+    assert 0 < sum(answers) < len(answers)
 
 
 def test_packed_frequencies_are_kept(rng):

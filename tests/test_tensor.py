@@ -299,6 +299,16 @@ def test_no_grad_ends_with_an_error_and_decorates():
     assert is_recording()
 
 
+def test_one_no_grad_decorates_a_function_that_calls_itself():
+    @no_grad()
+    def down(n):
+        assert not is_recording()
+        return n if n == 0 else down(n - 1)
+
+    assert down(3) == down(2) == 0
+    assert is_recording()
+
+
 def test_no_grad_is_of_one_thread():
     inside, seen, done = threading.Event(), [], threading.Event()
 

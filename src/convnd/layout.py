@@ -7,6 +7,7 @@ special case in which the shapes agree.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -16,6 +17,27 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import ArgumentError, ShapeError
 
 Ints = NDArray[np.int64]
+MOST_POSITIONS = 2**62  # of a batch, so that sizes computed from it fit 64 bits
+
+
+class Memo(dict[Any, Any]):
+    """What is worked out once and asked for at every call, by the arguments it depends on.
+
+    Arguments that can't be keys, such as lists, are never found and never kept. As 1, 1.0 and True are one key, whoever
+    tells them apart puts their types into it.
+    """
+
+    def find(self, key: Any) -> Any:
+        """What is kept for the key, or None."""
+        try:
+            return self.get(key)
+        except TypeError:
+            return None
+
+    def keep(self, key: Any, value: Any) -> None:
+        """For the calls to come."""
+        with suppress(TypeError):
+            self[key] = value
 
 
 class Layout:
@@ -34,7 +56,19 @@ class Layout:
     ([0, 3, 8], False, 1, 2)
     """
 
-    __slots__ = ("__dict__", "shapes")
+    __slots__ = ("__dict__", "memo", "ndim", "offsets", "positions", "shapes", "sizes")
+
+    shapes: Ints
+    ndim: int
+    """Number of spatial axes."""
+    sizes: Ints
+    """Positions in each sample, (N,)."""
+    offsets: Ints
+    """Where each sample starts among all positions, and the total last, (N + 1,)."""
+    positions: int
+    """Number of positions of all samples."""
+    memo: Memo
+    """What operations have worked out for these shapes."""
 
     def __init__(self, shapes: ArrayLike) -> None:
         given = np.asarray(shapes)
@@ -44,51 +78,39 @@ class Layout:
             )
         if given.size and given.dtype.kind not in "iu":
             raise ShapeError(f"shapes must be integers. Received: dtype {given.dtype}")
-        own = np.array(given, dtype=np.int64, order="C", copy=True)
-        if own.size and own.min() < 0:
-            sample = int(np.argmax((own < 0).any(axis=1)))
-            raise ShapeError(
-                f"sample {sample}: sizes must not be negative. Received: {tuple(own[sample].tolist())}"
-            )
-        if own.size and own.prod(axis=1, dtype=np.float64).sum() >= 2.0**62:
-            raise ShapeError(f"shapes must hold fewer than 2**62 positions in all. Received: {own.tolist()[:3]} ...")
-        own.flags.writeable = False
-        self.shapes: Ints = own
+        self._fill(np.array(given, dtype=np.int64, order="C", copy=True))
+
+    @classmethod
+    def own(cls, shapes: Ints) -> Layout:
+        """The layout of a C-contiguous int64 array (N, ndim) that nobody else will change."""
+        layout = cls.__new__(cls)
+        layout._fill(shapes)
+        return layout
 
     @classmethod
     def dense(cls, count: int, shape: Sequence[int]) -> Layout:
         """The layout of ``count`` samples that all have ``shape``."""
         return _dense(count, tuple(shape))
 
-    @cached_property
-    def ndim(self) -> int:
-        """Number of spatial axes."""
-        return int(self.shapes.shape[1])
-
-    @cached_property
-    def sizes(self) -> Ints:
-        """Positions in each sample, (N,)."""
-        sizes: Ints = self.shapes.prod(axis=1, dtype=np.int64)
-        sizes.flags.writeable = False
-        return sizes
-
-    @cached_property
-    def offsets(self) -> Ints:
-        """Where each sample starts among all positions, and the total last, (N + 1,)."""
-        offsets = np.zeros(len(self) + 1, dtype=np.int64)
-        np.cumsum(self.sizes, out=offsets[1:])
-        offsets.flags.writeable = False
-        return offsets
+    def _fill(self, own: Ints) -> None:
+        count, self.ndim = own.shape
+        # As unsigned numbers, negative ones are the largest.
+        largest = int(np.maximum.reduce(own.view(np.uint64), axis=None, initial=0))
+        if count * largest**self.ndim >= MOST_POSITIONS:
+            _refuse(own)
+        self.shapes = own
+        self.sizes = np.multiply.reduce(own, axis=1)
+        self.offsets = np.zeros(count + 1, dtype=np.int64)
+        np.add.accumulate(self.sizes, out=self.offsets[1:])
+        self.positions = int(self.offsets[-1])
+        for array in (self.shapes, self.sizes, self.offsets):
+            array.setflags(write=False)
+        self.memo = Memo()
 
     @cached_property
     def uniform(self) -> bool:
         """Whether all shapes agree: a hint for speed, never a change of meaning."""
         return len(self) <= 1 or bool((self.shapes == self.shapes[0]).all())
-
-    @cached_property
-    def positions(self) -> int:
-        """Number of positions of all samples."""
-        return int(self.offsets[-1])
 
     @cached_property
     def box(self) -> tuple[int, ...]:
@@ -124,9 +146,18 @@ class Layout:
         return self.shapes
 
     def __setstate__(self, shapes: Ints) -> None:
-        own = np.array(shapes, dtype=np.int64, order="C")
-        own.flags.writeable = False
-        self.shapes = own
+        self._fill(np.array(shapes, dtype=np.int64, order="C"))
+
+
+def _refuse(shapes: Ints) -> None:
+    """Refuse negative sizes, and more positions than there may be."""
+    if shapes.min() < 0:
+        sample = int(np.argmax((shapes < 0).any(axis=1)))
+        raise ShapeError(
+            f"sample {sample}: sizes must not be negative. Received: {tuple(shapes[sample].tolist())}"
+        )
+    if shapes.prod(axis=1, dtype=np.float64).sum() >= MOST_POSITIONS:
+        raise ShapeError(f"shapes must hold fewer than 2**62 positions in all. Received: {shapes.tolist()[:3]} ...")
 
 
 @lru_cache(maxsize=256)

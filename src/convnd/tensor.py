@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from numbers import Real
 from typing import Any, Literal, TypeVar
@@ -35,8 +35,7 @@ _serial = itertools.count()
 _accumulate_lock = threading.Lock()  # two threads may go back to one parameter
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+class no_grad(ContextDecorator):
     """Record nothing inside: a context, or a decorator. It holds for the calling thread alone.
 
     >>> x = Tensor(np.ones((1, 2)), requires_grad=True)
@@ -45,11 +44,19 @@ def no_grad() -> Iterator[None]:
     >>> y.requires_grad
     False
     """
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+
+    # A class, since it surrounds calls of layers, and a generator's context takes several times as long.
+
+    __slots__ = ("_token",)
+
+    def _recreate_cm(self) -> no_grad:
+        return no_grad()  # for each call of what it decorates
+
+    def __enter__(self) -> None:
+        self._token = _recording.set(False)
+
+    def __exit__(self, *failure: object) -> None:
+        _recording.reset(self._token)
 
 
 def is_recording() -> bool:
@@ -140,20 +147,21 @@ class Tensor:
     def __init__(self, x: ArrayLike | Ragged, requires_grad: bool = False) -> None:
         if isinstance(x, Ragged):
             check_dtype(x.values, "x")
-            self._fill(np.asarray(x.values, order="C"), x.layout, "ragged", requires_grad)
+            self._fill(np.asarray(x.values, order="C"), x.layout, "ragged", bool(requires_grad))
             return
         array = np.asarray(x)
         check_dtype(array, "x")
-        if array.ndim < 2:
-            raise ShapeError(f"x must be (samples, *shape, channels) or a Ragged. Received: shape {array.shape}")
-        layout = Layout.dense(array.shape[0], array.shape[1:-1])
-        self._fill(array.reshape(layout.positions, array.shape[-1], order="C"), layout, "dense", requires_grad)
+        shape = array.shape
+        if len(shape) < 2:
+            raise ShapeError(f"x must be (samples, *shape, channels) or a Ragged. Received: shape {shape}")
+        layout = Layout.dense(shape[0], shape[1:-1])
+        self._fill(array.reshape(layout.positions, shape[-1]), layout, "dense", bool(requires_grad))
 
     def _fill(self, values: Array, layout: Layout | None, kind: Kind, requires_grad: bool) -> None:
         self.values = values if values.flags.c_contiguous else values.copy()
         self.layout = layout
         self.kind = kind
-        self.requires_grad = bool(requires_grad)
+        self.requires_grad = requires_grad
         self.version = 0
         self.packs = {}
         self._grad: Array | None = None
@@ -203,7 +211,7 @@ class Tensor:
             return values
         if self.kind == "ragged":
             return Ragged(values, self.layout)
-        return values.reshape(*self.layout.box, values.shape[1])
+        return values.reshape((*self.layout.box, values.shape[1]))
 
     @property
     def grad(self) -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError, ShapeError
-from .layout import Ints, Layout
+from .layout import Ints, Layout, Memo
 
 Pairs = tuple[tuple[int, int], ...]
 PADDINGS = ("valid", "same", "same_lower", "causal", "full")
@@ -115,57 +115,81 @@ class Window:
         """What the window spans on each axis: dilation (kernel - 1) + 1."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
+    @cached_property
+    def rows(self) -> Ints:
+        """Kernel, stride, dilation and extent, a row each."""
+        return np.array([self.kernel, self.stride, self.dilation, self.extent], dtype=np.int64)
+
+    @cached_property
+    def is_position(self) -> bool:
+        """Whether it holds a single position, and steps from each to the next."""
+        return all(size == 1 for size in (*self.kernel, *self.stride))
+
+    @cached_property
+    def fixed_padding(self) -> Ints:
+        """(low, high) of each axis, a row each, up to the first whose padding follows from the size ("same")."""
+        spread = [e - 1 for e in self.extent]
+        if not isinstance(self.padding, str):
+            pairs = list(self.padding)
+        elif self.padding == "valid":
+            pairs = [(0, 0)] * self.ndim
+        elif self.padding == "full":
+            pairs = [(e, e) for e in spread]
+        else:
+            pairs = [(e, 0) for e in spread[:1]] if self.padding == "causal" else []
+        return np.array(pairs, dtype=np.int64).reshape(len(pairs), 2).T
+
     def on(self, layout: Layout) -> Placement:
         """Where this window falls on every sample of ``layout``."""
-        known: dict[Window, Placement] = layout.__dict__.setdefault("placements", {})
-        found = known.get(self)
+        found: Placement | None = layout.memo.get(self)
         if found is None:
-            found = known[self] = self._place(layout)
+            found = layout.memo[self] = self._place(layout)
         return found
 
     def _place(self, layout: Layout) -> Placement:
         refuse_empty(layout)
         sizes = layout.shapes
-        output = np.empty_like(sizes)
-        low = np.empty_like(sizes)
-        for axis in range(self.ndim):
-            output[:, axis], low[:, axis] = self._place_axis(axis, sizes[:, axis])
-        if output.size and output.min() < 1:
+        output, low = self._outputs(sizes)
+        if output.size and np.minimum.reduce(output, axis=None) < 1:
             sample, axis = (int(i) for i in np.argwhere(output < 1)[0])
             raise ShapeError(
                 f"sample {sample} is too short for the window: axis {axis} has {sizes[sample, axis]} positions, the "
                 f"window spans {self.extent[axis]} (kernel {self.kernel[axis]}, dilation {self.dilation[axis]}) and "
                 f"padding={self.padding!r} doesn't make up for it. Received: sample of shape {layout.shape(sample)}"
             )
-        return Placement(self, layout, Layout(output), low)
+        return Placement(self, layout, Layout.own(output), low)
 
-    def _place_axis(self, axis: int, size: Ints) -> tuple[Ints, Ints]:
-        stride, extent = self.stride[axis], self.extent[axis]
-        pair = self._fixed_padding(axis)
-        if pair is None:
-            output = -(-size // stride)
-            total = np.maximum((output - 1) * stride + extent - size, 0)
-            return output, (total + 1) // 2 if self.padding == "same_lower" else total // 2
-        low, high = pair
-        room = size + (low + high - extent)
-        if self.ceil_mode:
-            output = -(-room // stride) + 1
-            output -= ((output - 1) * stride >= size + low) & (output > 1)
-        else:
-            output = room // stride + 1
-        return np.where(room < 0, 0, output), np.full_like(size, low)
+    def _outputs(self, sizes: Ints) -> tuple[Ints, Ints]:
+        """The outputs' sizes, below 1 where a sample is too short, and the padding before: both (N, ndim)."""
+        fixed = self.fixed_padding.shape[1]
+        if fixed == self.ndim:
+            return self._outputs_of_fixed(sizes)
+        if fixed == 0:
+            return self._outputs_of_same(sizes)
+        output, low = np.empty_like(sizes), np.empty_like(sizes)
+        output[:, :fixed], low[:, :fixed] = self._outputs_of_fixed(sizes[:, :fixed])
+        output[:, fixed:], low[:, fixed:] = self._outputs_of_same(sizes[:, fixed:])
+        return output, low
 
-    def _fixed_padding(self, axis: int) -> tuple[int, int] | None:
-        """(low, high) of an axis; None where it follows from the size ("same")."""
-        if not isinstance(self.padding, str):
-            return self.padding[axis]
-        if self.padding == "valid":
-            return 0, 0
-        if self.padding == "full":
-            return self.extent[axis] - 1, self.extent[axis] - 1
-        if self.padding == "causal" and axis == 0:
-            return self.extent[axis] - 1, 0
-        return None
+    def _outputs_of_fixed(self, sizes: Ints) -> tuple[Ints, Ints]:
+        """On the first axes, whose padding is fixed."""
+        low, high = self.fixed_padding
+        _, stride, _, extent = self.rows[:, : len(low)]
+        room = sizes + (low + high - extent)
+        before = np.empty_like(sizes)
+        before[...] = low
+        if not self.ceil_mode:
+            return room // stride + 1, before
+        output = -(-room // stride) + 1
+        output -= ((output - 1) * stride >= sizes + low) & (output > 1)
+        return np.where(room < 0, 0, output), before
+
+    def _outputs_of_same(self, sizes: Ints) -> tuple[Ints, Ints]:
+        """On the last axes, whose padding follows from the size."""
+        _, stride, _, extent = self.rows[:, self.ndim - sizes.shape[1] :]
+        output = -(-sizes // stride)
+        total = np.maximum((output - 1) * stride + extent - sizes, 0)
+        return output, (total + 1) // 2 if self.padding == "same_lower" else total // 2
 
     def transposed_on(self, layout: Layout, output_padding: Any = 0, like: Layout | None = None) -> Placement:
         """The placement whose OUTPUT is ``layout``: what a transposed convolution of ``layout`` inverts.
@@ -173,61 +197,49 @@ class Window:
         The input has (S - 1) stride + extent - low - high + output_padding positions on an axis, with
         "same" S stride; or it is ``like``, if this window maps ``like`` to ``layout``.
         """
-        known: dict[Any, Placement] = layout.__dict__.setdefault("placements_back", {})
-        key = self, output_padding, type(output_padding), like
-        try:
-            found = known.get(key)
-        except TypeError:  # a list can't be a key
-            return self._place_back(layout, output_padding, like)
+        key = self, "back", output_padding, type(output_padding), like
+        found: Placement | None = layout.memo.find(key)
         if found is None:
-            found = known[key] = self._place_back(layout, output_padding, like)
+            found = self._place_back(layout, output_padding, like)
+            layout.memo.keep(key, found)
         return found
 
     def _place_back(self, layout: Layout, output_padding: Any, like: Layout | None) -> Placement:
         refuse_empty(layout)
         if like is None:
             extra = per_axis(output_padding, self.ndim, "output_padding", least=0)
-            if any(more and self._fixed_padding(axis) is None for axis, more in enumerate(extra)):
+            fixed = self.fixed_padding
+            count = fixed.shape[1]
+            if any(extra[count:]):
                 raise ArgumentError(
                     f"output_padding can't go with padding={self.padding!r}, which makes S stride positions of S; "
                     f"choose the size with like=. Received: output_padding={output_padding!r}"
                 )
-            for axis, more in enumerate(extra):
-                if more and more >= max(self.stride[axis], self.dilation[axis]):
-                    raise ArgumentError(
-                        "output_padding must be below the stride or the dilation of its axis. "
-                        f"Received: {output_padding!r}"
-                    )
-            sizes = np.empty_like(layout.shapes)
-            for axis in range(self.ndim):
-                pair = self._fixed_padding(axis)
-                small, stride = layout.shapes[:, axis], self.stride[axis]
-                if pair is None:
-                    sizes[:, axis] = small * stride
-                else:
-                    sizes[:, axis] = (small - 1) * stride + self.extent[axis] - sum(pair) + extra[axis]
+            if any(e and e >= max(s, d) for e, s, d in zip(extra, self.stride, self.dilation, strict=True)):
+                raise ArgumentError(
+                    "output_padding must be below the stride or the dilation of its axis. "
+                    f"Received: {output_padding!r}"
+                )
+            _, stride, _, extent = self.rows
+            sizes = layout.shapes * stride
+            more = extent - stride + np.array(extra, dtype=np.int64)
+            sizes[:, :count] += more[:count] - fixed.sum(axis=0)
             if sizes.size and sizes.min() < 1:
                 sample = int(np.argmax((sizes < 1).any(axis=1)))
                 raise ShapeError(
                     f"sample {sample}: padding={self.padding!r} leaves nothing of the transposed convolution's output. "
                     f"Received: sample of shape {layout.shape(sample)}"
                 )
-            like = Layout(sizes)
-            if extra == (0,) * self.ndim or isinstance(self.padding, str):
+            like = Layout.own(sizes)
+            if not any(extra) or isinstance(self.padding, str):
                 return self._check_back(like, layout)
-            return Placement(self, like, layout, self._place_low(like))
+            return Placement(self, like, layout, self._outputs(sizes)[1])
         if like.ndim != self.ndim or len(like) != len(layout):
             raise ShapeError(
                 f"like must have {len(layout)} samples of {self.ndim} axes. "
                 f"Received: {len(like)} samples of {like.ndim}"
             )
         return self._check_back(like, layout)
-
-    def _place_low(self, layout: Layout) -> Ints:
-        low = np.empty_like(layout.shapes)
-        for axis in range(self.ndim):
-            low[:, axis] = self._place_axis(axis, layout.shapes[:, axis])[1]
-        return low
 
     def _check_back(self, like: Layout, layout: Layout) -> Placement:
         place = self.on(like)
@@ -252,7 +264,7 @@ class Placement:
     input: Layout
     output: Layout
     low: Ints
-    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    memo: Memo = field(default_factory=Memo, repr=False)
 
 
 _POINT = Window((), (), (), "valid")
@@ -260,10 +272,9 @@ _POINT = Window((), (), (), "valid")
 
 def each_position(layout: Layout) -> Placement:
     """The placement of a window without axes, which holds a position and no other."""
-    known: dict[Window, Placement] = layout.__dict__.setdefault("placements", {})
-    found = known.get(_POINT)
+    found: Placement | None = layout.memo.get(_POINT)
     if found is None:
-        found = known[_POINT] = Placement(_POINT, layout, layout, np.zeros((len(layout), 0), np.int64))
+        found = layout.memo[_POINT] = Placement(_POINT, layout, layout, np.zeros((len(layout), 0), np.int64))
     return found
 
 

@@ -61,13 +61,11 @@ def vector(name: str, given: Array, channels: int) -> Array:
 PAGE = 4096  # below this a buffer of our own costs more than the memory it saves
 
 
-def empty(positions: int, channels: int, dtype: Any) -> Array:
+def empty(positions: int, channels: int, dtype: np.dtype[Any]) -> Array:
     """A new array for an output, its content undefined; its memory is used again when the array is gone."""
-    count = positions * channels
-    dtype = np.dtype(dtype)
-    if count * dtype.itemsize < PAGE:
-        return np.empty((positions, channels), dtype=dtype)
-    return np.frombuffer(Buffer(count * dtype.itemsize), dtype, count).reshape(positions, channels)
+    size = positions * channels * dtype.itemsize
+    shape = positions, channels
+    return np.empty(shape, dtype) if size < PAGE else np.ndarray(shape, dtype, Buffer(size))
 
 
 def empty_like(x: Array) -> Array:

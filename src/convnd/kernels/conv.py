@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ import numpy as np
 from .._core import isa
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
-from ..window import Placement
+from ..window import Placement, Window
 from . import depthwise, direct, fft, grouped, narrow, winograd
 from .checks import Array, check_rank, empty, floats, rows
-from .task import Implementation, Kind, Packs, Part, Problem, Side, Task, choose, perform
+from .task import Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, narrow, grouped, winograd, direct)
@@ -56,20 +57,37 @@ def _check_channels(name: str, x: Array, channels: int, rule: str) -> None:
         raise ShapeError(f"{name} must have at least one channel. Received: 0 channels")
 
 
-def _sides(place: Placement) -> tuple[Ints, Side, Side, Ints]:
-    """Kernel, stride and dilation as rows, the two sides of the window, and the padding before.
+@lru_cache(maxsize=1024)
+def _operation(
+    kind: Kind, window: Window, flat: bool, channels: int, filters: int, groups: int, dtype: np.dtype[Any], flip: bool,
+    activation: int, level: str,
+) -> Operation:
+    """One for all batches, at an instruction set. ``flat``: every window is a single position."""
+    check_rank(window.ndim)
+    geometry = np.ones((3, 1), dtype=np.int64) if flat else window.rows[:3]
+    return Operation(kind, geometry, channels, filters, groups, dtype, flip, activation)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Sides:
+    """Both ends of a placement, and the padding before.
 
     Where every window is a single position and nothing is skipped, all positions of the batch are one long row: the
     result of a position doesn't depend on how positions are grouped.
     """
-    window = place.window
-    check_rank(window.ndim)
-    if all(k == 1 for k in window.kernel) and all(s == 1 for s in window.stride) and place.input == place.output:
-        row = Side(np.array([[place.input.positions]]), np.array([0, place.input.positions]))
-        return np.ones((3, 1), dtype=np.int64), row, row, np.zeros((1, 1), dtype=np.int64)
-    geometry = np.array([window.kernel, window.stride, window.dilation], dtype=np.int64)
-    big, small = (Side(layout.shapes, layout.offsets) for layout in (place.input, place.output))
-    return geometry, big, small, np.ascontiguousarray(place.low)
+
+    flat: bool
+    big: Side
+    small: Side
+    low: Ints
+
+    @classmethod
+    def of(cls, place: Placement) -> _Sides:
+        if place.window.is_position and place.input == place.output:
+            row = Side(np.array([[place.input.positions]]), np.array([0, place.input.positions]))
+            return cls(True, row, row, np.zeros((1, 1), dtype=np.int64))
+        big, small = (Side(layout.shapes, layout.offsets) for layout in (place.input, place.output))
+        return cls(False, big, small, place.low)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -79,34 +97,30 @@ class Plan:
     problem: Problem
     parts: list[Part]
     positions: int  # of the output
-
-
-def _known(place: Placement, key: tuple[Any, ...]) -> Plan | None:
-    """The plan of calls that differ in nothing but their arrays' numbers. Operands that have one have been checked."""
-    try:
-        found: Plan | None = place.memo.get(key)
-    except TypeError:  # what can't be a key is no right argument: the checks say so
-        return None
-    return found
+    filters: int
 
 
 def _plan(
     kind: Kind, place: Placement, x: Array, filters: int, groups: int, algorithm: str, flip: bool = False,
     activation: int = 0,
 ) -> Plan:
-    if "sides" not in place.memo:
-        place.memo["sides"] = _sides(place)
-    geometry, big, small, low = place.memo["sides"]
-    source, target = (small, big) if kind == "transposed" else (big, small)
-    problem = Problem(kind, geometry, source, target, low, x.shape[1], filters, groups, x.dtype, flip, activation)
+    sides = place.memo.get("sides")
+    if sides is None:
+        sides = place.memo["sides"] = _Sides.of(place)
+    source, target = (sides.small, sides.big) if kind == "transposed" else (sides.big, sides.small)
+    channels = x.shape[1]
+    operation = _operation(
+        kind, place.window, sides.flat, channels, filters, groups, x.dtype, flip, activation, isa.current()
+    )
+    problem = Problem(operation, source, target, sides.low)
     parts: list[Part] = []
-    if len(low) and x.shape[1] and filters:
+    if len(sides.low) and channels and filters:
         parts = choose(Task(problem, x, x), IMPLEMENTATIONS, algorithm)  # by all but the output
-    return Plan(problem, parts, int(target.offsets[-1]))
+    return Plan(problem, parts, int(target.offsets[-1]), filters)
 
 
 def _run(plan: Plan, x: Array, weight: Array, bias: Array | None, packs: Packs | None) -> Array:
-    out = empty(plan.positions, plan.problem.filters, x.dtype)
+    out = empty(plan.positions, plan.filters, x.dtype)
     if bias is not None:
         bias = np.ascontiguousarray(bias)
     perform(Task(plan.problem, np.ascontiguousarray(x), out, weight, bias, None, packs), plan.parts)
@@ -132,7 +146,7 @@ def conv(
 ) -> Array:
     """activation(bias + the sum over taps t and channels c of x[q s + t d - low, c] weight[t, c, f]), (P_out, F)."""
     key = _key("forward", x, weight, bias, groups, flip, activation, algorithm)
-    plan = _known(place, key)
+    plan: Plan | None = place.memo.find(key)
     if plan is None:
         floats(x=x, weight=weight, bias=bias)
         _check_weight(weight, place.window.kernel, groups)
@@ -151,7 +165,7 @@ def conv_transpose(
 ) -> Array:
     """The adjoint of :func:`conv` at ``place``: g is on its output, the result (P_in, C) on its input."""
     key = _key("transposed", g, weight, bias, groups, flip, activation, algorithm)
-    plan = _known(place, key)
+    plan: Plan | None = place.memo.find(key)
     if plan is None:
         floats(x=g, weight=weight, bias=bias)
         _check_weight(weight, place.window.kernel, groups)
@@ -169,7 +183,7 @@ def conv_weight(
 ) -> Array:
     """The sum over samples and outputs of x at each tap times g, (*kernel, C / groups, F)."""
     key = _key("weight", x, g, None, groups, algorithm)
-    plan = _known(place, key)
+    plan: Plan | None = place.memo.find(key)
     if plan is None:
         floats(x=x, grad=g)
         x, g = rows("x", x, place.input.positions), rows("grad", g, place.output.positions)

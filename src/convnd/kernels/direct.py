@@ -36,7 +36,7 @@ def run(task: Task) -> None:
 def run_conv(task: Task, lanes: str = "filters") -> None:
     """A forward or transposed convolution; ``lanes`` says what they are: one of ``panels.LANES``."""
     packed = packed_weight(task, lanes)
-    core.conv(task.problem.core, task.x, packed, task.bias, panels.LANES[lanes], task.problem.activation, task.out)
+    core.conv(task.problem.core, task.x, packed, task.bias, panels.LANES[lanes], task.activation, task.out)
 
 
 def run_weight(task: Task) -> None:
@@ -64,15 +64,16 @@ def run_weight(task: Task) -> None:
 def packed_weight(task: Task, lanes: str) -> Array:
     """The task's weight in panels, kept in its packs."""
     problem = task.problem
-    key = (lanes, *problem.pack_key)
+    key = (lanes, *task.operation.pack_key)
     found: Array | None = None if task.packs is None else task.packs.get(key)
     if found is not None:
         return found
     kind, weight = panels.LANES[lanes], np.ascontiguousarray(task.weight)
-    if lanes not in problem.memo:
-        problem.memo[lanes] = panels.size(problem.core, kind)
-    packed: Array = empty(1, problem.memo[lanes], weight.dtype)[0]
-    panels.pack(problem.core, weight, problem.flip, kind, packed)
+    sizes = task.operation.memo.setdefault("packed sizes", {})
+    if lanes not in sizes:
+        sizes[lanes] = panels.size(problem.core, kind)
+    packed: Array = empty(1, sizes[lanes], weight.dtype)[0]
+    panels.pack(problem.core, weight, task.flip, kind, packed)
     if task.packs is not None:
         task.packs[key] = packed
     return packed

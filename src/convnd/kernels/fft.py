@@ -28,7 +28,7 @@ import numpy as np
 from .._core import isa, spectrum, spectrum_depthwise, spectrum_product
 from ..layout import Ints
 from .checks import Array, empty
-from .spectral_plan import Channels, Size, plan
+from .spectral_plan import Channels, Size, never, plan
 from .task import Mask, Side, Task
 
 algorithm = "fft"
@@ -51,6 +51,13 @@ class Axes:
 
     @classmethod
     def of(cls, task: Task) -> Axes:
+        known: Axes | None = task.operation.memo.get(cls)
+        if known is None:
+            known = task.operation.memo[cls] = cls._of(task)
+        return known
+
+    @classmethod
+    def _of(cls, task: Task) -> Axes:
         kernel, stride, dilation = (tuple(row) for row in task.geometry.tolist())
         extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
         ones = (1,) * len(kernel)
@@ -68,7 +75,8 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """Samples for which it costs less than the direct convolution."""
-    if max(Axes.of(task).kernel) < LEAST_TAPS:
+    axes = Axes.of(task)
+    if max(axes.kernel) < LEAST_TAPS or never(axes.extent, axes.down, math.prod(axes.kernel), _channels(task)):
         return False
     mask = np.empty(len(task.low), dtype=np.bool_)
     for outputs, samples in _alike(task.target.shapes):

@@ -194,7 +194,7 @@ def dropout_mask(keys: NDArray[np.uint64], layout: Layout, channels: int, rate: 
         raise ShapeError(f"keys must be ({len(layout)},), one a sample. Received: {keys.shape}")
     if not 0 <= rate < 1:
         raise ArgumentError(f"rate must be at least 0 and below 1. Received: rate={rate!r}")
-    out = empty(layout.positions, channels, dtype)
+    out = empty(layout.positions, channels, np.dtype(dtype))
     floats(out=out)
     if out.size:
         keys = np.ascontiguousarray(keys, dtype=np.uint64)

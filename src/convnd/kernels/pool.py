@@ -15,6 +15,7 @@ from .checks import Array, check_rank, empty, empty_like, floats, rows, vector
 from .conv import activation_number
 
 Index = NDArray[np.int32]
+INDEX = np.dtype(np.int32)
 
 MODES = ("max", "mean", "sum", "mean_padded")
 
@@ -81,7 +82,7 @@ def pool(x: Array, regions: Regions, mode: str) -> tuple[Array, Index | None]:
     index: Index = np.empty((0, 0), dtype=np.int32)
     if mode == "max":
         _check_index_range(regions)
-        index = empty(len(out), x.shape[1], np.int32)
+        index = empty(len(out), x.shape[1], INDEX)
     if out.size:
         core.pool(x, *_tables(regions), number, window, out, index)
     return out, index if mode == "max" else None
@@ -98,7 +99,7 @@ def scale_shift_pool(
     number = activation_number(activation, fused=True)
     _check_index_range(regions)
     out, winner = (empty(regions.output.positions, channels, x.dtype) for _ in range(2))
-    index: Index = empty(len(out), channels, np.int32)
+    index: Index = empty(len(out), channels, INDEX)
     if out.size:
         core.norm_pool(x, *_tables(regions), scale, shift, number, out, index, winner)
     return out, index, winner

@@ -86,37 +86,53 @@ def plan(
     outputs: Size, extent: Size, step: Size, taps: int, channels: Channels, itemsize: int
 ) -> tuple[Size, float, float]:
     """The block for a sample with these outputs; its cost and the direct convolution's."""
-    # A few sizes for each axis: with many axes the smallest.
-    few = max(1, int(4096 ** (1 / max(1, sum(e > 1 for e in extent)))))
-    axes = [
-        (1,) if e == 1 else sizes_from(e, (out - 1) * s + e)[:few]
-        for out, e, s in zip(outputs, extent, step, strict=True)
-    ]
-    points, rows, passes = np.ones(()), np.ones(()), np.zeros(())
-    for axis, sizes in enumerate(axes):
-        n: NDArray[np.float64] = np.array(sizes, dtype=np.float64).reshape(-1, *[1] * (len(axes) - 1 - axis))
+    axes = _sizes(extent, tuple((out - 1) * s + e for out, s, e in zip(outputs, step, extent, strict=True)))
+    grid = _grid(axes)
+    points, rows = np.ones(()), np.ones(())
+    for n, out, e, s in zip(grid, outputs, extent, step, strict=True):
         points = points * n
-        rows = rows * np.ceil(outputs[axis] / ((n - extent[axis]) // step[axis] + 1))
-        passes = passes + np.ceil(np.log2(n) / 2)
-    cost = MARGIN * _cost(points, rows, passes, channels)
-    memory = points * channels.matrix * itemsize
+        rows = rows * np.ceil(out / ((n - e) // s + 1))
+    matrix = points * channels.matrix
+    cost = MARGIN * (rows * _block_cost(grid, channels) + matrix / channels.lanes * MATRIX * SHARE)
+    memory = matrix * itemsize
     cost = np.where(memory > max(MATRIX_BYTES, float(memory.min())), np.inf, cost)
     best = np.unravel_index(int(np.argmin(cost)), cost.shape)
     size = tuple(sizes[i] for sizes, i in zip(axes, best, strict=True))
     return size, float(cost[best]), math.prod(outputs) * taps * _direct_cost(channels)
 
 
-def _cost(
-    points: NDArray[np.float64], rows: NDArray[np.float64], passes: NDArray[np.float64], channels: Channels
-) -> NDArray[np.float64]:
-    vectors = points * (channels.z_width + channels.v_width) / channels.lanes
-    matrix = points * channels.matrix / channels.lanes
-    spectra = vectors * (passes * PASS + MOVE)
+@lru_cache(maxsize=1024)
+def never(extent: Size, step: Size, taps: int, channels: Channels) -> bool:
+    """Whether the direct convolution costs less for samples of any size: than blocks full of outputs, of any size."""
+    grid = _grid(_sizes(extent, (2**40,) * len(extent)))
+    outputs = np.ones(())
+    for n, e, s in zip(grid, extent, step, strict=True):
+        outputs = outputs * ((n - e) // s + 1)
+    return bool((MARGIN * _block_cost(grid, channels) / outputs).min() >= taps * _direct_cost(channels))
+
+
+def _sizes(extent: Size, most: Size) -> list[Size]:
+    """A few sizes of transforms for each axis; with many axes the smallest."""
+    few = max(1, int(4096 ** (1 / max(1, sum(e > 1 for e in extent)))))
+    return [(1,) if e == 1 else sizes_from(e, whole)[:few] for e, whole in zip(extent, most, strict=True)]
+
+
+def _grid(axes: list[Size]) -> list[NDArray[np.float64]]:
+    """Every combination of the axes' sizes: an array for each axis, to be broadcast against the others."""
+    rank = len(axes)
+    return [np.array(sizes, dtype=np.float64).reshape(-1, *[1] * (rank - 1 - axis)) for axis, sizes in enumerate(axes)]
+
+
+def _block_cost(grid: list[NDArray[np.float64]], channels: Channels) -> NDArray[np.float64]:
+    """Of a block of each size, its matrices aside."""
+    points, passes = np.ones(()), np.zeros(())
+    for n in grid:
+        points = points * n
+        passes = passes + np.ceil(np.log2(n) / 2)
+    spectra = points * (channels.z_width + channels.v_width) / channels.lanes * (passes * PASS + MOVE)
     if channels.depthwise:
-        spectra = spectra * IN_CACHE
-    else:
-        spectra = spectra + matrix * PRODUCT + points * channels.v_width / channels.lanes * OPEN
-    return rows * spectra + matrix * MATRIX * SHARE
+        return spectra * IN_CACHE
+    return spectra + points * (channels.matrix * PRODUCT + channels.v_width * OPEN) / channels.lanes
 
 
 def _direct_cost(channels: Channels) -> float:

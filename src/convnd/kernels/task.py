@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -33,33 +33,22 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """All that a task is but its arrays: what follows from it is worked out once, and kept for the calls to come.
+class Operation:
+    """What a convolution does with samples of any size. All that follows from it is worked out once for all batches.
 
-    ``geometry`` has the rows kernel, stride and dilation of the convolution, ``low`` its padding before each axis of
-    each sample. ``channels`` are those of x, ``filters`` those of out, or of grad.
+    ``geometry`` has the rows kernel, stride and dilation of the convolution. ``channels`` are those of x, ``filters``
+    those of out, or of grad. An operation is for the instruction set in use when it was made.
     """
 
     kind: Kind
     geometry: Ints
-    source: Side
-    target: Side
-    low: Ints
     channels: int
     filters: int
     groups: int
     dtype: np.dtype[Any]
     flip: bool = False
     activation: int = 0  # the core's number
-    memo: dict[Any, Any] = field(default_factory=dict)  # of the implementation
-
-    @cached_property
-    def core(self) -> Geometry:
-        """The same for the core."""
-        return Geometry(
-            self.geometry, self.source.shapes, self.target.shapes, self.low, self.source.offsets, self.target.offsets,
-            self.kind == "transposed", self.channels, self.filters, self.groups, self.dtype.itemsize,
-        )
+    memo: dict[Any, Any] = field(default_factory=dict)  # of the implementations
 
     @cached_property
     def pack_key(self) -> tuple[Any, ...]:
@@ -67,13 +56,32 @@ class Problem:
         taps = self.geometry.tobytes() if self.kind == "transposed" else b""
         return self.kind, self.flip, self.groups, taps, isa.current()
 
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """An operation on a batch, all of a task but its arrays. ``low`` is the padding before each axis of each sample."""
+
+    operation: Operation
+    source: Side
+    target: Side
+    low: Ints
+
+    @cached_property
+    def core(self) -> Geometry:
+        """The same for the core."""
+        does = self.operation
+        return Geometry(
+            does.geometry, self.source.shapes, self.target.shapes, self.low, self.source.offsets, self.target.offsets,
+            does.kind == "transposed", does.channels, does.filters, does.groups, does.dtype.itemsize,
+        )
+
     def part(self, mask: Mask) -> Problem:
         """The same for some of the samples."""
 
         def side(whole: Side) -> Side:
             return Side(whole.shapes[mask], np.append(whole.offsets[:-1][mask], whole.offsets[-1]))
 
-        return replace(self, source=side(self.source), target=side(self.target), low=self.low[mask], memo={})
+        return Problem(self.operation, side(self.source), side(self.target), self.low[mask])
 
 
 class Task:
@@ -83,13 +91,14 @@ class Task:
     (taps, C / groups, F) from ``x`` and ``grad``, which is on ``target``.
     """
 
-    __slots__ = ("bias", "grad", "out", "packs", "problem", "weight", "x")
+    __slots__ = ("bias", "grad", "operation", "out", "packs", "problem", "weight", "x")
 
     def __init__(
         self, problem: Problem, x: Array, out: Array, weight: Array | None = None, bias: Array | None = None,
         grad: Array | None = None, packs: Packs | None = None,
     ) -> None:
         self.problem = problem
+        self.operation = problem.operation
         self.x = x
         self.out = out
         self.weight = weight  # (*kernel, C / groups, F)
@@ -99,11 +108,11 @@ class Task:
 
     @property
     def kind(self) -> Kind:
-        return self.problem.kind
+        return self.operation.kind
 
     @property
     def geometry(self) -> Ints:
-        return self.problem.geometry
+        return self.operation.geometry
 
     @property
     def source(self) -> Side:
@@ -119,34 +128,34 @@ class Task:
 
     @property
     def groups(self) -> int:
-        return self.problem.groups
+        return self.operation.groups
 
     @property
     def flip(self) -> bool:
-        return self.problem.flip
+        return self.operation.flip
 
     @property
     def activation(self) -> int:
-        return self.problem.activation
+        return self.operation.activation
 
     @property
     def rank(self) -> int:
         """Spatial axes."""
-        return int(self.problem.geometry.shape[1])
+        return int(self.operation.geometry.shape[1])
 
     @property
     def channels(self) -> int:
         """Channels of x."""
-        return self.problem.channels
+        return self.operation.channels
 
     @property
     def filters(self) -> int:
         """Channels of out, or of grad."""
-        return self.problem.filters
+        return self.operation.filters
 
     def on(self, problem: Problem) -> Task:
         """The same arrays, for a part of the batch; a weight gradient of it alone gets an array of its own."""
-        out = np.empty_like(self.out) if problem.kind == "weight" else self.out
+        out = np.empty_like(self.out) if self.kind == "weight" else self.out
         return Task(problem, self.x, out, self.weight, self.bias, self.grad, self.packs)
 
     def part(self, mask: Mask) -> Task:
@@ -160,7 +169,7 @@ class Implementation(Protocol):
     algorithm: str
 
     def refuses(self, task: Task) -> str | None:
-        """Why it can't do the task; None if it can."""
+        """Why it can't do the task; None if it can. By the operation alone: it is asked once for all batches."""
 
     def takes(self, task: Task) -> bool | Mask:
         """Whether it is the way to do a task that it can do, for all samples or for each.
@@ -183,28 +192,42 @@ def perform(task: Task, parts: Sequence[Part]) -> None:
     tasks = [task.on(problem) for _, problem in parts]
     for (way, _), part in zip(parts, tasks, strict=True):
         way.run(part)
-    if tasks and task.problem.kind == "weight":
+    if tasks and task.kind == "weight":
         np.sum([part.out for part in tasks], axis=0, out=task.out)
 
 
 def choose(task: Task, implementations: Sequence[Implementation], algorithm: str) -> list[Part]:
     """Each sample gets the first implementation that takes it; one of ``algorithm``, unless that is "auto"."""
     parts: list[Part] = []
-    refusals = []
-    left = np.ones(len(task.low), dtype=np.bool_)
-    for way in implementations:
-        if algorithm not in ("auto", way.algorithm):
-            continue
-        refusal = way.refuses(task)
-        if refusal is not None:
-            refusals.append(refusal)
-            continue
+    left, many = np.ones(len(task.low), dtype=np.bool_), len(task.low)
+    for way in _able(task, implementations, algorithm):
         # The direct ways divide the work among them; any other does what it is told to.
-        takes = way.takes(task) if algorithm in ("auto", "direct") else True
-        mine = left & takes
-        if mine.any():
-            parts.append((way, task.problem if mine.all() else task.problem.part(mine)))
-            left &= ~mine
-        if not left.any():
-            return parts
-    raise ArgumentError(f"algorithm={algorithm!r} can't do this convolution: {'; '.join(refusals)}")
+        mine = left & (way.takes(task) if algorithm in ("auto", "direct") else True)
+        count = int(np.count_nonzero(mine))
+        if count == len(mine):
+            return [(way, task.problem)]
+        if count:
+            parts.append((way, task.problem.part(mine)))
+            left, many = left & ~mine, many - count
+        if not many:
+            break
+    return parts
+
+
+def _able(task: Task, implementations: Sequence[Implementation], algorithm: str) -> list[Implementation]:
+    """Those of ``algorithm`` that don't refuse: the last one takes everything."""
+    known: list[Implementation] | None = task.operation.memo.get(algorithm)
+    if known is not None:
+        return known
+    able, refusals = [], []
+    for way in implementations:
+        if algorithm in ("auto", way.algorithm):
+            refusal = way.refuses(task)
+            if refusal is None:
+                able.append(way)
+            else:
+                refusals.append(refusal)
+    if not able:
+        raise ArgumentError(f"algorithm={algorithm!r} can't do this convolution: {'; '.join(refusals)}")
+    task.operation.memo[algorithm] = able
+    return able

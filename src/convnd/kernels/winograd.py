@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,18 +41,44 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: each frequency's products, and what the transforms take, against the direct convolution's."""
-    kernel, sizes = task.geometry[0], task.target.shapes
-    outputs = _tiles(kernel, sizes)
-    spread = np.where(kernel > 1, task.geometry[2], 1)
-    tiles = spread * _ceil(_ceil(sizes, spread), outputs)
-    channels, filters = task.channels, task.filters
-    product = channels * filters // task.groups
-    each = product + TRANSFORM_INPUT * channels + TRANSFORM_OUTPUT * filters
-    indirect = tiles.prod(axis=1) * (kernel + outputs - 1).prod(axis=1) * each
-    indirect += sizes.prod(axis=1) * TRAFFIC * (channels + filters)
-    direct = sizes.prod(axis=1) * kernel.prod() * product * (DIRECT_WEIGHT if task.kind == "weight" else 1)
-    wins: Mask = indirect < direct
+    costs = _Costs.of(task)
+    if costs.never:
+        return False
+    sizes = task.target.shapes
+    outputs = _tiles(task.geometry[0], sizes)
+    tiles = costs.spread * _ceil(_ceil(sizes, costs.spread), outputs)
+    frequencies = np.multiply.reduce(tiles * (costs.taps_before + outputs), axis=1)
+    wins: Mask = frequencies * costs.frequency < np.multiply.reduce(sizes, axis=1) * costs.output
     return wins
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """What follows from the operation, for samples of any size."""
+
+    spread: Ints  # interleaved tilings on each axis
+    taps_before: Ints
+    frequency: int  # of a tile
+    output: float  # the direct convolution's, less what is read and written for it
+    never: bool  # even tiles full of outputs cost more
+
+    @classmethod
+    def of(cls, task: Task) -> _Costs:
+        known: _Costs | None = task.operation.memo.get(cls)
+        if known is None:
+            known = task.operation.memo[cls] = cls._of(task)
+        return known
+
+    @classmethod
+    def _of(cls, task: Task) -> _Costs:
+        kernel, _, dilation = task.geometry
+        channels, filters = task.channels, task.filters
+        product = channels * filters // task.groups
+        frequency = product + TRANSFORM_INPUT * channels + TRANSFORM_OUTPUT * filters
+        output = kernel.prod() * product * (DIRECT_WEIGHT if task.kind == "weight" else 1)
+        output -= TRAFFIC * (channels + filters)
+        share = np.minimum(*((kernel + tile[kernel] - 1) / tile[kernel] for tile in (_LARGE, _SMALL))).prod()
+        return cls(np.where(kernel > 1, dilation, 1), kernel - 1, frequency, output, share * frequency >= output)
 
 
 def run(task: Task) -> None:

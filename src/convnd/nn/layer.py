@@ -200,9 +200,13 @@ class Layer:
         rng : Key, optional
             Random layers draw from it and from their place in the network; they need it in training.
         """
-        inputs = [item if isinstance(item, Tensor) else Tensor(item) for item in (x, *others)]
         mode = Mode(bool(training), rng)
-        if any(isinstance(item, Tensor) for item in (x, *others)):
+        recorded = isinstance(x, Tensor)
+        inputs = [x if isinstance(x, Tensor) else Tensor(x)]
+        for other in others:
+            recorded = recorded or isinstance(other, Tensor)
+            inputs.append(other if isinstance(other, Tensor) else Tensor(other))
+        if recorded:
             return self.run(*inputs, mode=mode)
         with no_grad():
             return self.run(*inputs, mode=mode).numpy()
@@ -211,16 +215,23 @@ class Layer:
         """``forward``, after a check that the layer is built and the input is what it was built for."""
         if not self.built:
             raise ArgumentError(f"call build(ndim, channels) before the layer itself. Received: an unbuilt {self!r}")
-        self.check_arity(len(inputs))
-        x = inputs[0]
-        if self.input is not None and x.layout is not None:
-            self.check_input(Spec(x.layout.ndim, x.channels), self.input)
-        own = next(iter(self.params.values()), x).dtype
-        if own != x.dtype:
-            raise DtypeError(
-                f"{type(self).__name__} was built in {own}: cast the input, x.astype(np.{own}). "
-                f"Received: dtype {x.dtype}"
-            )
+        least, most = self.arity
+        if not len(inputs) == least == most:
+            self.check_arity(len(inputs))
+        x, known = inputs[0], self.input
+        if known is not None and x.layout is not None:
+            ndim, channels = x.layout.ndim, x.values.shape[-1]
+            if ndim != known.ndim or channels != known.channels or "shape" in self.fixed:
+                self.check_input(Spec(ndim, channels), known)
+        dtype = x.values.dtype
+        for parameter in self.params.values():
+            own = parameter.values.dtype
+            if own != dtype:
+                raise DtypeError(
+                    f"{type(self).__name__} was built in {own}: cast the input, x.astype(np.{own}). "
+                    f"Received: dtype {dtype}"
+                )
+            break  # all are alike
         along = {} if then is None else {"then": then}
         return cast(Tensor, self.forward(*inputs, mode=mode, **along))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConvndError, ShapeError
 from ..random import Key
@@ -37,8 +37,7 @@ class Spec:
         return f"ndim={self.ndim}, channels={self.channels}{known}"
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(NamedTuple):
     """How a call runs: training or not, the key of its random numbers, and where in the network it is."""
 
     training: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -50,16 +50,20 @@ def layout_of(x: Tensor) -> Layout:
     return x.layout
 
 
-def parameter(value: Any, name: str, x: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
-    """A weight, a bias or the like as a Tensor without a layout, of the dtype of ``x`` and the given shape."""
+def fixed(value: Any, name: str) -> Tensor:
+    """A weight, a bias or the like: an array or a parameter, as a Tensor without a layout."""
     if isinstance(value, Tensor):
         if value.layout is not None:
             raise ArgumentError(f"{name} must be an array or a parameter, without samples. Received: {value!r}")
-    else:
-        array = np.asarray(value)
-        check_dtype(array, name)
-        value = Tensor.of(array, None, "array")
-    own: Tensor = value
+        return value
+    array = np.asarray(value)
+    check_dtype(array, name)
+    return Tensor.of(array, None, "array")
+
+
+def parameter(value: Any, name: str, x: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+    """:func:`fixed`, of the dtype of ``x`` and the given shape."""
+    own = fixed(value, name)
     check_same_dtype(own.values, name, x.values, "x")
     if shape is not None and own.values.shape != shape:
         raise ShapeError(f"{name} must have shape {shape}. Received: {name} of shape {own.values.shape}")
@@ -68,10 +72,15 @@ def parameter(value: Any, name: str, x: Tensor, shape: tuple[int, ...] | None = 
 
 def give_back(result: Tensor, x: X, *others: Any) -> X:
     """The result as a Tensor if any operand was one, else in its own kind, which is that of ``x``."""
-    for operand in (x, *others):
-        if isinstance(operand, Tensor):
-            return cast(X, result)
-    return cast(X, result.numpy())
+    given: Any = result
+    if not isinstance(x, Tensor):
+        for operand in others:
+            if isinstance(operand, Tensor):
+                break
+        else:
+            given = result.numpy()
+    own: X = given
+    return own
 
 
 def check_fused(activation: str | None) -> None:

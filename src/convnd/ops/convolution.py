@@ -26,7 +26,7 @@ from ..errors import ArgumentError, ShapeError
 from ..layout import Layout, Ragged
 from ..tensor import Array, Batch, Tensor, X, check_same_dtype, record
 from ..window import Placement, each_position
-from ._operands import batch, check_fused, give_back, layout_of, parameter, window
+from ._operands import batch, check_fused, fixed, give_back, layout_of, parameter, window
 
 ALGORITHMS = ("auto", "direct", "winograd", "fft")
 
@@ -94,13 +94,32 @@ def conv(
     >>> conv(r, np.ones((3, 1, 1))).layout
     Layout([[1], [3]])
     """
-    _check_algorithm(algorithm)
-    check_fused(activation)
-    t = batch(x)
-    w = _weight(weight, t, groups, inputs="C")
-    b = None if bias is None else parameter(bias, "bias", t, (w.channels,))
-    place = window(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation).on(layout_of(t))
+    t, w = batch(x), fixed(weight, "weight")
+    b = None if bias is None else fixed(bias, "bias")
+    layout = layout_of(t)
+    key = _key("conv", t, w, b, stride, padding, dilation, groups, activation, algorithm)
+    place: Placement | None = layout.memo.find(key)
+    if place is None:
+        _check_algorithm(algorithm)
+        check_fused(activation)
+        _check_weight(w, t, groups, inputs="C")
+        _check_bias(b, t, w.channels)
+        place = window(layout.ndim, w.values.shape[:-2], stride, padding, dilation).on(layout)
+        layout.memo.keep(key, place)
     return give_back(_conv(t, w, b, place, groups, flip, activation, algorithm), x, weight, bias)
+
+
+def _key(
+    name: str, x: Tensor, w: Tensor, b: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: Any,
+    *options: Any,
+) -> tuple[Any, ...]:
+    """All that is checked, for the memo of the layout of ``x``: what was right once is right again."""
+    x_values, w_values = x.values, w.values
+    of_bias = None if b is None else (b.values.shape, b.values.dtype)
+    return (
+        name, x_values.shape, x_values.dtype, w_values.shape, w_values.dtype, of_bias, stride,
+        type(stride), padding, type(padding), dilation, type(dilation), groups, type(groups), options,
+    )
 
 
 def _conv(
@@ -172,12 +191,21 @@ def conv_transpose(
     >>> conv_transpose(x, np.ones((2, 1, 1)), stride=2, like=np.zeros((1, 5, 1))).shape
     (1, 5, 1)
     """
-    check_fused(activation)
-    t = batch(x)
-    w = _weight(weight, t, groups, inputs="F")
-    b = None if bias is None else parameter(bias, "bias", t, (w.values.shape[-2] * groups,))
-    geometry = window(layout_of(t).ndim, w.values.shape[:-2], stride, padding, dilation)
-    place = geometry.transposed_on(layout_of(t), output_padding, _layout_like(like))
+    t, w = batch(x), fixed(weight, "weight")
+    b = None if bias is None else fixed(bias, "bias")
+    layout, wanted = layout_of(t), _layout_like(like)
+    key = _key(
+        "conv_transpose", t, w, b, stride, padding, dilation, groups, activation, output_padding, type(output_padding),
+        wanted,
+    )
+    place: Placement | None = layout.memo.find(key)
+    if place is None:
+        check_fused(activation)
+        _check_weight(w, t, groups, inputs="F")
+        _check_bias(b, t, w.values.shape[-2] * groups)
+        geometry = window(layout.ndim, w.values.shape[:-2], stride, padding, dilation)
+        place = geometry.transposed_on(layout, output_padding, wanted)
+        layout.memo.keep(key, place)
     return give_back(_conv_transpose(t, w, b, place, groups, flip, activation), x, weight, bias)
 
 
@@ -307,9 +335,9 @@ def _groups(groups: Any, channels: int, filters: int) -> int:
     return int(groups)
 
 
-def _weight(weight: Any, x: Tensor, groups: Any, inputs: str) -> Tensor:
-    """The weight (*kernel, C / groups, F), checked against ``x``, whose channels are C or F."""
-    w = parameter(weight, "weight", x)
+def _check_weight(w: Tensor, x: Tensor, groups: Any, inputs: str) -> None:
+    """Refuse a weight (*kernel, C / groups, F) that doesn't go with ``x``, whose channels are C or F."""
+    check_same_dtype(w.values, "weight", x.values, "x")
     shape = w.values.shape
     ndim = layout_of(x).ndim
     if len(shape) != ndim + 2 or 0 in shape:
@@ -325,7 +353,11 @@ def _weight(weight: Any, x: Tensor, groups: Any, inputs: str) -> Tensor:
             f"Received: x of {x.channels} channels"
         )
     _groups(groups, shape[-2] * whole, shape[-1])
-    return w
+
+
+def _check_bias(b: Tensor | None, x: Tensor, channels: int) -> None:
+    if b is not None:
+        parameter(b, "bias", x, (channels,))
 
 
 def _layout_like(like: Any) -> Layout | None:
