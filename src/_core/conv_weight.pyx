@@ -124,8 +124,8 @@ cdef void run_tiles(const Weight *job, const Panel *panel, convnd_weight_args *a
                     Scratch *s) noexcept nogil:
     """`rows` rows of the gradient from args.acc on; meanwhile memory brings what comes next."""
     cdef int64_t vectors = 0 if job.cut.dot else panel.vectors, bytes = job.cut.tiles.itemsize, m = 0, height, i
-    cdef int64_t n = ceil_div(rows, job.cut.tiles.height[panel.vectors])
     cdef const convnd_weight_tiles *table = job.cut.tiles.weight
+    cdef int64_t n = ceil_div(rows, table.height[vectors])
     cdef const char *at
     cdef convnd_weight_tile tile
     while m < rows:

@@ -231,6 +231,7 @@ cdef extern from "tile/tile.h":
     ctypedef struct convnd_weight_tiles:
         convnd_weight_tile plain[3][29]
         convnd_weight_tile rows[3][29]
+        int64_t height[3]
         void (*copy)(
             char *to, int64_t to_step, const char *from_, int64_t from_step, int64_t rows, int64_t width) noexcept nogil
         void (*ask)(const char *from_, const char *end) noexcept nogil

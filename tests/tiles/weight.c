@@ -67,11 +67,11 @@ static void check_add(int64_t n) {
 void check_weight(void) {
     for (int round = 0; round < 6; round++) {
         for (int64_t vectors = 1; vectors <= 2; vectors++)
-            for (int64_t height = 1; height <= tiles->height[vectors]; height++) {
+            for (int64_t height = 1; height <= tiles->weight->height[vectors]; height++) {
                 check_tile(vectors, height, round & 1, 0);
                 check_tile(vectors, height, round & 1, 1);
             }
-        for (int64_t height = 1; height <= 12; height++) check_tile(0, height, 1, 1);
+        for (int64_t height = 1; height <= tiles->weight->height[0]; height++) check_tile(0, height, 1, 1);
         for (int64_t width = 1; width <= 9 * tiles->lanes; width++) check_copy(width);
         for (int64_t n = 0; n < 40; n++) check_add(n);
     }

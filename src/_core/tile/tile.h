@@ -258,6 +258,7 @@ typedef struct {
 typedef struct {
     convnd_weight_tile plain[3][CONVND_MAX_HEIGHT + 1]; /* [vectors][height] */
     convnd_weight_tile rows[3][CONVND_MAX_HEIGHT + 1];  /* [0]: one filter; lanes are positions */
+    int64_t height[3];                                  /* tallest of these */
     void (*copy)(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t rows, int64_t width);
     void (*ask)(const char *from, const char *end); /* memory for what is read soon */
     void (*add)(char *sum, const char *more, int64_t n);

@@ -130,6 +130,6 @@ HEIGHTS_12(TILE, 1)
 #define DOT_ENTRY(H, V) .rows[0][H] = NAME(weight_dot_##H),
 const convnd_weight_tiles NAME(convnd_weight_tiles) = {
     EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY) HEIGHTS_12(DOT_ENTRY, 1)
-    .copy = NAME(weight_copy), .ask = NAME(weight_ask), .add = NAME(weight_add)};
+    .height = {12, HEIGHT_1, HEIGHT_2}, .copy = NAME(weight_copy), .ask = NAME(weight_ask), .add = NAME(weight_add)};
 #undef ENTRY
 #undef DOT_ENTRY
