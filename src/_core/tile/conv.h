@@ -6,11 +6,32 @@ SLOW void NAME(copy_rows)(real *to, int64_t to_step, const real *from, int64_t f
         for (int64_t f = 0; f < lanes; f++) to[m * to_step + f] = from[m * from_step + f];
 }
 
+/* sum += a run's products. Where it `asks`, memory is asked for a line of `next` with each step. */
+INLINE void NAME(conv_run)(const int height, const int vectors, const int asks, vec (*sum)[2], const real *x,
+                           int64_t step, const real *w, int64_t length, const char *next) {
+    for (int64_t k = 0; k < length; k++) {
+        vec b[2];
+        UNROLL for (int v = 0; v < vectors; v++) b[v] = load(w + v * VL);
+        if (asks) __builtin_prefetch(next + 64 * k);
+        UNROLL for (int m = 0; m < height; m++) {
+            const vec s = splat(x[m * step]);
+            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += s * b[v];
+        }
+        x++;
+        w += vectors * VL;
+    }
+}
+
 INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_conv_args *a) {
     vec sum[CONVND_MAX_HEIGHT][2];
     const int64_t panel = vectors * VL, lanes = a->lanes;
     real part[CONVND_MAX_HEIGHT * 2 * VL], *out = (real *)a->out;
     int64_t out_step = a->out_step;
+    /* The outputs are on their way to the cache while the sums are made. */
+    if (height > 1 && a->start)
+        UNROLL for (int m = 0; m < height; m++)
+            UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64)
+                __builtin_prefetch((const char *)(out + m * out_step) + b, 1);
     if (lanes != panel) { /* a panel that isn't full is summed up in a full one beside it */
         if (!a->start) NAME(copy_rows)(part, panel, out, out_step, height, lanes);
         out = part;
@@ -24,20 +45,15 @@ INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_co
         UNROLL for (int m = 0; m < height; m++)
             UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(out + m * out_step + v * VL);
     }
-    const int64_t step = a->x_step, length = a->length;
-    for (int64_t r = 0; r < a->n_runs; r++) {
-        const real *x = (const real *)a->x + a->runs[2 * r];
-        const real *w = (const real *)a->w + a->runs[2 * r + 1] * panel;
-        for (int64_t k = 0; k < length; k++) {
-            vec b[2];
-            UNROLL for (int v = 0; v < vectors; v++) b[v] = load(w + v * VL);
-            UNROLL for (int m = 0; m < height; m++) {
-                const vec s = splat(x[m * step]);
-                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += s * b[v];
-            }
-            x++;
-            w += panel;
-        }
+    const int64_t step = a->x_step, length = a->length, n = a->n_runs;
+    const int asks = height > 4;
+    for (int64_t r = 0; r < n - asks; r++)
+        NAME(conv_run)(height, vectors, 0, sum, (const real *)a->x + a->runs[2 * r], step,
+                       (const real *)a->w + a->runs[2 * r + 1] * panel, length, NULL);
+    if (asks && n) { /* the last run's inputs are those that no row before has read */
+        const real *x = (const real *)a->x + a->runs[2 * n - 2];
+        NAME(conv_run)(height, vectors, 1, sum, x, step, (const real *)a->w + a->runs[2 * n - 1] * panel, length,
+                       (const char *)(x + height * step));
     }
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < vectors; v++) store(out + m * out_step + v * VL, sum[m][v]);
