@@ -258,6 +258,26 @@ def test_fused_activation_is_that_of_the_plain_result(level, activation, filters
     assert not np.array_equal(fused, plain)
 
 
+@pytest.mark.parametrize(("channels", "filters", "groups"), [(3, 32, 1), (8, 48, 1), (4, 64, 2), (3, 40, 1)])
+@pytest.mark.parametrize("activation", [None, "tanh"])
+def test_results_that_go_past_the_caches_have_the_bits_of_those_that_dont(
+    level, channels, filters, groups, activation, rng, threads
+):
+    long, short = 40_003, 517  # together above src/_core/stream.pxd's 4 MB
+    x = rng.standard_normal((long + short, channels)).astype(np.float32)
+    weight = rng.standard_normal((3, channels // groups, filters)).astype(np.float32)
+    bias = rng.standard_normal(filters).astype(np.float32)
+    window = Window.of(1, 3, padding="same")
+    settings = {"groups": groups, "activation": activation, "algorithm": "direct"}
+    threads(2)
+    whole = kernels.conv(x, window.on(Layout([[long], [short]])), weight, bias, **settings)
+    assert whole.nbytes > 4 << 20
+    alone = kernels.conv(x[long:], window.on(Layout([[short]])), weight, bias, **settings)
+    assert (whole[long:] == alone).all()
+    part = kernels.conv(x[: short + 1], window.on(Layout([[short + 1]])), weight, bias, **settings)
+    assert (whole[:short] == part[:short]).all()
+
+
 def test_flip_is_the_flipped_weight(rng):
     place = Window.of(2, (3, 2), 2, "same").on(Layout([[5, 6]]))
     x, w = rng.standard_normal((30, 4)), rng.standard_normal((3, 2, 4, 5))

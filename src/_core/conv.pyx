@@ -16,6 +16,7 @@ from convnd._core.panels cimport (
 from convnd._core.plan cimport (
     MAX_RANK, Axis, Window, count_rows, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
     place, row_step, rows_alike, taps_from, taps_to)
+from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 
 # Bytes of input and output that a task works on: half of a small second-level cache.
@@ -53,6 +54,7 @@ cdef struct Conv:
     Lanes kind
     bint merged         # neighbouring taps of the last axis are one run
     int64_t activation
+    bint streams        # outputs go past the caches
     int64_t n_panels
     Panel *panels
     Window window
@@ -162,8 +164,9 @@ cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, 
     """Outputs q ... q + height of a row, some of which lack taps of the last axis: a tap adds to those that have it."""
     cdef int64_t e, j, to, first, last, end, r, size = job.tiles.itemsize
     cdef const char *start = args.start
+    cdef int64_t past = args.streams
     cdef int64_t x_bytes = args.x_step * size, out_bytes = args.out_step * size
-    args.runs, args.n_runs, args.activation, args.length = runs, 0, 0, job.depth
+    args.runs, args.n_runs, args.activation, args.length, args.streams = runs, 0, 0, job.depth, False
     args.out = out + q * out_bytes
     tile_of(job, panel.vectors, height)(args)
     args.start = NULL
@@ -190,7 +193,7 @@ cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, 
         args.n_runs, args.activation = 0, job.activation
         args.out = out + q * out_bytes
         tile_of(job, panel.vectors, height)(args)
-    args.start = start
+    args.start, args.streams = start, past
 
 
 cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const char *x, char *out,
@@ -204,6 +207,8 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
     args.w = job.w + panel.pack * size
     args.start = job.start + panel.start * size
     args.lanes, args.depth = panel.lanes, job.depth
+    args.streams = job.streams and panel.lanes == panel.vectors * job.tiles.lanes and (
+        panel.lanes * size % STREAM_LINE == 0)
     # Outputs that have every tap of the last axis.
     if inner.taps:
         first = min(max(q, outputs_from(inner, 0)), end)
@@ -299,6 +304,7 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
         gcd(job.window.stride[n], job.window.dilation[n]) if job.window.transposed else 1)
     job.activation = activation
     job.x, job.w, job.out = values(x), values(packed), values_to_fill(out)
+    job.streams = streams(job.out, job.filters * size, at.batch.out_offsets[samples] * job.filters * size)
     job.panels, job.blocks, job.runs = NULL, NULL, NULL
     with nogil:
         job.panels = make_panels(job.tiles, at.groups, job.depth, job.filters // at.groups, at.taps, job.kind,

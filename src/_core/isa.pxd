@@ -19,6 +19,7 @@ cdef extern from "tile/tile.h":
         int64_t depth
         int64_t lanes
         int64_t activation
+        int64_t streams
 
     ctypedef struct convnd_weight_args:
         const char *x

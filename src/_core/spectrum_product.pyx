@@ -66,6 +66,7 @@ cdef void multiply_one(const Product *job, int64_t k) noexcept nogil:
     cdef int64_t runs[4]
     cdef convnd_conv_args args
     args.start, args.runs, args.n_runs, args.lanes, args.activation = job.zeros, runs, 2, panel, 0
+    args.streams = False
     args.x_step, args.out_step = job.z_step, job.v_step
     for g in range(job.groups):
         args.length = matrix_runs(job, k, g, runs)

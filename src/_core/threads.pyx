@@ -11,6 +11,7 @@ cdef extern from "tile/tile.h":
     ctypedef unsigned long long uint64_t
     uint64_t convnd_flush_denormals() noexcept nogil
     void convnd_restore_denormals(uint64_t state) noexcept nogil
+    void convnd_settle() noexcept nogil
 
 # Below this many operations (some 100 microseconds) a second thread costs more than it brings: a barrier waits for a
 # core that another process may hold.
@@ -52,6 +53,7 @@ cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) no
         state = convnd_flush_denormals()
         for i in range(count):
             task(context, i, 0)
+        convnd_settle()
         convnd_restore_denormals(state)
         return
     with parallel(num_threads=threads):
@@ -59,6 +61,7 @@ cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) no
         state = convnd_flush_denormals()
         for i in prange(count, schedule="dynamic", chunksize=1):
             task(context, i, slot)
+        convnd_settle()
         convnd_restore_denormals(state)
 
 

@@ -28,11 +28,12 @@ INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_co
     real part[CONVND_MAX_HEIGHT * 2 * VL], *out = (real *)a->out;
     int64_t out_step = a->out_step;
     /* The outputs are on their way to the cache while the sums are made. */
-    if (height > 1 && a->start)
+    if (height > 1 && a->start && !a->streams)
         UNROLL for (int m = 0; m < height; m++)
             UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64)
                 __builtin_prefetch((const char *)(out + m * out_step) + b, 1);
-    if (lanes != panel) { /* a panel that isn't full is summed up in a full one beside it */
+    const int beside = lanes != panel || (a->streams && a->activation != ACT_NONE);
+    if (beside) { /* a panel that isn't full is summed up in a full one beside it, and so is one that isn't done yet */
         if (!a->start) NAME(copy_rows)(part, panel, out, out_step, height, lanes);
         out = part;
         out_step = panel;
@@ -55,10 +56,21 @@ INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_co
         NAME(conv_run)(height, vectors, 1, sum, x, step, (const real *)a->w + a->runs[2 * n - 1] * panel, length,
                        (const char *)(x + height * step));
     }
+    if (a->streams && !beside) {
+        UNROLL for (int m = 0; m < height; m++)
+            UNROLL for (int v = 0; v < vectors; v++) stream(out + m * out_step + v * VL, sum[m][v]);
+        return;
+    }
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < vectors; v++) store(out + m * out_step + v * VL, sum[m][v]);
     if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
-    if (lanes != panel) NAME(copy_rows)((real *)a->out, a->out_step, part, panel, height, lanes);
+    if (!beside) return;
+    if (a->streams) {
+        for (int64_t m = 0; m < height; m++)
+            UNROLL for (int v = 0; v < vectors; v++)
+                stream((real *)a->out + m * a->out_step + v * VL, load(part + m * panel + v * VL));
+    } else
+        NAME(copy_rows)((real *)a->out, a->out_step, part, panel, height, lanes);
 }
 
 #define TILES(H, V) static void NAME(conv_##V##_##H)(const convnd_conv_args *a) { NAME(conv_body)(H, V, a); }

@@ -8,6 +8,7 @@
 #undef VL
 #undef load
 #undef store
+#undef stream
 #undef splat
 #undef load_part
 #undef store_part

@@ -33,6 +33,7 @@ typedef struct {
     int64_t depth;       /* of a tap: a run has length / depth taps (dot tiles only) */
     int64_t lanes;       /* filters of the panel that exist */
     int64_t activation;  /* applied as the sums are stored */
+    int64_t streams;     /* the panel is full, and the sums go past the caches */
 } convnd_conv_args;
 
 /* A tile of `height` rows of the weight's gradient x one panel of filters, summed over positions.
@@ -326,6 +327,13 @@ typedef struct {
     const convnd_spectrum_tiles *spectrum;
     const convnd_peak_tiles *peak;
 } convnd_tiles;
+
+/* Stores that went past the caches are seen by all threads from here on. */
+#if defined(__x86_64__)
+static inline void convnd_settle(void) { __builtin_ia32_sfence(); }
+#else
+static inline void convnd_settle(void) {}
+#endif
 
 /* Flush denormals on this thread; returns the state to put back. */
 #if defined(__x86_64__)

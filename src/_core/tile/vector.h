@@ -5,6 +5,7 @@
 typedef real NAME(vec) __attribute__((vector_size(CONVND_VECTOR), aligned(CONVND_VECTOR), may_alias));
 typedef real NAME(vec_u) __attribute__((vector_size(CONVND_VECTOR), aligned(sizeof(real)), may_alias));
 typedef integer NAME(mask) __attribute__((vector_size(CONVND_VECTOR), aligned(CONVND_VECTOR), may_alias));
+typedef long long NAME(line) __attribute__((vector_size(CONVND_VECTOR), aligned(CONVND_VECTOR), may_alias));
 #define vec NAME(vec)
 #define vec_u NAME(vec_u)
 #define mask NAME(mask)
@@ -12,6 +13,18 @@ typedef integer NAME(mask) __attribute__((vector_size(CONVND_VECTOR), aligned(CO
 
 INLINE vec NAME(load)(const real *p) { return *(const vec_u *)p; }
 INLINE void NAME(store)(real *p, vec a) { *(vec_u *)p = a; }
+/* To where nothing is read soon: past the caches, whole and aligned vectors. */
+INLINE void NAME(stream)(real *p, vec a) {
+#if defined(__AVX512F__)
+    __builtin_ia32_movntdq512((NAME(line) *)p, (NAME(line))a);
+#elif defined(__AVX__)
+    __builtin_ia32_movntdq256((NAME(line) *)p, (NAME(line))a);
+#elif defined(__SSE2__)
+    __builtin_ia32_movntdq((NAME(line) *)p, (NAME(line))a);
+#else
+    NAME(store)(p, a);
+#endif
+}
 INLINE vec NAME(splat)(real a) { return a - (vec){0}; }
 
 /* The first n elements; the other lanes are zero, so the operations on them are those of a full vector. */
@@ -38,6 +51,7 @@ INLINE vec NAME(larger)(vec a, vec b) { return NAME(choose)(a > b, a, b); }
 
 #define load NAME(load)
 #define store NAME(store)
+#define stream NAME(stream)
 #define splat NAME(splat)
 #define load_part NAME(load_part)
 #define store_part NAME(store_part)
