@@ -122,11 +122,6 @@ cdef extern from "tile/tile.h":
         int64_t channels
         double divisor
 
-    ctypedef struct convnd_source:
-        int64_t at
-        int64_t number
-        double scale
-
     ctypedef struct convnd_holder:
         int64_t output
         int64_t number
@@ -143,17 +138,14 @@ cdef extern from "tile/tile.h":
         const char *c
         const convnd_holder *outer
         int64_t n_outer
-        const int64_t *first
-        const int64_t *count
-        const int64_t *begin
-        const int64_t *end
-        int64_t step
+        const convnd_holder *inner
+        const int64_t *inner_first
         int64_t outputs
         int64_t column
         int64_t columns
         int64_t channels
         double divisor
-        convnd_source *sources
+        int64_t streams
 
     ctypedef void (*convnd_activate_tile)(
         const char *x, char *out, int64_t n, int64_t activation) noexcept nogil

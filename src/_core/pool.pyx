@@ -10,9 +10,9 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
 from convnd._core.isa cimport (
-    convnd_holder, convnd_norm, convnd_pool_args, convnd_pool_grad_args, convnd_pool_tile, convnd_source, convnd_tiles,
-    tiles)
+    convnd_holder, convnd_norm, convnd_pool_args, convnd_pool_grad_args, convnd_pool_tile, convnd_tiles, tiles)
 from convnd._core.plan cimport MAX_RANK
+from convnd._core.stream cimport streams
 from convnd._core.threads cimport parallel_for, slots
 
 ctypedef fused real:
@@ -66,7 +66,10 @@ cdef struct Job:
     Block *blocks
     char *scratch
     int64_t scratch_size
-    int64_t room        # entries of one list in the scratch
+    int64_t room        # entries of one list of holders in the scratch
+    int64_t inner_room  # and of that of a whole last axis
+    int64_t longest     # positions of a last axis
+    bint streams        # a gradient goes past the caches
 
 
 cdef void read_regions(Regions *r, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
@@ -349,26 +352,33 @@ cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     cdef const Block *block = &job.blocks[number]
     cdef convnd_holder *one = <convnd_holder *>(job.scratch + slot * job.scratch_size)
     cdef convnd_holder *two = one + job.room
+    cdef convnd_holder *inner = two + job.room
+    cdef int64_t *inner_first = <int64_t *>(inner + job.inner_room)
     cdef convnd_holder *swap
-    cdef int64_t row, a, n, place, last = r.rank - 1, position = job.channels * job.tiles.itemsize
+    cdef convnd_holder nothing
+    cdef int64_t row, a, i, n, place, last = r.rank - 1, position = job.channels * job.tiles.itemsize
     cdef int64_t at[MAX_RANK]
     cdef const int64_t *shape = r.in_shapes + block.sample * r.rank
-    cdef int64_t in_table = r.in_tables[block.sample * r.rank + last]
-    cdef int64_t out_table = r.out_tables[block.sample * r.rank + last]
     cdef convnd_pool_grad_args args
     args.g = job.g + r.out_offsets[block.sample] * position
     args.g_end = job.g + r.out_offsets[r.samples] * position
     args.index = job.index + r.out_offsets[block.sample] * job.channels if job.mode == MAX else NULL
     args.a, args.b, args.c, args.x = job.norm.scale, job.b, job.c, NULL
-    args.first, args.count = r.first + out_table, r.count + out_table
     args.outputs = r.out_shapes[block.sample * r.rank + last]
-    args.begin, args.end, args.step = r.begin + in_table, r.end + in_table, r.step[last]
     args.column, args.columns, args.channels = block.col, block.cols, job.channels
     args.divisor = 0 if job.mode == MEAN else divisor(job, 1)   # 0: the tile counts a region's positions
-    args.sources = <convnd_source *>(two + job.room)
+    args.streams = job.streams
+    # What holds the columns is the same for all rows.
+    nothing.output, nothing.number, nothing.count = 0, 0, 1
+    n = 0
+    for i in range(block.col, block.col + block.cols):
+        inner_first[i] = n
+        n += add_axis(r, block.sample, last, i, &nothing, 1, inner + n)
+    inner_first[block.col + block.cols] = n
+    args.inner, args.inner_first = inner, inner_first
     for row in range(block.row, block.row + block.rows):
         coordinates(r.rank, shape, row, at)
-        one[0].output, one[0].number, one[0].count = 0, 0, 1
+        one[0] = nothing
         n = 1
         for a in range(last):
             n = add_axis(r, block.sample, a, at[a], one, n, two)
@@ -395,6 +405,20 @@ cdef int64_t most_holders(const Regions *r) noexcept nogil:
             n *= widest
         most = max(most, n)
     return most
+
+
+cdef void measure_holders(Job *job) noexcept nogil:
+    """Room for the lists of holders."""
+    cdef const Regions *r = &job.regions
+    cdef int64_t s, i, n, last
+    job.room, job.inner_room, job.longest = most_holders(r), 0, 0
+    for s in range(r.samples):
+        last, n = s * r.rank + r.rank - 1, 0
+        for i in range(r.in_tables[last], r.in_tables[last + 1]):
+            n += r.end[i] - r.begin[i]
+        job.inner_room = max(job.inner_room, n)
+        job.longest = max(job.longest, r.in_shapes[last])
+    job.scratch_size = (2 * job.room + job.inner_room) * sizeof(convnd_holder) + (job.longest + 1) * sizeof(int64_t)
 
 
 def pool_grad(const real[:, ::1] g, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
@@ -431,8 +455,9 @@ def norm_pool_grad(const real[:, ::1] g, const real[:, ::1] x, const int64_t[:, 
 cdef int run_grad(Job *job, int64_t inputs, int64_t outputs) except -1:
     cdef bint done
     with nogil:
-        job.room = most_holders(&job.regions)
-        job.scratch_size = job.room * (2 * sizeof(convnd_holder) + sizeof(convnd_source))
+        measure_holders(job)
+        job.streams = job.channels % job.tiles.lanes == 0 and streams(
+            job.out, job.channels * job.tiles.itemsize, inputs * job.channels * job.tiles.itemsize)
         done = run(job, True, max(inputs, outputs) * job.channels * WORK)
     if not done:
         raise MemoryError("no memory for the tasks of a pool's gradient")

@@ -93,21 +93,26 @@ static void check_sum(int64_t channels, int64_t length) {
 static void check_grad(int64_t channels, int of_max, int with_norm) {
     enum { OUTPUTS = 4, INPUTS = 7, ROWS = 3, OUTER = 2 };
     const int64_t n_g = ROWS * OUTPUTS * channels, n = INPUTS * channels;
-    int64_t first[OUTPUTS], count[OUTPUTS], begin_[INPUTS], end[INPUTS];
-    convnd_holder outer[OUTER];
-    convnd_source sources[OUTER * OUTPUTS];
+    int64_t first[OUTPUTS], count[OUTPUTS], step = draw(1, 2), inner_first[INPUTS + 1], n_inner = 0;
+    convnd_holder outer[OUTER], inner[INPUTS * OUTPUTS];
     begin("pool: gradient of %lld channels", (long long)channels);
     for (int64_t q = 0; q < OUTPUTS; q++) first[q] = draw(-2, INPUTS), count[q] = draw(1, 4);
-    for (int64_t i = 0; i < INPUTS; i++) begin_[i] = 0, end[i] = OUTPUTS;
+    for (int64_t i = 0; i < INPUTS; i++) {
+        inner_first[i] = n_inner;
+        for (int64_t q = 0; q < OUTPUTS; q++)
+            for (int64_t j = 0; j < count[q]; j++)
+                if (first[q] + j * step == i) inner[n_inner++] = (convnd_holder){q, j, count[q]};
+    }
+    inner_first[INPUTS] = n_inner;
     for (int64_t e = 0; e < OUTER; e++) outer[e] = (convnd_holder){draw(0, ROWS - 1), draw(0, 2), draw(1, 3)};
     char *g = numbers(n_g), *out = numbers(n);
     int32_t *index = (int32_t *)guarded(n_g * 4);
     for (int64_t i = 0; i < n_g; i++) index[i] = (int32_t)draw(0, 4);
     convnd_pool_grad_args args = {
         .g = g, .g_end = g + n_g * tiles->itemsize, .index = of_max ? index : NULL, .out = out, .outer = outer,
-        .n_outer = draw(0, OUTER), .first = first, .count = count, .begin = begin_, .end = end, .step = draw(1, 2),
-        .outputs = OUTPUTS, .column = draw(0, INPUTS - 1), .channels = channels, .divisor = (double)draw(0, 3),
-        .sources = sources};
+        .n_outer = draw(0, OUTER),
+        .inner = inner, .inner_first = inner_first, .outputs = OUTPUTS, .column = draw(0, INPUTS - 1), .channels = channels, .divisor = (double)draw(0, 3),
+        .streams = channels % tiles->lanes == 0};
     args.columns = draw(1, INPUTS - args.column);
     if (with_norm) args.x = numbers(n), args.a = numbers(channels), args.b = numbers(channels), args.c = numbers(channels);
     wanted *want = as_is(out, n);
@@ -119,7 +124,7 @@ static void check_grad(int64_t channels, int of_max, int with_norm) {
                 for (int64_t j = 0; j < count[q]; j++) {
                     const int64_t at = (outer[e].output * OUTPUTS + q) * channels + c;
                     const double scale = 1 / (args.divisor > 0 ? args.divisor : (double)(outer[e].count * count[q]));
-                    if (first[q] + j * args.step != i) continue;
+                    if (first[q] + j * step != i) continue;
                     if (!of_max) add(&want[k], get(g, at) * scale);
                     else if (index[at] == outer[e].number * count[q] + j) add(&want[k], get(g, at));
                 }

@@ -15,6 +15,7 @@ INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
 #define EACH_GROUP(BODY, group, channels) do { \
     int64_t f_ = 0; \
     for (; f_ + (group) * VL <= (channels); f_ += (group) * VL) BODY(group, f_, VL); \
+    if ((group) > 2 && f_ + 2 * VL <= (channels)) { BODY(2, f_, VL); f_ += 2 * VL; } \
     for (; f_ + VL <= (channels); f_ += VL) BODY(1, f_, VL); \
     if (f_ < (channels) && f_) BODY(1, (channels) - VL, VL); \
     else if (f_ < (channels)) BODY(1, 0, (channels)); \
@@ -28,7 +29,7 @@ INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_p
     const real *x = (const real *)a->x + o * a->x_next + f;
     const int64_t step = a->x_step, at_out = o * a->out_next + f;
     vec best[NAME(GROUP)], from[NAME(GROUP)], scale[NAME(GROUP)], shift[NAME(GROUP)];
-    mask at[NAME(GROUP)], number = {0};
+    mask at[NAME(GROUP)], clear[NAME(GROUP)], number = {0};
 #define VALUE(t, v) (kind == NAME(PLAIN) ? (t) : NAME(fused)((t) * scale[v] + shift[v], kind))
     UNROLL for (int v = 0; v < vectors; v++) {
         if (kind != NAME(PLAIN)) {
@@ -44,14 +45,17 @@ INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_p
             from[v] = best[v] = splat(-(real)__builtin_inf());
             at[v] = (mask){0} - 1;
         }
+        clear[v] = (mask){0} - 1;
     }
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *p = x + a->runs[r];
         for (int64_t k = 0; k < a->length; k++) {
             UNROLL for (int v = 0; v < vectors; v++) {
                 const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes), y = VALUE(t, v);
-                /* The first NaN wins: it isn't below, and nothing takes its place. */
-                const mask take = ~(y <= best[v]) & (best[v] == best[v]);
+                /* The first NaN wins: it isn't below, and nothing takes its place. (That none was seen is known sooner
+                 * than that the best is none.) */
+                const mask take = ~(y <= best[v]) & clear[v];
+                clear[v] &= y == y;
                 best[v] = choose(take, y, best[v]);
                 if (kind != NAME(PLAIN)) from[v] = choose(take, t, from[v]);
                 at[v] = (number & take) | (at[v] & ~take);
@@ -144,44 +148,28 @@ INLINE mask NAME(load_index)(const int32_t *p, const real *g, const char *g_end,
     return __builtin_convertvector(*(const NAME(number) *)p, mask);
 }
 
-/* What position i gathers from; returns how many. */
-INLINE int64_t NAME(find_sources)(const convnd_pool_grad_args *a, int64_t i) {
-    int64_t n = 0;
-    for (int64_t e = 0; e < a->n_outer; e++) {
-        const convnd_holder outer = a->outer[e];
-        for (int64_t q = a->begin[i]; q < a->end[i]; q++) {
-            int64_t place = i - a->first[q];
-            if (a->step != 1) {
-                if (place % a->step) continue;
-                place /= a->step;
-            }
-            if (place < 0 || place >= a->count[q]) continue;
-            a->sources[n].at = (outer.output * a->outputs + q) * a->channels;
-            a->sources[n].number = outer.number * a->count[q] + place;
-            if (!a->index) a->sources[n].scale = 1 / (a->divisor ? a->divisor : (double)(outer.count * a->count[q]));
-            n++;
-        }
-    }
-    return n;
-}
-
-INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, int64_t i, int64_t n_sources, int64_t f,
+INLINE void NAME(grad_body)(const int vectors, const int streams, const convnd_pool_grad_args *a, int64_t i, int64_t f,
                             int64_t lanes) {
     vec sum[NAME(GROUP)];
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = (vec){0};
-    for (int64_t s = 0; s < n_sources; s++) {
-        const real *g = (const real *)a->g + a->sources[s].at + f;
-        if (a->index) {
-            const int32_t *index = a->index + a->sources[s].at + f;
-            const mask number = (mask){0} + (integer)a->sources[s].number;
-            UNROLL for (int v = 0; v < vectors; v++) {
-                const mask at = NAME(load_index)(index + v * VL, g + v * VL, a->g_end, lanes);
-                sum[v] += choose(at == number, NAME(load_lanes)(g + v * VL, a->g_end, lanes), (vec){0});
+    const int64_t first = a->inner_first[i], last = a->inner_first[i + 1], next = a->outputs * a->channels;
+    for (int64_t e = 0; e < a->n_outer; e++) {
+        const convnd_holder outer = a->outer[e];
+        for (int64_t s = first; s < last; s++) {
+            const convnd_holder inner = a->inner[s];
+            const real *g = (const real *)a->g + outer.output * next + inner.output * a->channels + f;
+            if (a->index) {
+                const int32_t *index = a->index + (g - (const real *)a->g);
+                const mask number = (mask){0} + (integer)(outer.number * inner.count + inner.number);
+                UNROLL for (int v = 0; v < vectors; v++) {
+                    const mask at = NAME(load_index)(index + v * VL, g + v * VL, a->g_end, lanes);
+                    sum[v] += choose(at == number, NAME(load_lanes)(g + v * VL, a->g_end, lanes), (vec){0});
+                }
+            } else {
+                const vec scale = splat((real)(1 / (a->divisor ? a->divisor : (double)(outer.count * inner.count))));
+                UNROLL for (int v = 0; v < vectors; v++)
+                    sum[v] += NAME(load_lanes)(g + v * VL, a->g_end, lanes) * scale;
             }
-        } else {
-            const vec scale = splat((real)a->sources[s].scale);
-            UNROLL for (int v = 0; v < vectors; v++)
-                sum[v] += NAME(load_lanes)(g + v * VL, a->g_end, lanes) * scale;
         }
     }
     const int64_t at = i * a->channels + f;
@@ -194,16 +182,19 @@ INLINE void NAME(grad_body)(const int vectors, const convnd_pool_grad_args *a, i
             sum[v] = sum[v] * PART((const real *)a->a + f + v * VL) + t;
 #undef PART
         }
-        if (lanes >= VL) store(out + v * VL, sum[v]);
+        if (streams) stream(out + v * VL, sum[v]);
+        else if (lanes >= VL) store(out + v * VL, sum[v]);
         else store_part(out, sum[v], lanes);
     }
 }
 
 static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
     for (int64_t i = a->column; i < a->column + a->columns; i++) {
-        const int64_t n = NAME(find_sources)(a, i);
-#define BODY(vectors, f, lanes) NAME(grad_body)(vectors, a, i, n, f, lanes)
-        EACH_GROUP(BODY, NAME(GROUP), a->channels);
+#define BODY(vectors, f, lanes) NAME(grad_body)(vectors, 0, a, i, f, lanes)
+#define STREAM_BODY(vectors, f, lanes) NAME(grad_body)(vectors, 1, a, i, f, lanes)
+        if (a->streams) EACH_GROUP(STREAM_BODY, NAME(GROUP), a->channels);
+        else EACH_GROUP(BODY, NAME(GROUP), a->channels);
+#undef STREAM_BODY
 #undef BODY
     }
 }

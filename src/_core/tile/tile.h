@@ -155,14 +155,10 @@ typedef struct {
  * A region's scale is 1 / divisor, or 1 / its positions if the divisor is 0. Where there is an x, a normalisation's
  * gradient follows: out a + x b + c. */
 typedef struct {
-    int64_t output; /* its number among the outputs, of the axes so far */
+    int64_t output; /* its number among the outputs, of these axes */
     int64_t number; /* the input's place in its region */
     int64_t count;  /* positions of its region */
 } convnd_holder;
-typedef struct {
-    int64_t at, number;
-    double scale;
-} convnd_source;
 typedef struct {
     const char *g;              /* IN  the sample's first */
     const char *g_end;          /* nothing is read from here on */
@@ -172,11 +168,11 @@ typedef struct {
     const char *a, *b, *c;      /* IN  by channel */
     const convnd_holder *outer; /* IN  what holds the row on the axes before the last */
     int64_t n_outer;
-    const int64_t *first, *count; /* IN  of the last axis' outputs */
-    const int64_t *begin, *end;   /* IN  of its inputs: outputs begin ... end may hold one */
-    int64_t step, outputs, column, columns, channels;
+    const convnd_holder *inner; /* IN  what holds the columns on the last axis; column i's begin at inner_first[i] */
+    const int64_t *inner_first;
+    int64_t outputs, column, columns, channels; /* outputs: on the last axis */
     double divisor;
-    convnd_source *sources;     /* room for all that hold a position */
+    int64_t streams;            /* channels fill whole vectors, and the results go past the caches */
 } convnd_pool_grad_args;
 
 /* In place, the transform of a column of signals, real parts in one vector and imaginary ones in the next:
