@@ -13,6 +13,7 @@ from convnd._core.panels cimport Batch, count_taps, packed_tap, read_window
 from convnd._core.plan cimport (
     MAX_RANK, Axis, Window, count_rows, outer_taps, output_row, outputs_from, outputs_to, phases, place, taps_from,
     taps_to)
+from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 
 ctypedef fused real:
@@ -40,6 +41,7 @@ cdef struct Depthwise:
     Span spans[MAX_SPANS]
     Window window
     Batch batch
+    bint streams        # outputs go past the caches
     Share *shares
     int64_t *runs       # scratch
     int64_t runs_size
@@ -77,6 +79,7 @@ cdef void run_outputs(const Depthwise *job, const Row *row, convnd_depthwise_arg
         tallest = job.tiles.depthwise.height[span.vectors]
         args.panels, args.pack = span.panels, job.taps * span.vectors * job.tiles.lanes
         args.start = job.start + span.lane * size
+        args.streams = job.streams and span.vectors * job.tiles.lanes * size % STREAM_LINE == 0
         n, left, at = (count + tallest - 1) // tallest, count, q
         while left > 0:
             height = (left + n - 1) // n    # tiles as equal as can be
@@ -207,6 +210,8 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.batch.in_shapes, job.batch.out_shapes, job.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     job.batch.in_offsets, job.batch.out_offsets = &in_offsets[0], &out_offsets[0]
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
+    job.streams = activation == 0 and streams(
+        job.out, job.channels * sizeof(real), out.shape[0] * job.channels * sizeof(real))
     with nogil:
         start = <real *>calloc(count_lanes(job.spans, job.n_spans, job.tiles.lanes), sizeof(real))
         n = share_list(&job, NULL)

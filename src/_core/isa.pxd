@@ -52,6 +52,7 @@ cdef extern from "tile/tile.h":
         int64_t panels
         int64_t pack
         int64_t activation
+        int64_t streams
 
     ctypedef struct convnd_depthwise_weight_args:
         const char *x
@@ -153,10 +154,10 @@ cdef extern from "tile/tile.h":
         const char *y, const char *g, char *out, int64_t n, int64_t activation) noexcept nogil
     ctypedef void (*convnd_scale_tile)(
         const char *x, const char *scale, const char *shift, char *out, int64_t n, int64_t width,
-        int64_t activation) noexcept nogil
+        int64_t activation, int64_t streams) noexcept nogil
     ctypedef void (*convnd_norm_grad_tile)(
         const char *g, const char *x, const convnd_norm *norm, const char *b, const char *c, char *out, int64_t n,
-        int64_t width) noexcept nogil
+        int64_t width, int64_t streams) noexcept nogil
     ctypedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels) noexcept nogil
     ctypedef void (*convnd_softmax_grad_tile)(
         const char *y, const char *g, char *out, int64_t rows, int64_t channels) noexcept nogil

@@ -9,6 +9,7 @@ from libc.stdlib cimport free, malloc
 
 from convnd._core.isa cimport convnd_adam, convnd_descent, convnd_norm, convnd_tiles, tiles
 from convnd._core.plan cimport gcd
+from convnd._core.stream cimport streams
 from convnd._core.threads cimport parallel_for
 
 ctypedef fused real:
@@ -35,6 +36,7 @@ cdef struct Job:
     int64_t width   # of the vectors
     int64_t channels
     int64_t kind
+    bint streams    # past the caches
 
 
 cdef inline int64_t pieces(const Job *job) noexcept nogil:
@@ -98,20 +100,21 @@ cdef void by_channel(Job *job, int64_t positions, int64_t channels, int64_t time
     job.width = channels * times
     job.count = positions * channels
     job.piece = max(1, PIECE // job.width) * job.width
+    job.streams = streams(job.out, job.width * job.tiles.itemsize, job.count * job.tiles.itemsize)
 
 
 cdef void scale_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t at = index * job.piece * job.tiles.itemsize
     job.tiles.pointwise.scale_shift(job.x + at, job.norm.scale, job.norm.shift, job.out + at, piece_size(job, index),
-                                    job.width, job.norm.activation)
+                                    job.width, job.norm.activation, job.streams)
 
 
 cdef void norm_grad_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t at = index * job.piece * job.tiles.itemsize
     job.tiles.pointwise.norm_grad(job.g + at, job.x + at, &job.norm, job.b, job.c, job.out + at,
-                                  piece_size(job, index), job.width)
+                                  piece_size(job, index), job.width, job.streams)
 
 
 def scale_shift(const real[:, ::1] x, const real[::1] scale, const real[::1] shift, int64_t activation,
@@ -122,8 +125,8 @@ def scale_shift(const real[:, ::1] x, const real[::1] scale, const real[::1] shi
     cdef real *vectors
     job.tiles = tiles(sizeof(real))
     times = repeats(job.tiles, x.shape[1])
-    by_channel(&job, x.shape[0], x.shape[1], times)
     job.x, job.out, job.norm.activation = <const char *>&x[0, 0], <char *>&out[0, 0], activation
+    by_channel(&job, x.shape[0], x.shape[1], times)
     with nogil:
         vectors = <real *>malloc(2 * job.width * sizeof(real))
         if vectors:
@@ -144,8 +147,8 @@ def norm_grad(const real[:, ::1] g, const real[:, ::1] x, const real[::1] scale,
     cdef real *vectors
     job.tiles = tiles(sizeof(real))
     times = repeats(job.tiles, x.shape[1])
-    by_channel(&job, x.shape[0], x.shape[1], times)
     job.x, job.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0]
+    by_channel(&job, x.shape[0], x.shape[1], times)
     job.norm.activation = activation
     with nogil:
         vectors = <real *>malloc(4 * job.width * sizeof(real))

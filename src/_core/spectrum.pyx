@@ -124,7 +124,7 @@ cdef void empty_some(void *context, int64_t row, int64_t slot) noexcept nogil:
     cdef const Move *job = <const Move *>context
     cdef char *box = job.blocks + row * job.stride
     job.boxes.tiles.pointwise.scale_shift(box, job.scale, job.shift, box, job.boxes.numbers, job.boxes.width,
-                                          job.activation)
+                                          job.activation, False)
     empty_box(&job.boxes, row, box, <char *>job.values)
 
 

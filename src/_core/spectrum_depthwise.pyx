@@ -72,7 +72,7 @@ cdef void convolve_some(void *context, int64_t index, int64_t slot) noexcept nog
         source.tiles.spectrum.multiply(z, job.matrices + 2 * points * (at + c * bytes_), job.negative, points)
         transform_column(&job.transforms, z, scratch)
         source.tiles.pointwise.scale_shift(z, job.scale + at + c * bytes_, job.shift + at + c * bytes_, z,
-                                           points * source.width, source.width, job.activation)
+                                           points * source.width, source.width, job.activation, False)
     empty_box(&target, row, blocks, job.out + at)
 
 

@@ -41,7 +41,7 @@ static void check_forward(int64_t vectors, int64_t height, int64_t lanes, int cl
         .x_step = w.x_step, .out_step = out_step, .stride = w.stride, .dilation = w.dilation, .low = w.low,
         .high = w.high, .runs = w.runs, .n_runs = n_runs, .taps = taps, .new_runs = draw(0, n_runs), .panels = panels,
         .pack = all * panel,
-        .activation = draw(ACT_NONE, ACT_SOFTPLUS)};
+        .activation = draw(ACT_NONE, ACT_SOFTPLUS), .streams = out_step % tiles->lanes == 0};
     wanted *want = as_is(out, n);
     for (int64_t m = 0; m < height; m++)
         for (int64_t c = 0; c < width; c++) {

@@ -75,7 +75,7 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
         vec sum[CONVND_MAX_HEIGHT][2];
         UNROLL for (int m = 0; m < height; m++) {
             UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
-            NAME(ask)(out + (height + m) * out_step, vectors, 1);
+            if (!a->streams) NAME(ask)(out + (height + m) * out_step, vectors, 1);
         }
         for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++)
             for (int64_t i = 0; i < asks; i++) NAME(ask)(x + a->runs[2 * r] + ahead + i * ask_step, vectors, 0);
@@ -84,7 +84,9 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
         else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w);
         else NAME(depthwise_runs)(height, vectors, 0, 0, a, sum, x, w);
         UNROLL for (int m = 0; m < height; m++)
-            UNROLL for (int v = 0; v < vectors; v++) store(out + m * out_step + v * VL, sum[m][v]);
+            UNROLL for (int v = 0; v < vectors; v++)
+                if (a->streams) stream(out + m * out_step + v * VL, sum[m][v]);
+                else store(out + m * out_step + v * VL, sum[m][v]);
         if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
         x += panel;
         out += panel;

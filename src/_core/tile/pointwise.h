@@ -10,6 +10,11 @@
     if (i < (n)) { PART; } \
 } while (0)
 
+INLINE void NAME(put)(real *p, vec a, int64_t streams) {
+    if (streams) stream(p, a);
+    else store(p, a);
+}
+
 static void NAME(activate_all)(const char *x_, char *out_, int64_t n, int64_t kind) {
     const real *x = (const real *)x_;
     real *out = (real *)out_;
@@ -35,13 +40,13 @@ static void NAME(activate_grad_all)(const char *y_, const char *g_, char *out_, 
 }
 
 static void NAME(scale_shift)(const char *x_, const char *scale_, const char *shift_, char *out_, int64_t n,
-                              int64_t width, int64_t kind) {
+                              int64_t width, int64_t kind, int64_t streams) {
     const real *x = (const real *)x_, *scale = (const real *)scale_, *shift = (const real *)shift_;
     real *out = (real *)out_;
 #define ALL(kind) for (; n > 0; n -= width, x += width, out += width) { \
         const int64_t m = n < width ? n : width; \
         EACH_VECTOR(m, const vec v = load(x + i) * load(scale + i) + load(shift + i); \
-                    store(out + i, NAME(fused)(v, kind)), \
+                    NAME(put)(out + i, NAME(fused)(v, kind), streams), \
                     const vec v = load_part(x + i, m - i) * load_part(scale + i, m - i) + load_part(shift + i, m - i); \
                     store_part(out + i, NAME(fused)(v, kind), m - i)); \
     }
@@ -56,15 +61,15 @@ INLINE vec NAME(norm_grad_vec)(vec g, vec x, vec scale, vec shift, vec b, vec c,
 }
 
 static void NAME(norm_grad)(const char *g_, const char *x_, const convnd_norm *norm, const char *b_, const char *c_,
-                            char *out_, int64_t n, int64_t width) {
+                            char *out_, int64_t n, int64_t width, int64_t streams) {
     const real *g = (const real *)g_, *x = (const real *)x_, *b = (const real *)b_, *c = (const real *)c_;
     const real *scale = (const real *)norm->scale, *shift = (const real *)norm->shift;
     real *out = (real *)out_;
 #define ALL(kind) for (; n > 0; n -= width, g += width, x += width, out += width) { \
         const int64_t m = n < width ? n : width; \
         EACH_VECTOR(m, \
-            store(out + i, NAME(norm_grad_vec)(load(g + i), load(x + i), load(scale + i), load(shift + i), \
-                                               load(b + i), load(c + i), kind)), \
+            NAME(put)(out + i, NAME(norm_grad_vec)(load(g + i), load(x + i), load(scale + i), load(shift + i), \
+                                                   load(b + i), load(c + i), kind), streams), \
             store_part(out + i, NAME(norm_grad_vec)(load_part(g + i, m - i), load_part(x + i, m - i), \
                        load_part(scale + i, m - i), load_part(shift + i, m - i), load_part(b + i, m - i), \
                        load_part(c + i, m - i), kind), m - i)); \

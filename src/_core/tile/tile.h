@@ -71,6 +71,7 @@ typedef struct {
     int64_t new_runs;    /* of these, the last: their inputs are first read in this row of outputs */
     int64_t panels, pack; /* how many, and from one's weights to the next's */
     int64_t activation;
+    int64_t streams;      /* without an activation: past the caches */
 } convnd_depthwise_args;
 
 /* Its weight gradient: `rows` runs of `taps` taps, for `panels` vectors of channels next to each other.
@@ -192,14 +193,14 @@ typedef void (*convnd_spectrum_multiply_tile)(char *z, const char *w, const int6
 typedef void (*convnd_spectrum_correlate_tile)(const char *z, const char *h, char *sum, const int64_t *negative,
                                                int64_t points);
 
-/* Elementwise on n numbers. A vector by channel is repeated to `width` numbers and starts again after each width. */
+/* Elementwise on n numbers; `streams`: out and width are whole cache lines, which go past the caches. A vector by channel is repeated to `width` numbers and starts again after each width. */
 typedef void (*convnd_activate_tile)(const char *x, char *out, int64_t n, int64_t activation);
 typedef void (*convnd_activate_grad_tile)(const char *y, const char *g, char *out, int64_t n, int64_t activation);
 typedef void (*convnd_scale_tile)(const char *x, const char *scale, const char *shift, char *out, int64_t n,
-                                  int64_t width, int64_t activation);
+                                  int64_t width, int64_t activation, int64_t streams);
 /* A normalisation's gradient to x: g times the activation's slope times scale, + x b + c. */
 typedef void (*convnd_norm_grad_tile)(const char *g, const char *x, const convnd_norm *norm, const char *b,
-                                      const char *c, char *out, int64_t n, int64_t width);
+                                      const char *c, char *out, int64_t n, int64_t width, int64_t streams);
 /* One step of Adam, in place: m and s are the running means of g and g g, with g += pull p before, p -= shrink p beside,
  *
  *     p -= rate m / (sqrt(s) / root + eps) */
