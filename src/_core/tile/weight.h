@@ -22,8 +22,10 @@ INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[2], c
         }
 }
 
-/* A row of the gradient is one channel of x at one tap, broadcast. Rows are channels side by side, or anywhere. */
-INLINE void NAME(weight_body)(const int height, const int vectors, const int anywhere, const convnd_weight_args *a) {
+/* A row of the gradient is one channel of x at one tap, broadcast. Rows are channels side by side, or anywhere; or so many
+ * side by side, the next as many anywhere: `together`, which takes fewer pointers than there are rows. */
+INLINE void NAME(weight_body)(const int height, const int vectors, const int anywhere, const int together,
+                             const convnd_weight_args *a) {
     vec sum[CONVND_MAX_HEIGHT][2];
     const int64_t x_step = a->x_step, g_step = a->g_step;
     UNROLL for (int m = 0; m < height; m++)
@@ -32,12 +34,12 @@ INLINE void NAME(weight_body)(const int height, const int vectors, const int any
         const real *x = (const real *)a->x + a->segments[3 * s], *row[CONVND_MAX_HEIGHT];
         const real *g = (const real *)a->g + a->segments[3 * s + 1];
         int64_t at = 0;
-        UNROLL for (int m = 0; m < height; m++) row[m] = x + (anywhere ? a->rows[m] : m);
+        UNROLL for (int m = 0; m < height; m += together) row[m] = x + (anywhere ? a->rows[m] : m);
         for (int64_t p = a->segments[3 * s + 2]; p > 0; p--) {
             vec b[2];
             UNROLL for (int v = 0; v < vectors; v++) b[v] = load(g + v * VL);
             UNROLL for (int m = 0; m < height; m++) {
-                const vec c = splat(anywhere ? row[m][at] : x[m]);
+                const vec c = splat(anywhere ? row[m - m % together][at + m % together] : x[m]);
                 UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += c * b[v];
             }
             x += x_step;
@@ -46,6 +48,14 @@ INLINE void NAME(weight_body)(const int height, const int vectors, const int any
         }
     }
     NAME(add_sums)(height, vectors, sum, a);
+}
+
+/* The rows of three neighbouring taps of one channel, of the next three, ... */
+INLINE int NAME(in_threes)(const int height, const int64_t *rows) {
+    int yes = 1;
+    UNROLL for (int m = 0; m + 3 <= height; m += 3)
+        yes &= (rows[m + 1] == rows[m] + 1) & (rows[m + 2] == rows[m] + 2);
+    return yes;
 }
 
 /* One channel and one filter: lanes are positions, each the sum over every VL-th; their sum is the row. */
@@ -117,8 +127,11 @@ static void NAME(weight_add)(char *sum_, const char *more_, int64_t n) {
 }
 
 #define TILES(H, V) \
-    static void NAME(weight_##V##_##H)(const convnd_weight_args *a) { NAME(weight_body)(H, V, 0, a); } \
-    static void NAME(weight_rows_##V##_##H)(const convnd_weight_args *a) { NAME(weight_body)(H, V, 1, a); }
+    static void NAME(weight_##V##_##H)(const convnd_weight_args *a) { NAME(weight_body)(H, V, 0, 1, a); } \
+    static void NAME(weight_rows_##V##_##H)(const convnd_weight_args *a) { \
+        if (H % 3 == 0 && NAME(in_threes)(H, a->rows)) NAME(weight_body)(H, V, 1, 3, a); \
+        else NAME(weight_body)(H, V, 1, 1, a); \
+    }
 EACH_HEIGHT_1(TILES)
 EACH_HEIGHT_2(TILES)
 #undef TILES
