@@ -22,10 +22,12 @@ ctypedef fused real:
     double
 
 # Positions of a unit. A panel of g and the lines of x that a tile reads fill the first-level cache; fewer leave room in
-# it, but units would read more of x twice, unless the window is one position. Many filters take fewer, one filter more.
+# it, but units would read more of x twice, unless the window is one position. Many filters take fewer. One filter takes
+# more, and so do few channels whose g is read where it lies: a box of x for many positions is small.
 cdef int64_t POSITIONS = 256
 cdef int64_t ALONE_POSITIONS = 128
 cdef int64_t LEAST_POSITIONS = 64
+cdef int64_t STREAM_POSITIONS = 1024
 cdef int64_t DOT_POSITIONS = 4096
 # Bytes of a unit's g in all.
 cdef int64_t GRAD_BYTES = 256 * 1024
@@ -118,6 +120,8 @@ cdef void find_asks(const Weight *job, const Unit *unit, int64_t calls, Scratch 
         s.ask[i].end = (job.cut.g if i else job.cut.x) + min(last[i] * bytes, first[i] * bytes + BOX_BYTES)
         count = (s.ask[i].end - s.ask[i].at + LINE - 1) // LINE
         s.ask[i].each = ceil_div(count, calls) * LINE
+    if job.cut.in_place and not job.wide:   # its tiles ask for g themselves
+        s.ask[1].at = s.ask[1].end
 
 
 cdef void run_tiles(const Weight *job, const Panel *panel, convnd_weight_args *args, int64_t rows,
@@ -228,6 +232,12 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
         cut.pitch += LINE // bytes
     cut.positions = ALONE_POSITIONS if job.taps == 1 else POSITIONS
     cut.positions = min(cut.positions, max(LEAST_POSITIONS, GRAD_BYTES // (cut.n_panels * most * bytes)))
+    if cut.in_place and not job.wide:
+        cut.positions = STREAM_POSITIONS
+    if cut.in_place and not job.wide:
+        cut.positions = STREAM_POSITIONS
+    if cut.in_place and not job.wide:
+        cut.positions = STREAM_POSITIONS
     if cut.dot:
         cut.positions = DOT_POSITIONS
 

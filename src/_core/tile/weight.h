@@ -22,6 +22,9 @@ INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[2], c
         }
 }
 
+/* Positions from one of g to the one that memory is asked for meanwhile, where g is read once. */
+#define AHEAD 64
+
 /* A row of the gradient is one channel of x at one tap, broadcast. Rows are channels side by side, or anywhere; or so many
  * side by side, the next as many anywhere: `together`, which takes fewer pointers than there are rows. */
 INLINE void NAME(weight_body)(const int height, const int vectors, const int anywhere, const int together,
@@ -38,6 +41,7 @@ INLINE void NAME(weight_body)(const int height, const int vectors, const int any
         for (int64_t p = a->segments[3 * s + 2]; p > 0; p--) {
             vec b[2];
             UNROLL for (int v = 0; v < vectors; v++) b[v] = load(g + v * VL);
+            if (anywhere) __builtin_prefetch(g + AHEAD * g_step);
             UNROLL for (int m = 0; m < height; m++) {
                 const vec c = splat(anywhere ? row[m - m % together][at + m % together] : x[m]);
                 UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += c * b[v];
@@ -146,3 +150,4 @@ const convnd_weight_tiles NAME(convnd_weight_tiles) = {
     .height = {12, HEIGHT_1, HEIGHT_2}, .copy = NAME(weight_copy), .ask = NAME(weight_ask), .add = NAME(weight_add)};
 #undef ENTRY
 #undef DOT_ENTRY
+#undef AHEAD
