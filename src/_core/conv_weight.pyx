@@ -234,10 +234,6 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
     cut.positions = min(cut.positions, max(LEAST_POSITIONS, GRAD_BYTES // (cut.n_panels * most * bytes)))
     if cut.in_place and not job.wide:
         cut.positions = STREAM_POSITIONS
-    if cut.in_place and not job.wide:
-        cut.positions = STREAM_POSITIONS
-    if cut.in_place and not job.wide:
-        cut.positions = STREAM_POSITIONS
     if cut.dot:
         cut.positions = DOT_POSITIONS
 

@@ -29,9 +29,12 @@ cdef int64_t BLOCK_BYTES = 256 * 1024
 cdef int64_t WEIGHT_BYTES = 1024 * 1024
 # Blocks to cut a large operation into.
 cdef int64_t BLOCKS = 16
-# The weight gradient: bytes of the frequencies of the tiles that are summed up at a time, tiles of a task that
-# transforms, and bytes of a piece of frequencies that stays in the first-level cache.
+# The weight gradient: bytes of the frequencies of the tiles that are summed up at a time, or as many as the sums take, but
+# not more than so many; tiles of a task that transforms, and bytes of a piece of frequencies that stays in the
+# first-level cache.
 cdef int64_t SUM_BYTES = 2 * 1024 * 1024
+cdef int64_t MOST_SUM_BYTES = 16 * 1024 * 1024
+cdef int64_t LEAST_PANELS = 4   # tasks, if each is a panel
 cdef int64_t TRANSFORM_TILES = 8
 cdef int64_t PIECE_BYTES = 16 * 1024
 # Numbers between the frequencies' arrays, so that they don't all fall on one set of the cache.
@@ -206,26 +209,47 @@ cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept no
             job.tiles.winograd.gradient(&args)
 
 
-cdef void sum_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+cdef struct Pack:
+    Winograd *job
+    const char *from_
+    char *to
+
+
+cdef void panel_args(const Pack *pack, const Panel *panel, convnd_winograd_args *args) noexcept nogil:
+    args.axes, args.channels = pack.job.axes, panel.lanes
+    args.frequency_step = pack.job.depth * panel.vectors * pack.job.tiles.lanes
+    args.step[0] = pack.job.depth * pack.job.filters
+
+
+cdef void unpack_panel(const Pack *pack, const Panel *panel, const char *sums) noexcept nogil:
+    cdef const Winograd *job = pack.job
+    cdef int64_t size = job.tiles.itemsize, k
+    cdef convnd_winograd_args args
+    panel_args(pack, panel, &args)
+    for k in range(job.depth):
+        args.x = sums + k * panel.vectors * job.tiles.lanes * size
+        args.y = pack.to + (k * job.filters + panel.filter) * size
+        job.tiles.winograd.weight_gradient(&args)
+
+
+cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, char *acc) noexcept nogil:
     """Add the tiles' products to one frequency of one panel: (channels, tiles) times (tiles, filters)."""
-    cdef const Winograd *job = <const Winograd *>context
-    cdef int64_t size = job.tiles.itemsize, frequency = index // job.n_panels, m, n, height, count, t = 0
-    cdef const Panel *panel = &job.panels[index % job.n_panels]
+    cdef int64_t size = job.tiles.itemsize, m, n, height, count, t = 0
     cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
     cdef int64_t piece = max(32, PIECE_BYTES // (job.row * size)), width = panel.vectors * job.tiles.lanes
     cdef int64_t tallest = job.tiles.height[panel.vectors]
     cdef const char *data = job.scratch + (frequency * data_step + panel.x) * size
     cdef const char *grads = job.scratch + (job.frequencies * data_step + frequency * grad_step + panel.start) * size
-    cdef char *acc = job.out + (panel.pack + frequency * job.depth * width) * size
     cdef int64_t segment[3]
     cdef convnd_weight_args args
-    args.x_step, args.g_step, args.acc_step, args.lanes, args.fresh = job.row, job.grad_row, width, width, False
+    args.x_step, args.g_step, args.acc_step, args.lanes = job.row, job.grad_row, width, width
     segment[0], segment[1] = 0, 0
     args.segments, args.n_segments = segment, 1
     while t < job.tiles_at_once:
         count = min(piece, job.tiles_at_once - t)
         segment[2] = count
         args.g = grads + t * job.grad_row * size
+        args.fresh = job.tile + t == 0
         m, n = 0, ceil_div(job.depth, tallest)
         while m < job.depth:
             height = ceil_div(job.depth - m, n)
@@ -235,6 +259,32 @@ cdef void sum_task(void *context, int64_t index, int64_t slot) noexcept nogil:
             m += height
             n -= 1
         t += count
+
+
+cdef inline int64_t frequency_size(const Winograd *job, const Panel *panel) noexcept nogil:
+    """Bytes of one frequency of a panel."""
+    return job.depth * panel.vectors * job.tiles.lanes * job.tiles.itemsize
+
+
+cdef void sum_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """One frequency of one panel."""
+    cdef const Winograd *job = <const Winograd *>context
+    cdef int64_t frequency = index // job.n_panels
+    cdef const Panel *panel = &job.panels[index % job.n_panels]
+    sum_panel(job, panel, frequency,
+              job.out + panel.pack * job.tiles.itemsize + frequency * frequency_size(job, panel))
+
+
+cdef void panel_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """All frequencies of one panel, and from them its part of the weight's gradient, while they are in the cache."""
+    cdef const Pack *pack = <const Pack *>context
+    cdef const Winograd *job = pack.job
+    cdef const Panel *panel = &job.panels[index]
+    cdef int64_t frequency
+    cdef char *sums = job.out + slot * job.frequencies * job.depth * 2 * job.tiles.lanes * job.tiles.itemsize
+    for frequency in range(job.frequencies):
+        sum_panel(job, panel, frequency, sums + frequency * frequency_size(job, panel))
+    unpack_panel(pack, panel, sums)
 
 
 cdef int64_t setup(Winograd *job, int64_t itemsize, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
@@ -277,31 +327,25 @@ cdef void count_tiles(Winograd *job) noexcept nogil:
     job.first_tile[job.samples] = job.total
 
 
-cdef struct Pack:
-    Winograd *job
-    const char *from_
-    char *to
-    bint back
-
-
 cdef void pack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
-    """One panel of a weight to its frequencies, or of its gradient back."""
-    cdef Pack *pack = <Pack *>context
+    """One panel of a weight to its frequencies."""
+    cdef const Pack *pack = <const Pack *>context
     cdef const Winograd *job = pack.job
-    cdef int64_t size = job.tiles.itemsize, k, at
+    cdef int64_t size = job.tiles.itemsize, k
     cdef const Panel *panel = &job.panels[index]
-    cdef int64_t width = panel.vectors * job.tiles.lanes
     cdef convnd_winograd_args args
-    args.axes, args.channels = job.axes, panel.lanes
-    args.frequency_step, args.step[0] = job.depth * width, job.depth * job.filters
+    panel_args(pack, panel, &args)
     for k in range(job.depth):
-        at = k * job.filters + panel.filter
-        if pack.back:
-            args.x, args.y = pack.from_ + (panel.pack + k * width) * size, pack.to + at * size
-            job.tiles.winograd.weight_gradient(&args)
-        else:
-            args.x, args.y = pack.from_ + at * size, pack.to + (panel.pack + k * width) * size
-            job.tiles.winograd.weight(&args)
+        args.x = pack.from_ + (k * job.filters + panel.filter) * size
+        args.y = pack.to + (panel.pack + k * panel.vectors * job.tiles.lanes) * size
+        job.tiles.winograd.weight(&args)
+
+
+cdef void unpack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """One panel of the frequencies of a weight's gradient to the gradient."""
+    cdef const Pack *pack = <const Pack *>context
+    cdef const Panel *panel = &pack.job.panels[index]
+    unpack_panel(pack, panel, pack.from_ + panel.pack * pack.job.tiles.itemsize)
 
 
 def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int64_t[::1] outputs, int64_t groups,
@@ -316,7 +360,7 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int
     if size < 0:
         raise MemoryError("no memory for the panels of a weight")
     if packed.shape[0]:
-        context.job, context.back = &job, False
+        context.job = &job
         context.from_, context.to = <const char *>&weight[0, 0, 0], <char *>&packed[0]
         with nogil:
             memset(context.to, 0, size * sizeof(real))
@@ -381,7 +425,8 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     """weight (taps, C / groups, F) = sum over samples and outputs of x at each tap times grad."""
     cdef Winograd job
     cdef Pack context
-    cdef int64_t n, size = setup(&job, sizeof(real), geometry, outputs, x.shape[1], grad.shape[1], groups)
+    cdef int64_t n, most, work, size = setup(&job, sizeof(real), geometry, outputs, x.shape[1], grad.shape[1], groups)
+    cdef bint by_panel
     if size < 0:
         raise MemoryError("no memory for the panels of a weight")
     job.samples = in_shapes.shape[0]
@@ -390,27 +435,35 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     job.x, job.grad = <const char *>&x[0, 0], <const char *>&grad[0, 0]
     job.x_end = job.x + x.shape[0] * x.shape[1] * sizeof(real)
     job.grad_end = job.grad + grad.shape[0] * grad.shape[1] * sizeof(real)
-    sums = Buffer(size * sizeof(real))
     firsts = Buffer((job.samples + 1) * sizeof(int64_t))
-    cdef char[::1] sums_view = sums, firsts_view = firsts
-    job.out, job.first_tile = &sums_view[0], <int64_t *>&firsts_view[0]
+    cdef char[::1] firsts_view = firsts
+    job.first_tile = <int64_t *>&firsts_view[0]
     count_tiles(&job)
     n = job.frequencies * (job.row + job.grad_row) * sizeof(real)
-    job.block = min(job.total, max(SUM_BYTES // n, 64))
+    # Every lot of tiles reads and writes all sums; the only one goes on to the weight a panel at a time.
+    most = min(max(SUM_BYTES, size * <int64_t>sizeof(real)), MOST_SUM_BYTES)
+    job.block = min(job.total, max(most // n, 64))
+    by_panel = job.block == job.total and job.n_panels >= LEAST_PANELS
+    if by_panel:
+        size = slots() * job.frequencies * job.depth * 2 * job.tiles.lanes
+    sums = Buffer(size * sizeof(real))
     scratch = Buffer(job.block * n + 2 * SKEW * job.frequencies * sizeof(real))
-    cdef char[::1] scratch_view = scratch
-    job.scratch = &scratch_view[0]
-    context.job, context.back = &job, True
+    cdef char[::1] sums_view = sums, scratch_view = scratch
+    job.out, job.scratch = &sums_view[0], &scratch_view[0]
+    context.job = &job
     context.from_, context.to = job.out, <char *>&weight[0, 0, 0]
     with nogil:
-        memset(job.out, 0, size * sizeof(real))
         job.tile = 0
         while job.tile < job.total:
             job.tiles_at_once = min(job.block, job.total - job.tile)
             parallel_for(transform_task, &job, ceil_div(job.tiles_at_once, TRANSFORM_TILES),
                          20 * job.tiles_at_once * job.frequencies * (job.row + job.grad_row))
-            parallel_for(sum_task, &job, job.frequencies * job.n_panels,
-                         job.tiles_at_once * job.frequencies * job.depth * job.filters)
+            work = job.tiles_at_once * job.frequencies * job.depth * job.filters
+            if by_panel:
+                parallel_for(panel_task, &context, job.n_panels, work)
+            else:
+                parallel_for(sum_task, &job, job.frequencies * job.n_panels, work)
             job.tile += job.tiles_at_once
-        parallel_for(pack_task, &context, job.n_panels, 8 * size)
+        if not by_panel:
+            parallel_for(unpack_task, &context, job.n_panels, 8 * size)
     free(job.panels)
