@@ -29,8 +29,8 @@ cdef int64_t BLOCK_BYTES = 256 * 1024
 cdef int64_t WEIGHT_BYTES = 1024 * 1024
 # Blocks to cut a large operation into.
 cdef int64_t BLOCKS = 16
-# The weight gradient: bytes of the frequencies of the tiles that are summed up at a time, or as many as the sums take, but
-# not more than so many; tiles of a task that transforms, and bytes of a piece of frequencies that stays in the
+# The weight gradient: bytes of the frequencies of the tiles that are summed up at a time, or as many as the sums take,
+# but not more than so many; tiles of a task that transforms, and bytes of a piece of frequencies that stays in the
 # first-level cache.
 cdef int64_t SUM_BYTES = 2 * 1024 * 1024
 cdef int64_t MOST_SUM_BYTES = 16 * 1024 * 1024
