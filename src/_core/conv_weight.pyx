@@ -23,7 +23,7 @@ ctypedef fused real:
 
 # Positions of a unit. A panel of g and the lines of x that a tile reads fill the first-level cache; fewer leave room in
 # it, but units would read more of x twice, unless the window is one position. Many filters take fewer. One filter takes
-# more, and so do few channels whose g is read where it lies: a box of x for many positions is small.
+# more, and so do few rows whose g is read where it lies: a box of x for many positions is small.
 cdef int64_t POSITIONS = 256
 cdef int64_t ALONE_POSITIONS = 128
 cdef int64_t LEAST_POSITIONS = 64
@@ -58,6 +58,7 @@ cdef struct Weight:
     int64_t taps, depth  # a row of the gradient is a tap and a channel of the group
     int64_t size         # numbers of the weight
     bint wide           # tap by tap
+    bint streams        # g goes by where it lies
     int64_t chunks, panel_splits, tap_splits
     Scratch *scratch
 
@@ -120,7 +121,7 @@ cdef void find_asks(const Weight *job, const Unit *unit, int64_t calls, Scratch 
         s.ask[i].end = (job.cut.g if i else job.cut.x) + min(last[i] * bytes, first[i] * bytes + BOX_BYTES)
         count = (s.ask[i].end - s.ask[i].at + LINE - 1) // LINE
         s.ask[i].each = ceil_div(count, calls) * LINE
-    if job.cut.in_place and not job.wide:   # its tiles ask for g themselves
+    if job.streams:     # its tiles ask for g themselves
         s.ask[1].at = s.ask[1].end
 
 
@@ -232,7 +233,10 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
         cut.pitch += LINE // bytes
     cut.positions = ALONE_POSITIONS if job.taps == 1 else POSITIONS
     cut.positions = min(cut.positions, max(LEAST_POSITIONS, GRAD_BYTES // (cut.n_panels * most * bytes)))
-    if cut.in_place and not job.wide:
+    # A tile or two read all of g: it need not stay in the first-level cache.
+    job.streams = cut.in_place and not job.wide and not cut.dot and (
+        job.taps * job.depth <= 2 * cut.tiles.weight.height[cut.panels[0].vectors])
+    if job.streams:
         cut.positions = STREAM_POSITIONS
     if cut.dot:
         cut.positions = DOT_POSITIONS
