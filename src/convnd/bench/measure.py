@@ -21,6 +21,9 @@ CONFIDENCE = 0.95
 # After a parallel region OpenMP's workers spin for some milliseconds. With two runtimes in one process (ours
 # and a peer's) the next contender would share its cores with them.
 REST = 0.02
+# A worker that slept meanwhile may be woken on the core of the thread that waits for it, and stays there for some ticks
+# of the system's clock. So a turn after a rest begins with calls that aren't counted.
+WAKE = 0.02
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def in_turn(
     """Time every call, warmed up by the caller, in rounds in which each has a turn, starting with another each time.
 
     A slow moment of the machine then meets all of them. ``rounds`` of them; or as many as fit into about ``seconds`` in
-    all, at least 3. A turn is one call, or as many as make 2 ms. Before each there are ``rest`` seconds of sleep.
+    all, at least 3. A turn is one call, or as many as make 2 ms. Before each there are ``rest`` seconds of sleep, and
+    20 ms of calls that aren't counted.
     """
     names, now = list(calls), clock()
     taken: dict[str, list[float]] = {name: [] for name in names}
@@ -98,8 +102,15 @@ def in_turn(
         for name in names[first:] + names[:first]:
             if rest:
                 time.sleep(rest)
+                _wake(calls[name])
             taken[name].append(_turn(calls[name], counts[name], now))
     return {name: Times(tuple(turns)) for name, turns in taken.items()}
+
+
+def _wake(call: Callable[[], Any]) -> None:
+    until = time.perf_counter() + WAKE
+    while time.perf_counter() < until:
+        call()
 
 
 def _turn(call: Callable[[], Any], count: int, now: Callable[[], float]) -> float:
