@@ -122,6 +122,23 @@ def test_windows(rng, ndim, mode, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("shapes", "kernel", "stride", "padding", "dilation"),
+    [
+        ([[300], [71], [500]], 71, 5, "same", 1),
+        ([[40, 23], [14, 31]], (9, 10), (2, 3), "same", 1),
+        ([[19, 20, 8], [9, 9, 30]], (5, 4, 4), (1, 2, 3), "valid", (2, 1, 2)),
+    ],
+)
+def test_windows_of_many_positions(rng, shapes, kernel, stride, padding, dilation, dtype):
+    """Their maxima's gradients are put where they belong, by pieces of a sample that windows cross."""
+    layout = Layout(shapes)
+    regions = window_regions(Window.of(layout.ndim, kernel, stride, padding, dilation).on(layout))
+    for channels in (1, 19, 32):
+        check(rng, regions, "max", channels, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mode", MODES[:3])
 @pytest.mark.parametrize("ndim", [1, 2, 3, 4])
 def test_proportional(rng, ndim, mode, dtype):

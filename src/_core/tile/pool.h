@@ -200,5 +200,16 @@ static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
 }
 #undef EACH_GROUP
 
+static void NAME(pool_scatter)(const char *g_, const int32_t *index, char *out_, const int64_t *places, int64_t low,
+                               int64_t high, int64_t channels) {
+    const real *g = (const real *)g_;
+    real *out = (real *)out_;
+    for (int64_t c = 0; c < channels; c++) {
+        if (index[c] < 0) continue;
+        const int64_t place = places[index[c]];
+        if (place >= low && place < high) out[place + c] += g[c];
+    }
+}
+
 const convnd_pool_tiles NAME(convnd_pool_tiles) = {
-    .max = NAME(pool_max), .sum = NAME(pool_sum), .grad = NAME(pool_grad)};
+    .max = NAME(pool_max), .sum = NAME(pool_sum), .grad = NAME(pool_grad), .scatter = NAME(pool_scatter)};
