@@ -208,7 +208,7 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
     args.start = job.start + panel.start * size
     args.lanes, args.depth = panel.lanes, job.depth
     args.streams = job.streams and panel.lanes == panel.vectors * job.tiles.lanes and (
-        panel.lanes * size % STREAM_LINE == 0)
+        panel.lanes * size % STREAM_LINE == 0 and panel.filter * size % STREAM_LINE == 0)
     # Outputs that have every tap of the last axis.
     if inner.taps:
         first = min(max(q, outputs_from(inner, 0)), end)

@@ -255,12 +255,12 @@ cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
             run_outputs(job, block, outer, n, &args, x, out, index)
 
 
-cdef int64_t most_runs(const Regions *r) noexcept nogil:
-    """Runs of the largest region, none of them merged."""
+cdef int64_t largest_region(const Regions *r, int64_t axes) noexcept nogil:
+    """Positions of it on the first `axes` axes: its runs on all but the last, if none are merged."""
     cdef int64_t s, a, q, n, longest, most = 1
     for s in range(r.samples):
         n = 1
-        for a in range(r.rank - 1):
+        for a in range(axes):
             longest = 1
             for q in range(r.out_tables[s * r.rank + a], r.out_tables[s * r.rank + a + 1]):
                 longest = max(longest, r.count[q])
@@ -322,7 +322,7 @@ def norm_pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64
 cdef int run_pool(Job *job, int64_t inputs, int64_t outputs) except -1:
     cdef bint done
     with nogil:
-        job.scratch_size = most_runs(&job.regions) * sizeof(int64_t)
+        job.scratch_size = largest_region(&job.regions, job.regions.rank - 1) * sizeof(int64_t)
         done = run(job, False, max(inputs, outputs) * job.channels * WORK)
     if not done:
         raise MemoryError("no memory for the tasks of a pool")
@@ -462,20 +462,6 @@ cdef void scatter_task(void *context, int64_t number, int64_t slot) noexcept nog
                                to * plane - base, job.channels)
 
 
-cdef int64_t largest_region(const Regions *r) noexcept nogil:
-    """Positions of it."""
-    cdef int64_t s, a, q, n, longest, most = 1
-    for s in range(r.samples):
-        n = 1
-        for a in range(r.rank):
-            longest = 0
-            for q in range(r.out_tables[s * r.rank + a], r.out_tables[s * r.rank + a + 1]):
-                longest = max(longest, r.count[q])
-            n *= longest
-        most = max(most, n)
-    return most
-
-
 cdef bint run_scatter(Job *job, int64_t region, int64_t work) noexcept nogil:
     """Whether there was memory."""
     cdef bint done
@@ -552,7 +538,7 @@ cdef int run_grad(Job *job, int64_t inputs, int64_t outputs) except -1:
     cdef int64_t region, work = max(inputs, outputs) * job.channels * WORK
     cdef bint done
     with nogil:
-        region = largest_region(&job.regions)
+        region = largest_region(&job.regions, job.regions.rank)
         if job.mode == MAX and not job.x and region > SCATTER * job.tiles.lanes:
             done = run_scatter(job, region, work)
         else:
