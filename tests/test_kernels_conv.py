@@ -258,7 +258,9 @@ def test_fused_activation_is_that_of_the_plain_result(level, activation, filters
     assert not np.array_equal(fused, plain)
 
 
-@pytest.mark.parametrize(("channels", "filters", "groups"), [(3, 32, 1), (8, 48, 1), (4, 64, 2), (3, 40, 1), (4, 80, 2)])
+@pytest.mark.parametrize(
+    ("channels", "filters", "groups"), [(3, 32, 1), (8, 48, 1), (4, 64, 2), (3, 40, 1), (4, 80, 2)]
+)
 @pytest.mark.parametrize("activation", [None, "tanh"])
 def test_results_that_go_past_the_caches_have_the_bits_of_those_that_dont(
     level, channels, filters, groups, activation, rng, threads
