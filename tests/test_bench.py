@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import convnd as cn
 from convnd import nn, ops
-from convnd.bench import memory
+from convnd.bench import measure, memory
 from convnd.bench.cases import PASSES, Conv, choose
 from convnd.bench.check import Errors
 from convnd.bench.command import command, hold
@@ -37,17 +37,23 @@ def test_contenders_run_in_turn():
     assert all(len(one.seconds) >= 3 for one in in_turn(calls, seconds=0.0).values())
 
 
-def test_a_long_call_is_a_turn_by_itself():
-    count = []
+def test_a_turn_is_as_many_calls_as_it_takes(monkeypatch):
+    now = [0.0]  # a clock that the calls move, since a real one's ticks may be longer than a turn
+    monkeypatch.setattr(measure, "clock", lambda: lambda: now[0])
 
-    def call():
-        count.append(1)
-        until = os.times().user + 2 * TURN
-        while os.times().user < until:
-            pass
+    def count(seconds):
+        calls = []
 
-    in_turn({"long": call}, rounds=4)
-    assert len(count) == 1 + 4
+        def call():
+            calls.append(1)
+            now[0] += seconds
+
+        times = in_turn({"one": call}, rounds=4)["one"]
+        assert times.seconds == pytest.approx((seconds,) * 4)
+        return len(calls)
+
+    assert count(2 * TURN) == 1 + 4  # the first sees how long it takes
+    assert count(0.4 * TURN) == 1 + 4 * 3
 
 
 def test_ratio_is_round_by_round():
