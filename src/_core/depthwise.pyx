@@ -22,8 +22,8 @@ ctypedef fused real:
 
 # Numbers of the output that a task makes, about.
 cdef int64_t TASK_NUMBERS = 1 << 17
-# Outputs of a row that all panels are taken through at a time.
-cdef int64_t COLS = 12
+# Outputs of a row that all panels are taken through at a time, at most.
+cdef int64_t COLS = 16
 
 cdef struct Share:      # one of `count` equal parts of a sample
     int64_t sample, index, count
@@ -103,16 +103,17 @@ cdef void run_row(const Depthwise *job, const Row *row, convnd_depthwise_args *a
                   int64_t end) noexcept nogil:
     """Outputs col ... end of a row. Of a dilated row, each tile has outputs that share their inputs."""
     cdef const Axis *inner = row.inner
-    cdef int64_t q = col, stop, first, step = 1, whole = col, edge = col
+    cdef int64_t q = col, stop, first, step = 1, whole = col, edge = col, parts
     if inner.taps > 1 and inner.base_step % inner.in_step == 0 and 2 * inner.base_step <= (end - col) * inner.in_step:
         step = inner.base_step // inner.in_step
     args.stride, args.dilation = step * inner.in_step, inner.base_step
     args.out_step = step * inner.out_step * job.channels
-    if args.stride != args.dilation and inner.taps > 1:
+    if args.stride != args.dilation and args.stride != 2 * args.dilation and inner.taps > 1:
         # Such a tile tries every tap of every output at an edge: that is for as few outputs as can be.
         whole, edge = outputs_from(inner, 0), outputs_to(inner, inner.taps - 1)
     while q < end:
-        stop = min(end, q + COLS * step)
+        parts = (end - q + COLS * step - 1) // (COLS * step)
+        stop = min(end, q + (end - q + parts * step - 1) // (parts * step) * step)    # parts as equal as can be
         if q < whole < stop:
             stop = whole
         elif q < edge < stop:

@@ -1,14 +1,21 @@
 /* Depthwise convolution and its weight gradient: each lane is a channel of its own.
  *
- * Where outputs are as far apart as taps, a tile slides: an input is loaded once for the outputs that take it at three
- * neighbouring taps. In ascending order of the inputs, each output still takes its taps in ascending order. Memory is
- * asked for a tile ahead: the channels-last stride of the loads is one that hardware doesn't foresee. */
+ * Where outputs are as far apart as taps, or twice as far, a tile slides: an input is loaded once for the outputs that
+ * take it at some neighbouring taps. In ascending order of the inputs, each output still takes its taps in ascending
+ * order. Memory is asked for a tile ahead: the channels-last stride of the loads is one that hardware doesn't foresee. */
 #include "activation.h"
 
 /* Taps that a forward tile slides over at a time, outputs that a weight tile does: their vectors stay in registers. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define SLIDE 5
+#else
 #define SLIDE 3
+#endif
 #define OUTPUTS 4
-#define EXISTS(at) ((at) >= a->low && (at) < a->high)
+#define EXISTS(at) __builtin_expect((uint64_t)((at) - a->low) < (uint64_t)(a->high - a->low), 1)
+/* To the next position. The compiler must not see where that is: it would work out all positions of a tile beforehand,
+ * more than registers hold, for each run anew. */
+#define ONWARD(pointer, step) { (pointer) += (step); __asm__("" : "+r"(pointer)); }
 
 INLINE void NAME(ask)(const real *p, const int vectors, const int write) {
     const int bytes = vectors * CONVND_VECTOR;
@@ -16,21 +23,25 @@ INLINE void NAME(ask)(const real *p, const int vectors, const int write) {
         if (write) __builtin_prefetch((const char *)p + b, 1); else __builtin_prefetch((const char *)p + b, 0);
 }
 
-/* `taps` neighbouring taps, the first at position `at`, of outputs as far apart. */
-INLINE void NAME(depthwise_slide)(const int height, const int vectors, const int taps, const int whole,
+/* `taps` neighbouring taps, the first at position `at`, of outputs `apart` times as far from each other. */
+INLINE void NAME(depthwise_slide)(const int height, const int vectors, const int apart, const int taps, const int whole,
                                   const convnd_depthwise_args *a, vec (*sum)[2], const real *x, const real *w,
                                   int64_t at) {
     const int64_t step = a->dilation * a->x_step;
     vec b[SLIDE][2];
     UNROLL for (int j = 0; j < taps; j++)
         UNROLL for (int v = 0; v < vectors; v++) b[j][v] = load(w + (j * vectors + v) * VL);
-    UNROLL for (int p = 0; p < height + taps - 1; p++)
-        if (whole || EXISTS(at + p * a->dilation))
+    UNROLL for (int p = 0; p < apart * (height - 1) + taps; p++) {
+        if (whole || EXISTS(at))
             UNROLL for (int v = 0; v < vectors; v++) {
-                const vec s = load(x + p * step + v * VL);
+                vec s = load(x + v * VL);
+                if (taps > apart) HELD(s);
                 UNROLL for (int j = 0; j < taps; j++)
-                    if (p >= j && p - j < height) sum[p - j][v] += s * b[j][v];
+                    if (p >= j && (p - j) % apart == 0 && (p - j) / apart < height) sum[(p - j) / apart][v] += s * b[j][v];
             }
+        ONWARD(x, step)
+        if (!whole) ONWARD(at, a->dilation)
+    }
 }
 
 INLINE void NAME(depthwise_tap)(const int height, const int vectors, const int whole, const convnd_depthwise_args *a,
@@ -38,35 +49,40 @@ INLINE void NAME(depthwise_tap)(const int height, const int vectors, const int w
     const int64_t step = a->stride * a->x_step;
     vec b[2];
     UNROLL for (int v = 0; v < vectors; v++) b[v] = load(w + v * VL);
-    UNROLL for (int m = 0; m < height; m++)
-        if (whole || EXISTS(at + m * a->stride))
-            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += load(x + m * step + v * VL) * b[v];
+    UNROLL for (int m = 0; m < height; m++) {
+        if (whole || EXISTS(at))
+            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += load(x + v * VL) * b[v];
+        ONWARD(x, step)
+        if (!whole) ONWARD(at, a->stride)
+    }
 }
 
-INLINE void NAME(depthwise_runs)(const int height, const int vectors, const int whole, const int slides,
+/* `apart`: what a tile that slides has; else 0. */
+INLINE void NAME(depthwise_runs)(const int height, const int vectors, const int whole, const int apart,
                                  const convnd_depthwise_args *a, vec (*sum)[2], const real *x0, const real *w0) {
     const int64_t taps = a->taps, x_tap = a->dilation * a->x_step, w_tap = vectors * VL;
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *x = x0 + a->runs[2 * r], *w = w0 + a->runs[2 * r + 1] * w_tap;
         int64_t j = 0;
-        if (slides) {
-            for (; j + 3 <= taps; j += 3)
-                NAME(depthwise_slide)(height, vectors, 3, whole, a, sum, x + j * x_tap, w + j * w_tap, j * a->dilation);
-            if (j + 2 <= taps) {
-                NAME(depthwise_slide)(height, vectors, 2, whole, a, sum, x + j * x_tap, w + j * w_tap, j * a->dilation);
-                j += 2;
-            }
+#define SLIDES(TAPS) { NAME(depthwise_slide)(height, vectors, apart, TAPS, whole, a, sum, x + j * x_tap, w + j * w_tap, \
+                                             j * a->dilation); j += TAPS; }
+        if (apart) {
+            if (apart > 1) while (j + SLIDE <= taps) SLIDES(SLIDE)
+            while (j + 3 <= taps) SLIDES(3)
+            if (j + 2 <= taps) SLIDES(2)
         }
+#undef SLIDES
         for (; j < taps; j++)
             NAME(depthwise_tap)(height, vectors, whole, a, sum, x + j * x_tap, w + j * w_tap, j * a->dilation);
     }
 }
 
-INLINE void NAME(depthwise_body)(const int height, const int vectors, const convnd_depthwise_args *a) {
+INLINE void NAME(depthwise_body)(const int height, const int vectors, const convnd_depthwise_args *args) {
+    const convnd_depthwise_args own = *args, *const a = &own; /* a copy that no store can change */
     const int64_t panel = vectors * VL, step = a->stride * a->x_step, out_step = a->out_step;
     const real *x = (const real *)a->x, *w = (const real *)a->w, *start = (const real *)a->start;
     real *out = (real *)a->out;
-    const int slides = height > 1 && a->stride == a->dilation;
+    const int slides = height > 1 && a->stride == a->dilation, far = height > 1 && a->stride == 2 * a->dilation;
     const int whole = a->low <= 0 && (height - 1) * a->stride + (a->taps - 1) * a->dilation < a->high;
     /* What the next tile is the first to read: dilated outputs leave what is between to others. */
     const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step;
@@ -80,8 +96,10 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
         for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++)
             for (int64_t i = 0; i < asks; i++) NAME(ask)(x + a->runs[2 * r] + ahead + i * ask_step, vectors, 0);
         if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w);
+        else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w);
         else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w);
         else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w);
+        else if (far) NAME(depthwise_runs)(height, vectors, 0, 2, a, sum, x, w);
         else NAME(depthwise_runs)(height, vectors, 0, 0, a, sum, x, w);
         UNROLL for (int m = 0; m < height; m++)
             UNROLL for (int v = 0; v < vectors; v++)
@@ -124,12 +142,13 @@ INLINE void NAME(depthwise_weight_outputs)(const int rows, const int taps, const
     UNROLL for (int m = 0; m < OUTPUTS; m++) b[m] = load(g + m * a->g_step);
     UNROLL for (int r = 0; r < rows; r++) {
         const real *from = x + a->runs[2 * r];
-        UNROLL for (int p = 0; p < OUTPUTS + taps - 1; p++)
+        UNROLL for (int p = 0; p < OUTPUTS + taps - 1; p++) {
             if (whole || EXISTS(at + p * a->dilation)) {
                 const vec s = load(from + p * step);
                 UNROLL for (int j = 0; j < taps; j++)
                     if (p >= j && p - j < OUTPUTS) sum[r][j] += s * b[p - j];
             }
+        }
     }
 }
 
@@ -140,8 +159,9 @@ INLINE void NAME(depthwise_weight_output)(const int rows, const int taps, const 
     const vec b = load(g);
     UNROLL for (int r = 0; r < rows; r++) {
         const real *from = x + a->runs[2 * r];
-        UNROLL for (int j = 0; j < taps; j++)
+        UNROLL for (int j = 0; j < taps; j++) {
             if (whole || EXISTS(at + j * a->dilation)) sum[r][j] += load(from + j * step) * b;
+        }
     }
 }
 
@@ -197,6 +217,7 @@ static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, i
 }
 
 #undef EXISTS
+#undef ONWARD
 #undef SLIDE
 #undef OUTPUTS
 

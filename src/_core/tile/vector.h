@@ -11,6 +11,15 @@ typedef long long NAME(line) __attribute__((vector_size(CONVND_VECTOR), aligned(
 #define mask NAME(mask)
 #define VL ((int64_t)(CONVND_VECTOR / sizeof(real)))
 
+/* Keeps a vector in a register: gcc would rather load it again for each multiply-add that takes it. */
+#if defined(__x86_64__)
+#define HELD(a) __asm__("" : "+v"(a))
+#elif defined(__aarch64__)
+#define HELD(a) __asm__("" : "+w"(a))
+#else
+#define HELD(a) (void)(a)
+#endif
+
 INLINE vec NAME(load)(const real *p) { return *(const vec_u *)p; }
 INLINE void NAME(store)(real *p, vec a) { *(vec_u *)p = a; }
 /* To where nothing is read soon: past the caches, whole and aligned vectors. */
