@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import kernels
+from ..layout import Memo
 from .cases import Case, Conv, Operands, Pass
 from .check import Errors, errors
 from .measure import REST, Ratio, Times, in_turn
@@ -149,7 +150,7 @@ def algorithm(case: Case, which: Pass) -> str:
     if not isinstance(case, Conv):
         return ""
     case = replace(case, batch=1)
-    operands, place = Operands.draw(case), case.place
+    operands, place = Operands.draw(case), replace(case.place, memo=Memo())  # it keeps what other cases chose there
     big, small = (operands.grad, operands.x) if case.transposed else (operands.x, operands.grad)
     if which == "weight":
         kernels.conv_weight(big, small, place, groups=case.groups)

@@ -27,6 +27,7 @@ import numpy as np
 
 from .._core import isa, spectrum, spectrum_depthwise, spectrum_product
 from ..layout import Ints
+from . import winograd
 from .checks import Array, empty
 from .spectral_plan import Channels, Size, never, plan
 from .task import Mask, Side, Task
@@ -36,7 +37,8 @@ algorithm = "fft"
 CHUNK_BYTES = 16 * 2**20
 PARTS = 8  # of a depthwise weight gradient's blocks, that their number doesn't depend on the threads
 MOST_BYTES = 2**31  # of a weight's matrices
-LEAST_TAPS = 6  # of some axis: Winograd's convolution and the direct one are faster where none has as many
+LEAST_TAPS = 5  # of some axis: Winograd's convolution and the direct one are faster where none has as many
+WEIGHT_GAIN = 0.8  # of what is gained over the direct convolution, how much is gained over a direct weight gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,17 @@ def refuses(task: Task) -> str | None:
 
 
 def takes(task: Task) -> bool | Mask:
-    """Samples for which it costs less than the direct convolution."""
+    """Samples for which it costs less than the direct convolution, and than Winograd's."""
     axes = Axes.of(task)
     if max(axes.kernel) < LEAST_TAPS or never(axes.extent, axes.down, math.prod(axes.kernel), _channels(task)):
         return False
-    mask = np.empty(len(task.low), dtype=np.bool_)
+    gain = np.empty(len(task.low))
     for outputs, samples in _alike(task.target.shapes):
         _, cost, direct = _plan(task, outputs)
-        mask[samples] = cost < direct
+        gain[samples] = direct / cost
+    if task.kind == "weight":
+        gain *= WEIGHT_GAIN
+    mask: Mask = gain > (1.0 if winograd.refuses(task) else np.maximum(1.0, winograd.gain(task)))
     return mask
 
 

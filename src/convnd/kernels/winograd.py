@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import isa
 from .._core import winograd as core
@@ -22,9 +23,9 @@ algorithm = "winograd"
 _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
-# Costs in multiply-adds of the products, fitted to measurements: of transforming a number to or from a frequency, of
-# reading and writing one of a position's numbers; and a direct weight gradient's multiply-adds cost more than others.
-TRANSFORM_INPUT, TRANSFORM_OUTPUT, TRAFFIC, DIRECT_WEIGHT = 28, 22, 28, 1.25
+# Costs in multiply-adds of the products, fitted to measurements: of transforming a number to a frequency or from one; how
+# much more those of a direct weight gradient cost; and of summing a number of the weight's frequencies, for each sample.
+TRANSFORM_INPUT, TRANSFORM_OUTPUT, DIRECT_WEIGHT, SUMS = 28, 22, 1.25, 12
 
 
 def refuses(task: Task) -> str | None:
@@ -41,15 +42,20 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: each frequency's products, and what the transforms take, against the direct convolution's."""
-    costs = _Costs.of(task)
-    if costs.never:
-        return False
-    sizes = task.target.shapes
-    outputs = _tiles(task.geometry[0], sizes)
+    return False if _Costs.of(task).never else gain(task) > 1
+
+
+def gain(task: Task) -> NDArray[np.float64]:
+    """By how much it is expected to be faster than the direct convolution, for each sample."""
+    costs, kernel, sizes = _Costs.of(task), task.geometry[0], task.target.shapes
+    outputs = _tiles(kernel, sizes)
     tiles = costs.spread * _ceil(_ceil(sizes, costs.spread), outputs)
-    frequencies = np.multiply.reduce(tiles * (costs.taps_before + outputs), axis=1)
-    wins: Mask = frequencies * costs.frequency < np.multiply.reduce(sizes, axis=1) * costs.output
-    return wins
+    frequencies = np.multiply.reduce(tiles * (kernel - 1 + outputs), axis=1)
+    spent = frequencies * costs.frequency
+    if task.kind == "weight":
+        spent = spent + np.multiply.reduce(costs.spread * (kernel - 1 + outputs), axis=1) * costs.sums
+    found: NDArray[np.float64] = np.multiply.reduce(sizes, axis=1) * costs.output / np.maximum(spent, 1)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +63,9 @@ class _Costs:
     """What follows from the operation, for samples of any size."""
 
     spread: Ints  # interleaved tilings on each axis
-    taps_before: Ints
     frequency: int  # of a tile
-    output: float  # the direct convolution's, less what is read and written for it
+    sums: int  # of a frequency of the weight
+    output: float  # the direct convolution's
     never: bool  # even tiles full of outputs cost more
 
     @classmethod
@@ -75,10 +81,10 @@ class _Costs:
         channels, filters = task.channels, task.filters
         product = channels * filters // task.groups
         frequency = product + TRANSFORM_INPUT * channels + TRANSFORM_OUTPUT * filters
-        output = kernel.prod() * product * (DIRECT_WEIGHT if task.kind == "weight" else 1)
-        output -= TRAFFIC * (channels + filters)
+        output = float(kernel.prod() * product * (DIRECT_WEIGHT if task.kind == "weight" else 1))
         share = np.minimum(*((kernel + tile[kernel] - 1) / tile[kernel] for tile in (_LARGE, _SMALL))).prod()
-        return cls(np.where(kernel > 1, dilation, 1), kernel - 1, frequency, output, share * frequency >= output)
+        spread = np.where(kernel > 1, dilation, 1)
+        return cls(spread, frequency, SUMS * product, output, bool(share * frequency >= output))
 
 
 def run(task: Task) -> None:
