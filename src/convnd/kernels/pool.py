@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import pool as core
+from .._core import pool_grad as core_grad
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from ..window import Regions
@@ -113,7 +114,7 @@ def pool_grad(g: Array, regions: Regions, mode: str, index: Index | None = None)
     index = _winners(g, index) if mode == "max" else np.empty((0, 0), dtype=np.int32)
     out = empty(regions.input.positions, g.shape[1], g.dtype)
     if g.size:
-        core.pool_grad(g, *_tables(regions), number, window, out, index)
+        core_grad.pool_grad(g, *_tables(regions), number, window, out, index)
     else:
         out[...] = 0
     return out
@@ -130,7 +131,7 @@ def scale_shift_pool_grad(
     out = empty_like(x)
     vectors = [vector(name, v, x.shape[1]) for name, v in (("a", a), ("b", b), ("c", c))]
     if x.size and g.size:
-        core.norm_pool_grad(g, x, *_tables(regions), _winners(g, index), *vectors, out)
+        core_grad.norm_pool_grad(g, x, *_tables(regions), _winners(g, index), *vectors, out)
     elif x.size:
         out[...] = x * vectors[1] + vectors[2]
     return out

@@ -23,8 +23,8 @@ algorithm = "winograd"
 _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
-# Costs in multiply-adds of the products, fitted to measurements: of transforming a number to a frequency or from one; how
-# much more those of a direct weight gradient cost; and of summing a number of the weight's frequencies, for each sample.
+# Costs in multiply-adds of the products, fitted to measurements: of transforming a number to a frequency or from one,
+# how much more those of a direct weight gradient cost, and of summing a weight's frequency, for each sample.
 TRANSFORM_INPUT, TRANSFORM_OUTPUT, DIRECT_WEIGHT, SUMS = 28, 22, 1.25, 12
 
 
