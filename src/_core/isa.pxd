@@ -174,6 +174,8 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_pool_tile)(const convnd_pool_args *) noexcept nogil
     ctypedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *) noexcept nogil
     ctypedef void (*convnd_pool_scatter_tile)(
+        const char *g, const int32_t *index, char *out, const int64_t *places, int64_t channels) noexcept nogil
+    ctypedef void (*convnd_pool_scatter_part_tile)(
         const char *g, const int32_t *index, char *out, const int64_t *places, int64_t low, int64_t high,
         int64_t channels) noexcept nogil
     ctypedef struct convnd_fft_args:
@@ -255,6 +257,7 @@ cdef extern from "tile/tile.h":
         convnd_pool_tile sum
         convnd_pool_grad_tile grad
         convnd_pool_scatter_tile scatter
+        convnd_pool_scatter_part_tile scatter_part
 
     ctypedef struct convnd_pointwise_tiles:
         convnd_activate_tile activate

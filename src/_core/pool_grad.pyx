@@ -20,10 +20,11 @@ ctypedef fused real:
     float
     double
 
-# Vectors' lanes times this many positions in the largest region: from there on a maximum's gradient takes the outputs
-# one by one. (Measured with 16 lanes: 27 positions half as fast, 100 positions twice.) Tasks to cut that into, about.
-cdef int64_t SCATTER = 4
+# From regions of this many positions on, times a vector's lanes, a maximum's gradient takes the outputs one by one; that
+# is cut into tasks, about so many, each of so many positions of the first axis at least.
+cdef int64_t SCATTER = 1
 cdef int64_t SCATTER_TASKS = 16
+cdef int64_t SCATTER_LEAST = 8
 
 
 cdef int64_t add_axis(const Regions *r, int64_t sample, int64_t axis, int64_t i, const convnd_holder *held, int64_t n,
@@ -121,46 +122,65 @@ cdef void scatter_task(void *context, int64_t number, int64_t slot) noexcept nog
     cdef int64_t sample = number // job.pieces, piece = number % job.pieces, rank = r.rank, size = job.tiles.itemsize
     cdef const int64_t *shape = r.in_shapes + sample * rank
     cdef const int64_t *out_shape = r.out_shapes + sample * rank
-    cdef int64_t from_ = piece * shape[0] // job.pieces, to = (piece + 1) * shape[0] // job.pieces
+    cdef const int64_t *table = r.out_tables + sample * rank
+    cdef int64_t from_ = piece * shape[0] // job.pieces, to = (piece + 1) * shape[0] // job.pieces, clear = from_
     cdef int64_t *places = <int64_t *>(job.scratch + slot * job.scratch_size)
-    cdef int64_t a, i, o, q, first, last, base, unit, outputs = 1, plane = job.channels
+    cdef int64_t a, i, o, q, first, last, base, unit, region, outputs = 1, plane = job.channels
     cdef int64_t at[MAX_RANK]
     cdef int64_t counts[MAX_RANK]       # of the region whose places are known
-    cdef bint known
+    cdef bint known, whole
     cdef char *out = job.out + r.in_offsets[sample] * job.channels * size
     for a in range(1, rank):
         plane *= shape[a]
         outputs *= out_shape[a]
-    memset(out + from_ * plane * size, 0, (to - from_) * plane * size)
     first, last = out_shape[0], 0
     for i in range(r.in_tables[sample * rank] + from_, r.in_tables[sample * rank] + to):
         if r.begin[i] < r.end[i]:
             first, last = min(first, r.begin[i]), max(last, r.end[i])
     for a in range(rank):
-        counts[a] = -1
+        counts[a], at[a] = -1, 0
+    at[0] = first
     for o in range(first * outputs, last * outputs):
-        q = o
+        # Zeros up to where this region ends.
+        q = table[0] + at[0]
+        whole, i = r.first[q] >= from_, r.first[q] + (r.count[q] - 1) * r.step[0] + 1
+        if i > to:
+            whole, i = False, to
+        if clear < i:
+            memset(out + clear * plane * size, 0, (i - clear) * plane * size)
+            clear = i
+        known, base, unit, region = True, 0, job.channels, 1
         for a in range(rank - 1, -1, -1):
-            at[a] = q % out_shape[a]
-            q //= out_shape[a]
-        known, base, unit = True, 0, job.channels
-        for a in range(rank - 1, -1, -1):
-            q = r.out_tables[sample * rank + a] + at[a]
+            q = table[a] + at[a]
             known = known and counts[a] == r.count[q]
             counts[a] = r.count[q]
+            region *= r.count[q]
             base += r.first[q] * unit
             unit *= shape[a]
         if not known:
             find_places(r, sample, at, job.channels, places)
         q = (r.out_offsets[sample] + o) * job.channels
-        job.tiles.pool.scatter(job.g + q * size, job.index + q, out + base * size, places, from_ * plane - base,
-                               to * plane - base, job.channels)
+        if whole and region:
+            job.tiles.pool.scatter(job.g + q * size, job.index + q, out + base * size, places, job.channels)
+        elif region:
+            job.tiles.pool.scatter_part(job.g + q * size, job.index + q, out + base * size, places,
+                                        from_ * plane - base, to * plane - base, job.channels)
+        a = rank - 1
+        at[a] += 1
+        while a > 0 and at[a] == out_shape[a]:
+            at[a] = 0
+            a -= 1
+            at[a] += 1
+    memset(out + clear * plane * size, 0, (to - clear) * plane * size)
 
 
 cdef bint run_scatter(Job *job, int64_t region, int64_t work) noexcept nogil:
     """Whether there was memory."""
     cdef bint done
-    job.pieces = max(1, SCATTER_TASKS // max(1, job.regions.samples))
+    cdef int64_t s, longest = 0
+    for s in range(job.regions.samples):
+        longest = max(longest, job.regions.in_shapes[s * job.regions.rank])
+    job.pieces = max(1, min(SCATTER_TASKS // max(1, job.regions.samples), longest // SCATTER_LEAST))
     job.scratch_size = region * sizeof(int64_t)
     job.scratch = <char *>malloc(slots() * job.scratch_size)
     done = job.scratch != NULL
@@ -234,7 +254,7 @@ cdef int run_grad(Job *job, int64_t inputs, int64_t outputs) except -1:
     cdef bint done
     with nogil:
         region = largest_region(&job.regions, job.regions.rank)
-        if job.mode == MAX and not job.x and region > SCATTER * job.tiles.lanes:
+        if job.mode == MAX and not job.x and region >= SCATTER * job.tiles.lanes:
             done = run_scatter(job, region, work)
         else:
             measure_holders(job)

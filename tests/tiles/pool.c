@@ -138,6 +138,26 @@ static void check_grad(int64_t channels, int of_max, int with_norm) {
     compare(out, want, n);
 }
 
+/* One output of a maximum, whole or only where its places are from `low` to `high`. */
+static void check_scatter(int64_t channels, int part) {
+    enum { POSITIONS = 5 };
+    const int64_t n = 2 * POSITIONS * channels, low = draw(0, n), high = draw(low, n);
+    begin("pool: %s of the maxima of %lld channels", part ? "a part" : "all", (long long)channels);
+    char *g = numbers(channels), *out = numbers(n);
+    int32_t *index = (int32_t *)guarded(channels * 4);
+    int64_t places[POSITIONS];
+    for (int64_t k = 0; k < POSITIONS; k++) places[k] = 2 * k * channels;
+    wanted *want = as_is(out, n);
+    for (int64_t c = 0; c < channels; c++) {
+        index[c] = (int32_t)draw(0, POSITIONS - 1);
+        const int64_t place = places[index[c]];
+        if (!part || (place >= low && place < high)) add(&want[place + c], get(g, c));
+    }
+    if (part) tiles->pool->scatter_part(g, index, out, places, low, high, channels);
+    else tiles->pool->scatter(g, index, out, places, channels);
+    compare(out, want, n);
+}
+
 void check_pool(void) {
     for (int64_t channels = 1; channels <= 9 * tiles->lanes + 1; channels++)
         for (int round = 0; round < 4; round++) {
@@ -145,6 +165,7 @@ void check_pool(void) {
             check_max(channels, draw(ACT_NONE, ACT_ELU));
             check_sum(channels, draw(1, 5));
             check_grad(channels, round & 1, round & 2);
+            check_scatter(channels, round & 1);
         }
     check_sum(tiles->lanes + 1, 700);
     check_sum(1, 40000);

@@ -200,16 +200,26 @@ static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
 }
 #undef EACH_GROUP
 
-static void NAME(pool_scatter)(const char *g_, const int32_t *index, char *out_, const int64_t *places, int64_t low,
-                               int64_t high, int64_t channels) {
+static void NAME(pool_scatter)(const char *g_, const int32_t *index, char *out_, const int64_t *places, int64_t channels) {
     const real *g = (const real *)g_;
     real *out = (real *)out_;
+    for (int64_t c = 0; c < channels; c++) out[places[index[c]] + c] += g[c];
+}
+
+/* Without branches: whether a maximum is in reach can't be foreseen. What isn't goes where nobody looks. */
+static void NAME(pool_scatter_part)(const char *g_, const int32_t *index, char *out_, const int64_t *places, int64_t low,
+                                    int64_t high, int64_t channels) {
+    const real *g = (const real *)g_;
+    real nowhere[16], *out = (real *)out_;
+    for (int i = 0; i < 16; i++) nowhere[i] = 0;
     for (int64_t c = 0; c < channels; c++) {
-        if (index[c] < 0) continue;
         const int64_t place = places[index[c]];
-        if (place >= low && place < high) out[place + c] += g[c];
+        const uintptr_t reached = -(uintptr_t)((uint64_t)(place - low) < (uint64_t)(high - low));
+        real *to = (real *)(((uintptr_t)(out + place + c) & reached) | ((uintptr_t)(nowhere + c % 16) & ~reached));
+        *to += g[c];
     }
 }
 
 const convnd_pool_tiles NAME(convnd_pool_tiles) = {
-    .max = NAME(pool_max), .sum = NAME(pool_sum), .grad = NAME(pool_grad), .scatter = NAME(pool_scatter)};
+    .max = NAME(pool_max), .sum = NAME(pool_sum), .grad = NAME(pool_grad), .scatter = NAME(pool_scatter),
+    .scatter_part = NAME(pool_scatter_part)};

@@ -233,9 +233,11 @@ typedef void (*convnd_product_tile)(const char *g, const char *x, const char *me
 
 typedef void (*convnd_pool_tile)(const convnd_pool_args *);
 typedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *);
-/* One output of max: out[places[index[c]] + c] += g[c], where low <= places[...] < high. An index below 0: no maximum. */
+/* One output of max: out[places[index[c]] + c] += g[c]; of a part only where low <= places[...] < high. */
 typedef void (*convnd_pool_scatter_tile)(const char *g, const int32_t *index, char *out, const int64_t *places,
-                                         int64_t low, int64_t high, int64_t channels);
+                                         int64_t channels);
+typedef void (*convnd_pool_scatter_part_tile)(const char *g, const int32_t *index, char *out, const int64_t *places,
+                                              int64_t low, int64_t high, int64_t channels);
 typedef void (*convnd_conv_tile)(const convnd_conv_args *);
 typedef void (*convnd_weight_tile)(const convnd_weight_args *);
 typedef void (*convnd_fft_tile)(const convnd_fft_args *);
@@ -282,6 +284,7 @@ typedef struct {
     convnd_pool_tile max, sum;
     convnd_pool_grad_tile grad;
     convnd_pool_scatter_tile scatter;
+    convnd_pool_scatter_part_tile scatter_part;
 } convnd_pool_tiles;
 
 typedef struct {
