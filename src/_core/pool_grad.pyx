@@ -20,8 +20,8 @@ ctypedef fused real:
     float
     double
 
-# From regions of this many positions on, times a vector's lanes, a maximum's gradient takes the outputs one by one; that
-# is cut into tasks, about so many, each of so many positions of the first axis at least.
+# In regions of this many positions, times a vector's lanes, or more, a maximum's gradient takes the outputs one by one.
+# About so many tasks, each of some positions of the first axis.
 cdef int64_t SCATTER = 1
 cdef int64_t SCATTER_TASKS = 16
 cdef int64_t SCATTER_LEAST = 8
