@@ -24,7 +24,7 @@ ctypedef fused real:
 # About so many tasks, each of some positions of the first axis.
 cdef int64_t SCATTER = 1
 cdef int64_t SCATTER_TASKS = 16
-cdef int64_t SCATTER_LEAST = 8
+cdef int64_t SCATTER_LEAST = 16
 
 
 cdef int64_t add_axis(const Regions *r, int64_t sample, int64_t axis, int64_t i, const convnd_holder *held, int64_t n,
