@@ -1,5 +1,7 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
-"""The weight gradient of a depthwise convolution on ragged batches.
+"""The weight gradient of a convolution in groups of few channels, as many filters in each, on ragged batches.
+
+A group of one is depthwise; in larger ones a lane is a filter, which has a sum for every channel of its group.
 
 A tile sums a few taps of a vector of channels over a piece of a row. Pieces are cut into chunks whose number depends on
 shapes alone; the chunks' sums are added pairwise, in a fixed order.
@@ -37,6 +39,7 @@ cdef struct DepthwiseWeight:
     int64_t pack_size
     int64_t channels
     int64_t taps
+    int64_t group       # channels of one
     int64_t n_spans
     Span spans[MAX_SPANS]
     Window window
@@ -76,10 +79,12 @@ cdef void run_taps(const DepthwiseWeight *job, convnd_depthwise_weight_args *arg
     for s in range(job.n_spans):
         span = &job.spans[s]
         args.x, args.g = x + span.channel * size, g + span.channel * size
-        args.acc = partial + span.lane * job.taps * size
+        args.acc = partial + span.lane * job.taps * job.group * size
         args.panels = span.panels
         if span.lanes:
             job.tiles.depthwise.weight_part(args, rows, taps, span.lanes)
+        elif job.group > 1:
+            job.tiles.depthwise.group_weight[job.group][taps](args)
         else:
             job.tiles.depthwise.weight[rows][taps](args)
 
@@ -93,10 +98,11 @@ cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t
     cdef int64_t runs[6]
     args.runs = runs
     args.asks = True
-    n = (end - j + CONVND_MAX_TAPS - 1) // CONVND_MAX_TAPS
+    most = CONVND_MAX_TAPS if job.group == 1 else job.tiles.depthwise.group_taps[job.group]
+    n = (end - j + most - 1) // most
     while n > 0:
         taps = (end - j + n - 1) // n
-        most = 3 if taps <= 3 else 2 if taps <= 5 else 1
+        most = 1 if job.group > 1 else 3 if taps <= 3 else 2 if taps <= 5 else 1
         args.low = -(inner.base + q * inner.in_step + j * inner.base_step)
         args.high = inner.in_size + args.low
         e = 0
@@ -104,7 +110,7 @@ cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t
             rows = min(most, n_outer - e)
             for r in range(rows):
                 runs[2 * r] = outer[2 * (e + r)] * inner.in_size * job.channels
-                runs[2 * r + 1] = (outer[2 * (e + r) + 1] * inner.kernel + j) * job.tiles.lanes
+                runs[2 * r + 1] = (outer[2 * (e + r) + 1] * inner.kernel + j) * job.group * job.tiles.lanes
             run_taps(job, args, x - args.low * job.channels * size, g + q * job.channels * size, partial, rows, taps)
             e += rows
         args.asks = False
@@ -125,7 +131,8 @@ cdef void run_unit(const DepthwiseWeight *job, const Unit *unit, const Axis *axe
     if inner.taps > 1 and inner.base_step % inner.in_step == 0 and 4 * inner.base_step <= unit.cols * inner.in_step:
         step = inner.base_step // inner.in_step     # outputs that share their inputs
     args.stride, args.dilation = step * inner.in_step, inner.base_step
-    args.x_step, args.g_step, args.pack = job.channels, step * job.channels, job.taps * job.tiles.lanes
+    args.x_step, args.g_step, args.pack = job.channels, step * job.channels, job.taps * job.group * job.tiles.lanes
+    args.group = job.group
     q = unit.col
     while q < end:
         stop = min(end, q + PIECE * step)
@@ -163,16 +170,18 @@ cdef void add_chunks(real *partial, int64_t chunks, int64_t size) noexcept nogil
 def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1] in_shapes,
                 const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
                 const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, real[:, :, ::1] weight):
-    """weight (taps, 1, C) = sum over samples and outputs of x at each tap times g, channel by channel."""
+    """weight (taps, C / groups, C) = sum over samples and outputs of x at each tap times g, group by group.
+
+    The groups have 1, 2, 4 or 8 channels, more than one less than a vector's lanes."""
     cdef DepthwiseWeight job
-    cdef int64_t s, p, f, tap, work
+    cdef int64_t s, p, f, k, tap, work
     cdef bint done = False
     cdef real *partial = NULL
     cdef const Span *span
     cdef const convnd_tiles *t = tiles(sizeof(real))
     job.tiles = t
     read_window(&job.window, geometry, False)
-    job.taps, job.channels = count_taps(&job.window), x.shape[1]
+    job.taps, job.channels, job.group = count_taps(&job.window), x.shape[1], weight.shape[1]
     job.batch.samples = in_shapes.shape[0]
     if weight.shape[0] == 0 or job.channels == 0:
         return
@@ -180,7 +189,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
         weight[:, :, :] = 0
         return
     job.n_spans = make_spans(job.channels, 1, t.lanes, job.spans)
-    job.pack_size = job.taps * count_lanes(job.spans, job.n_spans, t.lanes)
+    job.pack_size = job.taps * job.group * count_lanes(job.spans, job.n_spans, t.lanes)
     job.batch.in_shapes, job.batch.out_shapes, job.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     job.batch.in_offsets, job.batch.out_offsets = &in_offsets[0], &out_offsets[0]
     job.x, job.g = <const char *>&x[0, 0], <const char *>&g[0, 0]
@@ -194,16 +203,18 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
         if job.units and job.runs and partial:
             unit_list(&job, job.units)
             job.partial = <char *>partial
-            work = out_offsets[job.batch.samples] * job.channels * job.taps
+            work = out_offsets[job.batch.samples] * job.channels * job.taps * job.group
             parallel_for(weight_task, &job, job.chunks, work)
             add_chunks(partial, job.chunks, job.pack_size)
             for s in range(job.n_spans):
                 span = &job.spans[s]
                 for p in range(span.panels):
                     for tap in range(job.taps):
-                        for f in range(span.lanes if span.lanes else t.lanes):
-                            weight[tap, 0, span.channel + p * t.lanes + f] = (
-                                partial[span.lane * job.taps + (p * job.taps + tap) * t.lanes + f])
+                        for k in range(job.group):
+                            for f in range(span.lanes if span.lanes else t.lanes):
+                                weight[tap, k, span.channel + p * t.lanes + f] = (
+                                    partial[((span.lane + p * t.lanes) * job.taps + tap * t.lanes) * job.group
+                                            + k * t.lanes + f])
             done = True
         free(job.units)
         free(job.runs)

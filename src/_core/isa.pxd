@@ -69,6 +69,7 @@ cdef extern from "tile/tile.h":
         int64_t panels
         int64_t pack
         int64_t asks
+        int64_t group
 
     int CONVND_WINOGRAD_AXES
     int CONVND_WINOGRAD_MOST
@@ -240,6 +241,8 @@ cdef extern from "tile/tile.h":
         int64_t height[3]
         convnd_depthwise_tile forward[3][29]
         convnd_depthwise_weight_tile weight[4][9]
+        convnd_depthwise_weight_tile group_weight[9][9]
+        int64_t group_taps[9]
         void (*forward_part)(const convnd_depthwise_args *, int64_t height, int64_t lanes) noexcept nogil
         void (*weight_part)(
             const convnd_depthwise_weight_args *, int64_t rows, int64_t taps, int64_t lanes) noexcept nogil

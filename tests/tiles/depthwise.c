@@ -62,29 +62,31 @@ static void check_forward(int64_t vectors, int64_t height, int64_t lanes, int cl
     compare(out, want, n);
 }
 
-static void check_weight_gradient(int64_t rows, int64_t taps, int64_t lanes, int clips, int slides) {
+static void check_weight_gradient(int64_t rows, int64_t taps, int64_t group, int64_t lanes, int clips, int slides) {
     const int64_t vl = tiles->lanes, panels = lanes ? 1 : draw(1, 3), width = lanes ? lanes : panels * vl;
-    const int64_t outputs = draw(1, 11), pack = rows * taps * vl, n = panels * pack, g_step = width + draw(0, 3);
-    begin("depthwise: gradient, %lld rows of %lld taps, %lld lanes", (long long)rows, (long long)taps, (long long)lanes);
+    const int64_t outputs = draw(1, 11), pack = rows * taps * group * vl, n = panels * pack, g_step = width + draw(0, 3);
+    begin("depthwise: gradient in groups of %lld, %lld rows of %lld taps, %lld lanes", (long long)group, (long long)rows,
+          (long long)taps, (long long)lanes);
     window w = draw_window(outputs, taps, rows, width, clips, slides);
-    for (int64_t r = 0; r < rows; r++) w.runs[2 * r + 1] = (rows - 1 - r) * taps * vl;
+    for (int64_t r = 0; r < rows; r++) w.runs[2 * r + 1] = (rows - 1 - r) * taps * group * vl;
     char *acc = numbers(n);
     const convnd_depthwise_weight_args args = {
         .x = input(&w, width), .g = numbers((outputs - 1) * g_step + width), .acc = acc, .x_step = w.x_step,
         .g_step = g_step, .stride = w.stride, .dilation = w.dilation, .low = w.low, .high = w.high, .runs = w.runs,
-        .outputs = outputs, .panels = panels, .pack = pack, .asks = draw(0, 1)};
+        .outputs = outputs, .panels = panels, .pack = pack, .asks = draw(0, 1), .group = group};
     wanted *want = as_is(acc, n);
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t j = 0; j < taps; j++)
+        for (int64_t j = 0; j < taps * group; j++)
             for (int64_t c = 0; c < width; c++) {
                 wanted *to = &want[c / vl * pack + w.runs[2 * r + 1] + j * vl + c % vl];
+                const int64_t from = w.runs[2 * r] + c / group * group + j % group;
                 for (int64_t m = 0; m < outputs; m++) {
-                    const int64_t at = m * w.stride + j * w.dilation;
-                    if (exists(&w, at))
-                        add(to, get(args.x, w.runs[2 * r] + at * w.x_step + c) * get(args.g, m * g_step + c));
+                    const int64_t at = m * w.stride + j / group * w.dilation;
+                    if (exists(&w, at)) add(to, get(args.x, from + at * w.x_step) * get(args.g, m * g_step + c));
                 }
             }
     if (lanes) tiles->depthwise->weight_part(&args, rows, taps, lanes);
+    else if (group > 1) tiles->depthwise->group_weight[group][taps](&args);
     else tiles->depthwise->weight[rows][taps](&args);
     compare(acc, want, n);
 }
@@ -101,8 +103,13 @@ void check_depthwise(void) {
         for (int64_t rows = 1; rows <= 3; rows++)
             for (int64_t taps = 1; taps <= CONVND_MAX_TAPS; taps++)
                 if (tiles->depthwise->weight[rows][taps]) {
-                    check_weight_gradient(rows, taps, 0, clips, slides);
-                    check_weight_gradient(rows, taps, draw(1, part), clips, slides);
+                    check_weight_gradient(rows, taps, 1, 0, clips, slides);
+                    check_weight_gradient(rows, taps, 1, draw(1, part), clips, slides);
                 }
+        for (int64_t group = 2; group <= 8 && group < tiles->lanes; group *= 2)
+            for (int64_t taps = 1; taps <= tiles->depthwise->group_taps[group]; taps++) {
+                check_weight_gradient(1, taps, group, 0, clips, slides);
+                check_weight_gradient(1, taps, group, group, clips, slides);
+            }
     }
 }

@@ -12,6 +12,7 @@
 #define SLIDE 3
 #endif
 #define OUTPUTS 4
+#define MOST_SUMS 16
 #define EXISTS(at) __builtin_expect((uint64_t)((at) - a->low) < (uint64_t)(a->high - a->low), 1)
 /* To the next position. The compiler must not see where that is: it would work out all positions of a tile beforehand,
  * more than registers hold, for each run anew. */
@@ -133,48 +134,55 @@ static void NAME(depthwise_part)(const convnd_depthwise_args *a, int64_t height,
         NAME(activate_rows)((real *)a->out, a->out_step, height, lanes, a->activation);
 }
 
-/* `rows` runs of `taps` taps: all outputs for a vector of channels at a time. */
-INLINE void NAME(depthwise_weight_outputs)(const int rows, const int taps, const int whole,
-                                           const convnd_depthwise_weight_args *a, vec (*sum)[CONVND_MAX_TAPS],
-                                           const real *x, const real *g, int64_t at) {
+/* `rows` runs of `taps` taps: all outputs for a vector of channels at a time. In groups of `group` channels and filters
+ * lane f has a sum for each channel of its group: those of a tap after each other. */
+INLINE void NAME(depthwise_weight_outputs)(const int rows, const int taps, const int group, const int whole,
+                                           const convnd_depthwise_weight_args *a, vec (*sum)[MOST_SUMS], const real *x,
+                                           const real *g, int64_t at) {
     const int64_t step = a->dilation * a->x_step;
     vec b[OUTPUTS];
     UNROLL for (int m = 0; m < OUTPUTS; m++) b[m] = load(g + m * a->g_step);
     UNROLL for (int r = 0; r < rows; r++) {
         const real *from = x + a->runs[2 * r];
-        UNROLL for (int p = 0; p < OUTPUTS + taps - 1; p++) {
+        UNROLL for (int p = 0; p < OUTPUTS + taps - 1; p++)
             if (whole || EXISTS(at + p * a->dilation)) {
                 const vec s = load(from + p * step);
-                UNROLL for (int j = 0; j < taps; j++)
-                    if (p >= j && p - j < OUTPUTS) sum[r][j] += s * b[p - j];
+                UNROLL for (int k = 0; k < group; k++) {
+                    const vec t = group > 1 ? NAME(spread)(s, group, k) : s;
+                    UNROLL for (int j = 0; j < taps; j++)
+                        if (p >= j && p - j < OUTPUTS) sum[r][j * group + k] += t * b[p - j];
+                }
             }
-        }
     }
 }
 
-INLINE void NAME(depthwise_weight_output)(const int rows, const int taps, const int whole,
-                                          const convnd_depthwise_weight_args *a, vec (*sum)[CONVND_MAX_TAPS],
-                                          const real *x, const real *g, int64_t at) {
+INLINE void NAME(depthwise_weight_output)(const int rows, const int taps, const int group, const int whole,
+                                          const convnd_depthwise_weight_args *a, vec (*sum)[MOST_SUMS], const real *x,
+                                          const real *g, int64_t at) {
     const int64_t step = a->dilation * a->x_step;
     const vec b = load(g);
     UNROLL for (int r = 0; r < rows; r++) {
         const real *from = x + a->runs[2 * r];
-        UNROLL for (int j = 0; j < taps; j++) {
-            if (whole || EXISTS(at + j * a->dilation)) sum[r][j] += load(from + j * step) * b;
-        }
+        UNROLL for (int j = 0; j < taps; j++)
+            if (whole || EXISTS(at + j * a->dilation)) {
+                const vec s = load(from + j * step);
+                UNROLL for (int k = 0; k < group; k++)
+                    sum[r][j * group + k] += (group > 1 ? NAME(spread)(s, group, k) : s) * b;
+            }
     }
 }
 
-INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const convnd_depthwise_weight_args *a) {
+INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const int group,
+                                        const convnd_depthwise_weight_args *a) {
     const int64_t step = a->stride * a->x_step, outputs = a->outputs;
     const int64_t ahead = outputs * step + (taps - 1) * a->dilation * a->x_step + a->runs[2 * rows - 2];
     const int slides = a->stride == a->dilation;
     for (int64_t p = 0; p < a->panels; p++) {
         const real *x = (const real *)a->x + p * VL, *g = (const real *)a->g + p * VL;
         real *acc = (real *)a->acc + p * a->pack;
-        vec sum[3][CONVND_MAX_TAPS];
+        vec sum[3][MOST_SUMS];
         UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int j = 0; j < taps; j++) sum[r][j] = (vec){0};
+            UNROLL for (int j = 0; j < taps * group; j++) sum[r][j] = (vec){0};
         int64_t m = 0;
         while (m < outputs) {
             const int64_t at = m * a->stride;
@@ -186,14 +194,14 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const co
                 for (int i = 0; i < (block ? OUTPUTS : slides ? 1 : a->stride); i++)
                     NAME(ask)(from + ahead + i * (slides ? step : a->x_step), 1, 0);
             }
-            if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, 1, a, sum, from, by, at);
-            else if (block) NAME(depthwise_weight_outputs)(rows, taps, 0, a, sum, from, by, at);
-            else if (whole) NAME(depthwise_weight_output)(rows, taps, 1, a, sum, from, by, at);
-            else NAME(depthwise_weight_output)(rows, taps, 0, a, sum, from, by, at);
+            if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, group, 1, a, sum, from, by, at);
+            else if (block) NAME(depthwise_weight_outputs)(rows, taps, group, 0, a, sum, from, by, at);
+            else if (whole) NAME(depthwise_weight_output)(rows, taps, group, 1, a, sum, from, by, at);
+            else NAME(depthwise_weight_output)(rows, taps, group, 0, a, sum, from, by, at);
             m += block ? OUTPUTS : 1;
         }
         UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int j = 0; j < taps; j++) {
+            UNROLL for (int j = 0; j < taps * group; j++) {
                 real *to = acc + a->runs[2 * r + 1] + j * VL;
                 store(to, load(to) + sum[r][j]);
             }
@@ -202,14 +210,16 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const co
 
 static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, int64_t rows, int64_t taps,
                                         int64_t lanes) {
+    const int64_t group = a->group;
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t j = 0; j < taps; j++)
+        for (int64_t j = 0; j < taps * group; j++)
             for (int64_t f = 0; f < lanes; f++) {
+                const int64_t channel = f / group * group + j % group;
                 real sum = 0;
                 for (int64_t m = 0; m < a->outputs; m++) {
-                    const int64_t at = m * a->stride + j * a->dilation;
+                    const int64_t at = m * a->stride + j / group * a->dilation;
                     if (EXISTS(at))
-                        sum += ((const real *)a->x)[a->runs[2 * r] + at * a->x_step + f] *
+                        sum += ((const real *)a->x)[a->runs[2 * r] + at * a->x_step + channel] *
                                ((const real *)a->g)[m * a->g_step + f];
                 }
                 ((real *)a->acc)[a->runs[2 * r + 1] + j * VL + f] += sum;
@@ -220,13 +230,18 @@ static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, i
 #undef ONWARD
 #undef SLIDE
 #undef OUTPUTS
+#undef MOST_SUMS
 
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define EACH_DEPTHWISE_2(F) HEIGHTS_6(F, 2) F(7, 2) F(8, 2)
 #define DEPTHWISE_HEIGHTS {0, 12, 8}
+#define EACH_GROUP_WEIGHT(F) F(2, 1) F(2, 2) F(2, 3) F(2, 4) F(2, 5) F(4, 1) F(4, 2) F(4, 3) F(8, 1) F(8, 2)
+#define GROUP_TAPS {[2] = 5, [4] = 3, [8] = 2}
 #else
 #define EACH_DEPTHWISE_2(F) F(1, 2) F(2, 2) F(3, 2) F(4, 2)
 #define DEPTHWISE_HEIGHTS {0, 12, 4}
+#define EACH_GROUP_WEIGHT(F) F(2, 1) F(2, 2) F(2, 3) F(2, 4) F(4, 1) F(4, 2) F(8, 1)
+#define GROUP_TAPS {[2] = 4, [4] = 2, [8] = 1}
 #endif
 #define EACH_DEPTHWISE_1(F) HEIGHTS_12(F, 1)
 /* Rows and taps whose sums the registers hold beside OUTPUTS gradients and an input. */
@@ -239,19 +254,27 @@ EACH_DEPTHWISE_1(TILE)
 EACH_DEPTHWISE_2(TILE)
 #undef TILE
 #define TILE(R, J) static void NAME(depthwise_weight_##R##_##J)(const convnd_depthwise_weight_args *a) { \
-    NAME(depthwise_weight_body)(R, J, a); }
+    NAME(depthwise_weight_body)(R, J, 1, a); }
 EACH_WEIGHT(TILE)
+#undef TILE
+#define TILE(G, J) static void NAME(group_weight_##G##_##J)(const convnd_depthwise_weight_args *a) { \
+    NAME(depthwise_weight_body)(1, J, G, a); }
+EACH_GROUP_WEIGHT(TILE)
 #undef TILE
 
 #define ENTRY(H, V) .forward[V][H] = NAME(depthwise_##V##_##H),
 #define WEIGHT(R, J) .weight[R][J] = NAME(depthwise_weight_##R##_##J),
+#define GROUP_WEIGHT(G, J) .group_weight[G][J] = NAME(group_weight_##G##_##J),
 const convnd_depthwise_tiles NAME(convnd_depthwise_tiles) = {
-    EACH_DEPTHWISE_1(ENTRY) EACH_DEPTHWISE_2(ENTRY) EACH_WEIGHT(WEIGHT)
-    .height = DEPTHWISE_HEIGHTS, .forward_part = NAME(depthwise_part), .weight_part = NAME(depthwise_weight_part),
+    EACH_DEPTHWISE_1(ENTRY) EACH_DEPTHWISE_2(ENTRY) EACH_WEIGHT(WEIGHT) EACH_GROUP_WEIGHT(GROUP_WEIGHT)
+    .height = DEPTHWISE_HEIGHTS, .group_taps = GROUP_TAPS, .forward_part = NAME(depthwise_part), .weight_part = NAME(depthwise_weight_part),
 };
 #undef ENTRY
 #undef WEIGHT
+#undef GROUP_WEIGHT
 #undef EACH_DEPTHWISE_1
 #undef EACH_DEPTHWISE_2
 #undef DEPTHWISE_HEIGHTS
 #undef EACH_WEIGHT
+#undef EACH_GROUP_WEIGHT
+#undef GROUP_TAPS

@@ -119,19 +119,6 @@ INLINE void NAME(along_body)(const int height, const int filters, const convnd_c
             UNROLL for (int f = 0; f < filters; f++) out[p * out_step + f] = part[f * count + p];
 }
 
-/* In each lane the value of lane k of its group of `group` lanes. */
-INLINE vec NAME(spread)(vec x, const int group, const int k) {
-#if defined(__clang__)
-    vec y = {0};
-    UNROLL for (int i = 0; i < VL; i++) y[i] = x[(i / group * group + k) % VL];
-    return y;
-#else
-    mask from = {0};
-    UNROLL for (int i = 0; i < VL; i++) from[i] = (i / group * group + k) % VL;
-    return __builtin_shuffle(x, from);
-#endif
-}
-
 /* `height` positions x two vectors of channels in groups smaller than a vector, with as many filters as channels. A run is
  * one tap of `group` channels. */
 INLINE void NAME(group_body)(const int height, const int group, const int whole, const convnd_conv_args *a) {

@@ -88,6 +88,7 @@ typedef struct {
     int64_t outputs;
     int64_t panels, pack;
     int64_t asks;        /* whether to ask memory for what the next outputs need */
+    int64_t group;       /* channels and filters of a group (weight_part only) */
 } convnd_depthwise_weight_args;
 
 /* Winograd's transforms take an array apart into tiles, along at most so many axes and into at most so many frequencies. */
@@ -271,6 +272,8 @@ typedef struct {
     int64_t height[3];   /* tallest tile of panels 1 and 2 vectors wide */
     convnd_depthwise_tile forward[3][CONVND_MAX_HEIGHT + 1];
     convnd_depthwise_weight_tile weight[4][CONVND_MAX_TAPS + 1]; /* [rows][taps] */
+    convnd_depthwise_weight_tile group_weight[9][CONVND_MAX_TAPS + 1]; /* [channels of a group: 2, 4 or 8][taps], one row */
+    int64_t group_taps[9];                                             /* the most of these */
     void (*forward_part)(const convnd_depthwise_args *, int64_t height, int64_t lanes);
     void (*weight_part)(const convnd_depthwise_weight_args *, int64_t rows, int64_t taps, int64_t lanes);
 } convnd_depthwise_tiles;

@@ -36,6 +36,19 @@ INLINE void NAME(stream)(real *p, vec a) {
 }
 INLINE vec NAME(splat)(real a) { return a - (vec){0}; }
 
+/* In each lane the value of lane k of its group of `group` lanes. */
+INLINE vec NAME(spread)(vec x, const int group, const int k) {
+#if defined(__clang__)
+    vec y = {0};
+    UNROLL for (int i = 0; i < VL; i++) y[i] = x[(i / group * group + k) % VL];
+    return y;
+#else
+    mask from = {0};
+    UNROLL for (int i = 0; i < VL; i++) from[i] = (i / group * group + k) % VL;
+    return __builtin_shuffle(x, from);
+#endif
+}
+
 /* The first n elements; the other lanes are zero, so the operations on them are those of a full vector. */
 SLOW vec NAME(load_part)(const real *p, int64_t n) {
     real a[VL];

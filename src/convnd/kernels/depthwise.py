@@ -29,17 +29,23 @@ def takes(task: Task) -> bool | Mask:
 
 def run(task: Task) -> None:
     """Run the core's drivers."""
-    source, target, geometry = task.source, task.target, task.geometry
     if task.kind == "weight":
-        core_weight.conv_weight(
-            task.x, task.grad, source.shapes, target.shapes, task.low, source.offsets, target.offsets, geometry,
-            task.out,
-        )
+        run_weight(task)
         return
+    source, target, geometry = task.source, task.target, task.geometry
     bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
     core.conv(
         task.x, source.shapes, target.shapes, task.low, source.offsets, target.offsets, geometry,
         task.kind == "transposed", _packed(task), bias, task.activation, task.out,
+    )
+
+
+def run_weight(task: Task) -> None:
+    """A weight gradient, of small groups as well."""
+    source, target = task.source, task.target
+    core_weight.conv_weight(
+        task.x, task.grad, source.shapes, target.shapes, task.low, source.offsets, target.offsets, task.geometry,
+        task.out,
     )
 
 

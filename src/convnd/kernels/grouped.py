@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._core import isa
-from . import direct
+from . import depthwise, direct
 from .task import Mask, Task
 
 algorithm = "direct"
@@ -11,9 +11,9 @@ SIZES = (2, 4, 8)
 
 
 def refuses(task: Task) -> str | None:
-    """Groups of other sizes than the tiles have, and weight gradients."""
+    """Groups of other sizes than the tiles have."""
     channels, filters = task.channels // task.groups, task.filters // task.groups
-    if task.kind == "weight" or channels != filters or channels not in SIZES or channels >= isa.lanes(task.x.itemsize):
+    if channels != filters or channels not in SIZES or channels >= isa.lanes(task.x.itemsize):
         return "small groups must have as many filters as channels, 2, 4 or 8, and less than a vector of them"
     return None
 
@@ -24,5 +24,8 @@ def takes(task: Task) -> bool | Mask:
 
 
 def run(task: Task) -> None:
-    """The direct driver, with other tiles."""
-    direct.run_conv(task, "groups")
+    """The direct driver, with other tiles; the depthwise one of a weight gradient."""
+    if task.kind == "weight":
+        depthwise.run_weight(task)
+    else:
+        direct.run_conv(task, "groups")
