@@ -84,8 +84,7 @@ def takes(task: Task) -> bool | Mask:
     for outputs, samples in _alike(task.target.shapes):
         _, cost, direct = _plan(task, outputs)
         gain[samples] = direct / cost
-    if task.kind == "weight":
-        gain *= WEIGHT_GAIN
+    gain *= (WEIGHT_GAIN if task.kind == "weight" else 1.0) / math.prod(axes.up)  # so many of the taps meet zeros
     mask: Mask = gain > (1.0 if winograd.refuses(task) else np.maximum(1.0, winograd.gain(task)))
     return mask
 
