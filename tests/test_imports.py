@@ -27,6 +27,7 @@ ALLOWED = {
     "tensor": CORE - {"random"},
     "ops": CORE | {"ops"},
     "nn": CORE | {"ops", "nn"},
+    "analysis": CORE | {"ops", "nn", "analysis"},
     "loss": CORE | {"ops"},
     "optim": {"errors", "kernels", "optim"},
     "models": NETWORKS | {"models"},

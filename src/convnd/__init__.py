@@ -16,7 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import data, errors, loss, models, nn, ops, optim, random, testing
+    from . import analysis, data, errors, loss, models, nn, ops, optim, random, testing
+    from .analysis.matrix import toeplitz
     from .checkpoint import load
     from .kernels import get_num_threads, set_num_threads, show_config
     from .layout import Layout, Ragged
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Where each public name comes from. All are imported when first used, so that `import convnd` is quick.
-_MODULES = ("data", "errors", "loss", "models", "nn", "ops", "optim", "random", "testing")
+_MODULES = ("analysis", "data", "errors", "loss", "models", "nn", "ops", "optim", "random", "testing")
 _NAMES = {
     "Layout": "layout",
     "Ragged": "layout",
@@ -40,6 +41,7 @@ _NAMES = {
     "fit": "train",
     "evaluate": "train",
     "load": "checkpoint",
+    "toeplitz": "analysis",
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Ragged",
     "Tensor",
     "__version__",
+    "analysis",
     "data",
     "errors",
     "evaluate",
@@ -64,6 +67,7 @@ __all__ = [
     "show_config",
     "summary",
     "testing",
+    "toeplitz",
 ]
 
 

@@ -12,13 +12,40 @@ is an expression in this namespace that does so too. ``build`` makes the paramet
 Sequential(Conv(8, 3, padding='same'), BatchNorm(activation='relu'), GlobalPool(), Linear(2))
 """
 
+from .attention import SqueezeExcite
 from .config import from_config
 from .conv import Conv, ConvTranspose, DepthwiseConv, Linear
+from .embedding import Embedding
 from .graph import Add, Concat, Graph, Node, Sequential
 from .layer import Layer, Maker
-from .pointwise import Activation, BatchNorm, Dropout
+from .norm import GroupNorm, InstanceNorm, LayerNorm, LocalContrastNorm, LocalResponseNorm, WeightNorm
+from .pointwise import Activation, BatchNorm, DropBlock, Dropout, PReLU, SpatialDropout
 from .pool import AvgPool, Flatten, GlobalPool, MaxPool, ProportionalPool
+from .pool_kinds import (
+    KMaxPool,
+    LpPool,
+    Maxout,
+    MaxUnpool,
+    PoolChannels,
+    QuadrantPool,
+    RoiPool,
+    SpatialPyramidPool,
+    StochasticPool,
+    WeightedPool,
+)
+from .separable import DepthwiseSeparableConv, SeparableConv
 from .spec import Mode, Spec
+from .structure import (
+    ChannelShuffle,
+    Crop,
+    CropLike,
+    MaskedConv,
+    Multiply,
+    Pad,
+    PadLike,
+    Resize,
+    ScaleChannels,
+)
 from .summary import Summary, summary
 
 __all__ = [
@@ -26,24 +53,56 @@ __all__ = [
     "Add",
     "AvgPool",
     "BatchNorm",
+    "ChannelShuffle",
     "Concat",
     "Conv",
     "ConvTranspose",
+    "Crop",
+    "CropLike",
     "DepthwiseConv",
+    "DepthwiseSeparableConv",
+    "DropBlock",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GlobalPool",
     "Graph",
+    "GroupNorm",
+    "InstanceNorm",
+    "KMaxPool",
     "Layer",
+    "LayerNorm",
     "Linear",
+    "LocalContrastNorm",
+    "LocalResponseNorm",
+    "LpPool",
     "Maker",
+    "MaskedConv",
     "MaxPool",
+    "MaxUnpool",
+    "Maxout",
     "Mode",
+    "Multiply",
     "Node",
+    "PReLU",
+    "Pad",
+    "PadLike",
+    "PoolChannels",
     "ProportionalPool",
+    "QuadrantPool",
+    "Resize",
+    "RoiPool",
+    "ScaleChannels",
+    "SeparableConv",
     "Sequential",
+    "SpatialDropout",
+    "SpatialPyramidPool",
     "Spec",
+    "SqueezeExcite",
+    "StochasticPool",
     "Summary",
+    "WeightNorm",
+    "WeightedPool",
     "from_config",
     "summary",
 ]

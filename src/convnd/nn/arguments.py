@@ -10,9 +10,10 @@ import numpy as np
 from ..errors import ArgumentError
 from ..layout import Layout
 from ..ops._operands import FUSED
+from ..ops.pointwise import ACTIVATIONS as POINTWISE
 from ..window import Window, padding_rule, per_axis
 
-ACTIVATIONS = (*FUSED, "gelu", "silu", "softplus", "softmax", "log_softmax")
+ACTIVATIONS = (*POINTWISE, "softmax", "log_softmax")
 
 
 def axis_ints(value: Any, name: str, least: int = 1) -> int | tuple[int, ...]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import ops
 from ..errors import ArgumentError
+from ..random import Key
 from ..tensor import Batch, Tensor
-from .arguments import ACTIVATIONS, fused, one_of, share
+from ..window import per_axis
+from .arguments import ACTIVATIONS, axis_ints, fused, one_of, share
+from .init import initial
 from .layer import Layer, Maker
 from .pool import MaxPool
 from .spec import Mode, Spec
@@ -25,8 +30,8 @@ class Activation(_Pointwise):
     Parameters
     ----------
     function : str
-        "relu", "leaky_relu" (slope 0.01), "sigmoid", "tanh", "elu", "gelu", "silu", "softplus" of every element;
-        "softmax" or "log_softmax" over the channels.
+        "relu", "leaky_relu" (slope 0.01), "sigmoid", "tanh", "elu", "gelu", "silu", "softplus", "selu",
+        "hardsigmoid", "hardswish", "absolute" of every element; "softmax" or "log_softmax" over the channels.
 
     Examples
     --------
@@ -44,6 +49,40 @@ class Activation(_Pointwise):
         (x,) = inputs
         result: Batch = getattr(ops, self.function)(x)
         return result
+
+
+class PReLU(_Pointwise):
+    """x where positive, else slope x, with a slope that is learned for each channel. Keeps the law.
+
+    Parameters
+    ----------
+    init : number or str
+        Of the slopes.
+
+    Parameters made: slope (channels,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> PReLU().build(ndim=0, channels=2, dtype="float64")(np.array([[-2.0, 2.0]])).tolist()
+    [[-0.5, 2.0]]
+
+    He, Zhang, Ren & Sun, "Delving deep into rectifiers", ICCV 2015, section 2.1.
+    """
+
+    fixed = ("channels",)
+
+    def __init__(self, init: Any = 0.25) -> None:
+        self.init = initial(init)
+
+    def make(self, given: Spec, new: Maker) -> None:
+        new.parameter("slope", (given.channels,), self.init)
+
+    def forward(self, *inputs: Tensor, mode: Mode) -> Batch:
+        return ops.prelu(inputs[0], self.params["slope"])
+
+    def cost(self, *inputs: Spec, output: Spec) -> int:
+        return output.positions * output.channels
 
 
 class Dropout(_Pointwise):
@@ -73,8 +112,68 @@ class Dropout(_Pointwise):
         if not mode.training or self.rate == 0:
             return x
         if mode.rng is None:
-            raise ArgumentError("Dropout in training needs rng, a convnd.random.Key(seed, step). Received: rng=None")
-        return ops.dropout(x, self.rate, mode.rng.fold(mode.path))
+            name = type(self).__name__
+            raise ArgumentError(f"{name} in training needs rng, a convnd.random.Key(seed, step). Received: rng=None")
+        return self.drop(x, mode.rng.fold(mode.path))
+
+    def drop(self, x: Tensor, key: Key) -> Tensor:
+        """What it does in training."""
+        return ops.dropout(x, self.rate, key)
+
+
+class SpatialDropout(Dropout):
+    """In training, sets whole channels of a sample to 0 with probability ``rate`` and divides the others by 1 - rate.
+
+    The argument is that of :class:`Dropout`, and so is what decides. Outside training it changes nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convnd.random import Key
+    >>> y = SpatialDropout(0.5)(np.ones((1, 5, 8)), training=True, rng=Key(1))
+    >>> bool((y == y[:, :1]).all()), sorted(set(y.ravel().tolist()))
+    (True, [0.0, 2.0])
+
+    Tompson, Goroshin, Jain, LeCun & Bregler, "Efficient object localization using convolutional networks", CVPR 2015.
+    """
+
+    def drop(self, x: Tensor, key: Key) -> Tensor:
+        return ops.spatial_dropout(x, self.rate, key)
+
+
+class DropBlock(Dropout):
+    """In training, sets blocks of neighbouring positions to 0, in each channel on its own; the rest is scaled up.
+
+    About a ``rate`` of all values goes; :func:`convnd.ops.drop_block` has the details. Blocks are no larger than the
+    sample. Outside training it changes nothing.
+
+    Parameters
+    ----------
+    size : int or one int an axis
+        Positions of a block.
+    rate : float in [0, 1)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convnd.random import Key
+    >>> DropBlock(3, 0.4)(np.ones((1, 8, 1)), training=True, rng=Key(4)).ravel().tolist()
+    [0.0, 0.0, 0.0, 1.6, 1.6, 1.6, 1.6, 1.6]
+
+    Ghiasi, Lin & Le, "DropBlock: a regularization method for convolutional networks", NeurIPS 2018.
+    """
+
+    def __init__(self, size: Any, rate: float) -> None:
+        self.size = axis_ints(size, "size")
+        super().__init__(rate)
+
+    def output(self, *inputs: Spec) -> Spec:
+        (x,) = inputs
+        per_axis(self.size, x.ndim, "size")
+        return x
+
+    def drop(self, x: Tensor, key: Key) -> Tensor:
+        return ops.drop_block(x, self.size, self.rate, key)
 
 
 class BatchNorm(_Pointwise):

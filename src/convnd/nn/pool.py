@@ -65,7 +65,8 @@ class MaxPool(_Pool):
     """
 
     def forward(self, *inputs: Tensor, mode: Mode) -> Batch:
-        return ops.max_pool(inputs[0], **self.arguments())
+        result: Batch = ops.max_pool(inputs[0], **self.arguments())
+        return result
 
 
 class AvgPool(_Pool):

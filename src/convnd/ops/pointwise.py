@@ -6,19 +6,66 @@ so op(batch) = concat(op(sample)), to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .. import kernels
 from ..errors import ArgumentError
 from ..random import Key
-from ..tensor import Array, X, record
-from ._operands import FUSED, batch, give_back, layout_of
+from ..tensor import Array, Tensor, X, record
+from ._operands import FUSED, batch, give_back, layout_of, parameter
 
-ACTIVATIONS = (*FUSED, "gelu", "silu", "softplus")
+SELU_SCALE = 1.0507009873554804934193349852946
+SELU_ALPHA = 1.6732632423543772848170429916717
+
+
+def _selu(x: Array) -> Array:
+    # Sums of the two sides: branches on the sign of each number take several times as long.
+    y: Array = np.minimum(kernels.activate(x, "elu"), 0) * (SELU_SCALE * SELU_ALPHA)
+    y += np.maximum(x, 0) * SELU_SCALE
+    return y
+
+
+def _selu_slope(x: Array) -> Array:
+    slope: Array = (np.minimum(kernels.activate(x, "elu"), 0) + 1) * (SELU_SCALE * SELU_ALPHA)
+    slope -= (x > 0) * x.dtype.type(SELU_SCALE * (SELU_ALPHA - 1))
+    return slope
+
+
+def _hardsigmoid(x: Array) -> Array:
+    y: Array = np.clip(x + 3, 0, 6) / 6
+    return y
+
+
+def _hardsigmoid_slope(x: Array) -> Array:
+    return ((x > -3) & (x < 3)).astype(x.dtype) / 6
+
+
+def _hardswish(x: Array) -> Array:
+    y: Array = x * np.clip(x + 3, 0, 6) / 6
+    return y
+
+
+def _hardswish_slope(x: Array) -> Array:
+    slope: Array = (np.clip(x, -3, 3) / 3 + 0.5) * ((x > -3) & (x < 3))
+    slope += x >= 3
+    return slope
+
+
+# Those the core has no kernel for: the function, and its derivative, both of the input.
+COMPOSED: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "selu": (_selu, _selu_slope),
+    "hardsigmoid": (_hardsigmoid, _hardsigmoid_slope),
+    "hardswish": (_hardswish, _hardswish_slope),
+    "absolute": (np.abs, np.sign),
+}
+ACTIVATIONS = (*FUSED, "gelu", "silu", "softplus", *COMPOSED)
 
 
 def activate(x: X, name: str) -> X:
-    """The activation called ``name``: "relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu" or "softplus".
+    """The activation called ``name``: "relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus",
+    "selu", "hardsigmoid", "hardswish" or "absolute".
 
     >>> activate(np.array([[-1.0, 2.0]]), "relu").tolist()
     [[0.0, 2.0]]
@@ -26,6 +73,9 @@ def activate(x: X, name: str) -> X:
     if name not in ACTIVATIONS:
         raise ArgumentError(f"name must be one of {', '.join(ACTIVATIONS)}. Received: name={name!r}")
     t = batch(x)
+    if name in COMPOSED:
+        function, slope = COMPOSED[name]
+        return give_back(record(function(t.values), t.layout, t.kind, (t,), lambda g: (g * slope(t.values),)), x)
     y = kernels.activate(t.values, name)
     # The derivative follows from the output where it can: then the input needn't be kept.
     kept = y if name in FUSED else t.values
@@ -106,6 +156,92 @@ def softplus(x: X) -> X:
     [[0.693147]]
     """
     return activate(x, "softplus")
+
+
+def selu(x: X) -> X:
+    """scale x where positive, else scale alpha (exp(x) - 1), scale = 1.0507... and alpha = 1.6732...: the values with
+    which mean 0 and variance 1 are a fixed point of a layer. Source: Klambauer, Unterthiner, Mayr, Hochreiter,
+    "Self-normalizing neural networks", NeurIPS 2017, eq. 2.
+
+    >>> selu(np.array([[0.0, 2.0]])).round(6).tolist()
+    [[0.0, 2.101402]]
+    """
+    return activate(x, "selu")
+
+
+def hardsigmoid(x: X) -> X:
+    """min(max(x + 3, 0), 6) / 6. Its derivative at -3 and 3 is 0. Source: Howard et al., "Searching for MobileNetV3",
+    ICCV 2019, section 5.2.
+
+    >>> hardsigmoid(np.array([[-4.0, 0.0, 3.0]])).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    return activate(x, "hardsigmoid")
+
+
+def hardswish(x: X) -> X:
+    """x min(max(x + 3, 0), 6) / 6. Its derivative at -3 is 0, at 3 it is 1. Source: Howard et al., "Searching for
+    MobileNetV3", ICCV 2019, section 5.2.
+
+    >>> hardswish(np.array([[0.0, 1.5, 3.0]])).tolist()
+    [[0.0, 1.125, 3.0]]
+    """
+    return activate(x, "hardswish")
+
+
+def absolute(x: X) -> X:
+    """abs(x): rectification that keeps both polarities apart from sign. Its derivative at 0 is 0. Source: Jarrett,
+    Kavukcuoglu, Ranzato, LeCun, "What is the best multi-stage architecture for object recognition?", ICCV 2009; *Deep
+    Learning*, section 6.3.1.
+
+    >>> absolute(np.array([[-1.0, 2.0]])).tolist()
+    [[1.0, 2.0]]
+    """
+    return activate(x, "absolute")
+
+
+def prelu(x: X, slope: Array | Tensor) -> X:
+    """x where positive, else slope_c x, with a slope for each channel that is learned: parametric rectification.
+
+    Parameters
+    ----------
+    x : ndarray (N, *S, C), Ragged or Tensor
+        float32 or float64.
+    slope : (C,), of the dtype of ``x``
+
+    Returns
+    -------
+    The kind of ``x``; a Tensor if any operand is one. At 0 the gradient is the negative side's.
+
+    Raises
+    ------
+    ShapeError
+        If ``slope`` isn't (C,).
+
+    References
+    ----------
+    He, Zhang, Ren, Sun, "Delving deep into rectifiers", ICCV 2015, eq. 1.
+
+    Examples
+    --------
+    >>> prelu(np.array([[-2.0, -2.0, 2.0]]), np.array([0.5, 0.1, 0.1])).tolist()
+    [[-1.0, -0.2, 2.0]]
+    """
+    t = batch(x)
+    s = parameter(slope, "slope", t, (t.channels,))
+    values = t.values
+    y = np.minimum(values, 0) * s.values
+    y += np.maximum(values, 0)
+
+    def grad_fn(g: Array) -> tuple[Array | None, Array | None]:
+        to_x = None
+        if t.requires_grad:
+            positive = (values > 0).astype(t.dtype)
+            to_x = ((1 - positive) * s.values + positive) * g
+        to_slope = kernels.column_sum(np.minimum(values, 0) * g) if s.requires_grad else None
+        return to_x, to_slope
+
+    return give_back(record(y, t.layout, t.kind, (t, s), grad_fn), x, slope)
 
 
 def softmax(x: X) -> X:

@@ -5,23 +5,57 @@ All of it is defined on one sample: op(batch) = concat(op(sample)), to the last 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
-from ..layout import Layout
-from ..tensor import Array, Tensor, X, record
-from ..window import Regions, per_axis, proportional_regions, window_regions
+from ..layout import Ints, Layout, Ragged
+from ..tensor import Array, Batch, Tensor, X, record
+from ..window import Regions, per_axis, proportional_regions, refuse_empty, window_regions
 from ._operands import batch, give_back, layout_of, window
+from ._regions import coordinates, elements, positions_of, scatter_add
 
 MODES = ("max", "mean", "sum")
 
 
+@overload
 def max_pool(
-    x: X, size: Any, *, stride: Any = None, padding: Any = "valid", dilation: Any = 1, ceil_mode: bool = False
-) -> X:
+    x: X,
+    size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = "valid",
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
+) -> X: ...
+
+
+@overload
+def max_pool(
+    x: X,
+    size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = "valid",
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[True],
+) -> tuple[X, Array | Ragged]: ...
+
+
+def max_pool(
+    x: X,
+    size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = "valid",
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> X | tuple[X, Array | Ragged]:
     """The largest value under the window, channel by channel. Padding never counts.
 
     Parameters
@@ -35,10 +69,14 @@ def max_pool(
         As for :func:`convnd.ops.conv`.
     ceil_mode : bool
         Also keep a last window that reaches over the end (the output's size is rounded up).
+    return_indices : bool
+        Also give where each largest value came from, for :func:`max_unpool`.
 
     Returns
     -------
     The kind of ``x``. The gradient goes to the first of equal largest values.
+    With ``return_indices`` a pair of it and int64 positions, an ndarray or a Ragged of its layout and channels: the
+    number of the largest value's position within its own sample, the last axis fastest, padding not counted.
 
     Raises
     ------
@@ -51,12 +89,101 @@ def max_pool(
 
     Examples
     --------
-    >>> max_pool(np.array([1.0, 3.0, 2.0, 5.0]).reshape(1, 4, 1), 2).ravel().tolist()
+    >>> x = np.array([1.0, 3.0, 2.0, 5.0]).reshape(1, 4, 1)
+    >>> max_pool(x, 2).ravel().tolist()
     [3.0, 5.0]
+    >>> max_pool(x, 2, return_indices=True)[1].ravel().tolist()
+    [1, 3]
     """
     t = batch(x)
     regions = pooled_regions(layout_of(t), size, stride, padding, dilation, ceil_mode)
-    return give_back(_pool(t, regions, "max"), x)
+    if not return_indices:
+        return give_back(_pool(t, regions, "max"), x)
+    y, index = kernels.pool(t.values, regions, "max")
+    assert index is not None
+    result = Tensor.of(positions_of(index, regions), regions.output, t.kind)
+    return give_back(_pooled(t, regions, "max", y, index), x), result.numpy()
+
+
+def max_unpool(y: X, indices: Array | Ragged, *, like: Batch | Layout) -> X:
+    """The way back from max pooling: each value at the position its maximum came from, zeros elsewhere.
+
+    ``x[n, p, c] = sum of y[n, q, c] over the q whose indices[n, q, c] = p``: the adjoint of taking x at the indices,
+    and so what max pooling's gradient does. Where windows don't overlap, the sum has one term.
+
+    Parameters
+    ----------
+    y : ndarray (N, *Q, C), Ragged or Tensor
+        float32 or float64.
+    indices : ndarray or Ragged of ints
+        Of the layout and channels of ``y``: positions within a sample, as ``max_pool(..., return_indices=True)`` gives
+        them.
+    like : batch or Layout
+        Whose size the result takes, sample by sample: what was pooled.
+
+    Returns
+    -------
+    The kind of ``y``.
+
+    Raises
+    ------
+    ShapeError
+        If layouts or channels don't fit, or an index lies outside its sample (the message names it).
+    ArgumentError
+        If the indices aren't integers.
+
+    References
+    ----------
+    Zeiler, Taylor, Fergus, "Adaptive deconvolutional networks for mid and high level feature learning", ICCV 2011.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 3.0, 2.0, 5.0]).reshape(1, 4, 1)
+    >>> y, indices = max_pool(x, 2, return_indices=True)
+    >>> max_unpool(10 * y, indices, like=x).ravel().tolist()
+    [0.0, 30.0, 0.0, 50.0]
+    """
+    t = batch(y, "y")
+    layout = like if isinstance(like, Layout) else layout_of(batch(like, "like"))
+    where = elements(_check_indices(indices, t, layout), layout_of(t), layout)
+    x = scatter_add(where, t.values, (layout.positions, t.channels))
+    return give_back(record(x, layout, t.kind, (t,), lambda g: (g.reshape(-1)[where],)), y)
+
+
+def _check_indices(indices: Any, y: Tensor, layout: Layout) -> Ints:
+    """Positions within the samples of ``layout``, one a value of ``y``: int64 (P, C)."""
+    own = layout_of(y)
+    if len(layout) != len(own):
+        raise ShapeError(f"like must have the {len(own)} samples of y. Received: {len(layout)} samples")
+    if y.kind == "dense" and not layout.uniform:
+        raise ShapeError(f"like must have samples of one shape, as y is dense. Received: {layout!r}")
+    refuse_empty(layout)
+    if isinstance(indices, Ragged):
+        given, found = indices.values, indices.layout
+    else:
+        given = np.asarray(indices)
+        if given.ndim < 2:
+            raise ShapeError(
+                f"indices must be (samples, *shape, channels) or a Ragged. Received: an array of shape {given.shape}"
+            )
+        found = Layout.dense(given.shape[0], given.shape[1:-1])
+        given = given.reshape(found.positions, given.shape[-1])
+    if given.dtype.kind not in "iu":
+        raise ArgumentError(f"indices must be integers. Received: dtype {given.dtype}")
+    if found != own or given.shape[1] != y.channels:
+        raise ShapeError(
+            f"indices must have the layout of y and its {y.channels} channels. "
+            f"Received: {given.shape[1]} channels, {found!r}"
+        )
+    wrong = (given < 0) | (given >= np.repeat(layout.sizes, own.sizes)[:, None])
+    if wrong.any():
+        row, channel = (int(number) for number in np.argwhere(wrong)[0])
+        sample = int(np.searchsorted(own.offsets, row, side="right")) - 1
+        raise ShapeError(
+            f"sample {sample}: indices must be at least 0 and below its {layout.sizes[sample]} positions. "
+            f"Received: index {given[row, channel]}"
+        )
+    return given.astype(np.int64, copy=False)
 
 
 def avg_pool(
@@ -71,8 +198,8 @@ def avg_pool(
 ) -> X:
     """The mean under the window, channel by channel, over true positions.
 
-    ``count_include_pad`` divides by the whole window's positions instead, as if padding were zeros.
-    All else is as for :func:`max_pool`.
+    ``count_include_pad`` divides by the window's positions instead, as if padding were zeros; what a window of
+    ``ceil_mode`` holds beyond the padding doesn't count. All else is as for :func:`max_pool`.
 
     Examples
     --------
@@ -83,8 +210,33 @@ def avg_pool(
     [2.0, 1.0]
     """
     t = batch(x)
-    regions = pooled_regions(layout_of(t), size, stride, padding, dilation, ceil_mode)
-    return give_back(_pool(t, regions, "mean_padded" if count_include_pad else "mean"), x)
+    layout = layout_of(t)
+    regions = pooled_regions(layout, size, stride, padding, dilation, ceil_mode)
+    if not (count_include_pad and ceil_mode):
+        return give_back(_pool(t, regions, "mean_padded" if count_include_pad else "mean"), x)
+    counts = _padded_counts(layout, size, stride, padding, dilation).astype(t.values.dtype)
+    y, _ = kernels.pool(t.values, regions, "sum")
+
+    def grad_fn(g: Array) -> tuple[Array]:
+        return (kernels.pool_grad(g / counts, regions, "sum"),)
+
+    return give_back(record(y / counts, regions.output, t.kind, (t,), grad_fn), x)
+
+
+def _padded_counts(layout: Layout, size: Any, stride: Any, padding: Any, dilation: Any) -> Ints:
+    """For every output of windows of ``ceil_mode`` its positions in the sample and its padding, (P_out, 1)."""
+    stride = size if stride is None else stride
+    place = window(layout.ndim, size, stride, padding, dilation, ceil_mode=True, name="size").on(layout)
+    sliding, fixed = place.window, place.window.fixed_padding
+    sample, places = coordinates(place.output)
+    counts = np.ones(len(sample), dtype=np.int64)
+    for axis, q in enumerate(places):
+        if axis >= fixed.shape[1]:  # "same" leaves no window that reaches over its padding
+            counts *= sliding.kernel[axis]
+            continue
+        room = layout.shapes[sample, axis] + fixed.sum(axis=0)[axis] - q * sliding.stride[axis]
+        counts *= np.minimum(sliding.kernel[axis], -(-room // sliding.dilation[axis]))
+    return counts[:, None]
 
 
 def proportional_pool(x: X, bins: Any, mode: str = "max") -> X:
@@ -148,6 +300,13 @@ def global_pool(x: X, mode: str = "mean") -> X:
 
 def _pool(x: Tensor, regions: Regions, mode: str, layout: Layout | None = None) -> Tensor:
     y, index = kernels.pool(x.values, regions, mode)
+    return _pooled(x, regions, mode, y, index, layout)
+
+
+def _pooled(
+    x: Tensor, regions: Regions, mode: str, y: Array, index: Any = None, layout: Layout | None = None
+) -> Tensor:
+    """The result ``y`` of a pool, with the way back."""
 
     def grad_fn(g: Array) -> tuple[Array]:
         return (kernels.pool_grad(g, regions, mode, index),)

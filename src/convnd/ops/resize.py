@@ -1,0 +1,261 @@
+"""Resampling every sample to another size: the nearest position, or a linear blend of two along each axis."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, ShapeError
+from ..layout import Ints, Layout
+from ..tensor import Array, Batch, Tensor, X, record
+from ..window import per_axis, refuse_empty
+from ._axes import AxisMap, axis_entries, axis_table, first_sample, like_layout
+from ._operands import batch, give_back, layout_of
+
+RESIZE_MODES = ("nearest", "nearest_exact", "linear")
+
+Doubles = NDArray[np.float64]
+Scales = tuple[float, ...]
+
+
+def resize(
+    x: X,
+    size: Any = None,
+    scale: Any = None,
+    like: Batch | Layout | None = None,
+    mode: str = "nearest",
+    align_corners: bool = False,
+) -> X:
+    """Every sample at another size. Defined on one sample: op(batch) = concat(op(sample)), to the last bit.
+
+    On an axis of S positions that becomes one of O, with r = S / O (or 1 / scale, where ``scale`` was given), output q
+    reads
+
+    ==================  ========================================================================================
+    "nearest"           input floor(q r)
+    "nearest_exact"     input floor((q + 1/2) r): the one whose centre is nearest
+    "linear"            at p = (q + 1/2) r - 1/2, clipped to 0 ... S - 1: (1 - w) x[floor p] + w x[ceil p], with
+                        w = p - floor p. Axis by axis: bilinear on two, trilinear on three
+    ... align_corners   the same at p = q (S - 1) / (O - 1), so that first and last positions meet
+    ==================  ========================================================================================
+
+    Parameters
+    ----------
+    x : ndarray (N, *S, C), Ragged or Tensor
+        float32 or float64.
+    size : int, or one an axis
+        O, the same for all samples.
+    scale : number, or one an axis
+        O = floor(S scale). An axis with scale 1 stays as it is.
+    like : batch or Layout
+        O is the sample's size there. One of ``size``, ``scale`` and ``like`` is given.
+    mode : "nearest", "nearest_exact" or "linear"
+    align_corners : bool
+        With "linear" alone.
+
+    Returns
+    -------
+    The kind of ``x``.
+
+    Raises
+    ------
+    ArgumentError
+        If not exactly one of ``size``, ``scale`` and ``like`` is given, or an option is outside its rule.
+    ShapeError
+        If ``scale`` leaves nothing of a sample, or ``like`` has other samples or axes.
+
+    References
+    ----------
+    Odena, Dumoulin, Olah, "Deconvolution and checkerboard artifacts", Distill, 2016, for resizing before a convolution
+    in place of a transposed one. Coordinates are those of ``torch.nn.functional.interpolate``.
+
+    Examples
+    --------
+    >>> x = np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1)
+    >>> resize(x, scale=2).ravel().tolist()
+    [1.0, 1.0, 2.0, 2.0, 4.0, 4.0]
+    >>> resize(x, 5, mode="linear", align_corners=True).ravel().tolist()
+    [1.0, 1.5, 2.0, 3.0, 4.0]
+    """
+    t = batch(x)
+    layout, wanted = layout_of(t), None if like is None else like_layout(like, t)
+    key = ("resize", size, type(size), scale, type(scale), wanted, mode, align_corners)
+    steps: list[_Step] | None = layout.memo.find(key)
+    if steps is None:
+        check_resize(size, scale, like is not None, mode, align_corners)
+        scales = None if scale is None else number_per_axis(scale, layout.ndim)
+        output = resized(layout, size, scales, wanted)
+        steps = _steps(layout, output, scales, mode, align_corners)
+        layout.memo.keep(key, steps)
+    return give_back(_resize(t, steps), x)
+
+
+def _resize(x: Tensor, steps: list[_Step]) -> Tensor:
+    y, output = x.values, layout_of(x)
+    for step in steps:
+        y, output = step.forward(y), step.output
+
+    def grad_fn(g: Array) -> tuple[Array]:
+        for step in reversed(steps):
+            g = step.backward(g)
+        return (g,)
+
+    return record(y, output, x.kind, (x,), grad_fn)
+
+
+def check_resize(size: Any, scale: Any, like: bool, mode: Any, align_corners: Any) -> None:
+    """Refuse arguments that don't go together."""
+    if (size is not None) + (scale is not None) + like != 1:
+        raise ArgumentError(
+            f"resize takes one of size, scale and like. Received: size={size!r}, scale={scale!r}, "
+            f"like={'a batch' if like else None}"
+        )
+    if mode not in RESIZE_MODES:
+        raise ArgumentError(f"mode must be one of {', '.join(RESIZE_MODES)}. Received: mode={mode!r}")
+    if not isinstance(align_corners, (bool, np.bool_)) or (align_corners and mode != "linear"):
+        raise ArgumentError(
+            'align_corners must be true or false, and goes with mode="linear" alone. '
+            f"Received: align_corners={align_corners!r}, mode={mode!r}"
+        )
+
+
+def number_per_axis(scale: Any, ndim: int) -> Scales:
+    """A positive number for each axis, from one or from as many as there are axes."""
+    items = list(scale) if isinstance(scale, (list, tuple, np.ndarray)) and np.ndim(scale) else [scale] * ndim
+    if len(items) != ndim or not all(
+        isinstance(item, (int, float, np.number)) and not isinstance(item, bool) and 0 < item < np.inf
+        for item in items
+    ):
+        raise ArgumentError(
+            f"scale must be a positive number, or {ndim} of them (one an axis). Received: scale={scale!r}"
+        )
+    return tuple(float(item) for item in items)
+
+
+def resized(layout: Layout, size: Any, scales: Scales | None, like: Layout | None) -> Layout:
+    """The layout that comes out."""
+    refuse_empty(layout)
+    if like is not None:
+        return like
+    if scales is None:
+        return Layout.dense(len(layout), per_axis(size, layout.ndim, "size"))
+    shapes = np.floor(layout.shapes * np.array(scales)).astype(np.int64)
+    if shapes.size and shapes.min() < 1:
+        sample, axis = first_sample(shapes < 1)
+        raise ShapeError(
+            f"sample {sample}: scale={scales[axis]} leaves nothing of axis {axis}. "
+            f"Received: sample of shape {layout.shape(sample)}"
+        )
+    return Layout.own(shapes)
+
+
+class _Nearest:
+    """All axes at once."""
+
+    def __init__(self, of: AxisMap) -> None:
+        self._map = of
+        self.output = of.output
+
+    def forward(self, values: Array) -> Array:
+        return self._map.gather(values)
+
+    def backward(self, g: Array) -> Array:
+        return self._map.gather_grad(g)
+
+
+class _Linear:
+    """One axis: the blend of two positions, whose weights are a table of two rows."""
+
+    def __init__(self, low: AxisMap, high: AxisMap, weights: Doubles, axis: int) -> None:
+        self._sides = (low, high)
+        self._weights = weights
+        self._axis = axis
+        self.output = low.output
+
+    def forward(self, values: Array) -> Array:
+        y, more = (
+            self._weighted(side.gather(values), weights)
+            for side, weights in zip(self._sides, self._weights, strict=True)
+        )
+        y += more
+        return y
+
+    def backward(self, g: Array) -> Array:
+        y, more = (
+            side.gather_grad(self._weighted(g.copy(), weights))
+            for side, weights in zip(self._sides, self._weights, strict=True)
+        )
+        y += more
+        return y
+
+    @cached_property
+    def _entries(self) -> Ints:
+        return axis_entries(self.output, self._axis)
+
+    def _weighted(self, values: Array, weights: Doubles) -> Array:
+        """``values`` times the weight of each position's place on the axis. In place."""
+        table, output, axis = weights.astype(values.dtype), self.output, self._axis
+        if self._sides[0].alike:
+            shape = output.shape(0)
+            start = sum(shape[:axis])
+            box = values.reshape(*output.box, values.shape[1])
+            box *= table[start : start + shape[axis]].reshape(-1, *(1,) * (output.ndim - axis))
+        else:
+            values *= table[self._entries, None]
+        return values
+
+
+_Step = _Nearest | _Linear
+
+
+def _steps(layout: Layout, output: Layout, scales: Scales | None, mode: str, align_corners: bool) -> list[_Step]:
+    # Only an axis whose scale is 1 by the arguments is passed over, so that a sample is computed alike in any batch.
+    axes = tuple(axis for axis in range(layout.ndim) if scales is None or scales[axis] != 1)
+    if not axes:
+        return []
+    if mode != "linear":
+        rows, place = _places(layout, output, scales, mode, align_corners)
+        return [_Nearest(AxisMap(layout, output, np.floor(place).astype(np.int64), axes))]
+    steps: list[_Step] = []
+    for axis in axes:
+        shapes = layout.shapes.copy()
+        shapes[:, axis] = output.shapes[:, axis]
+        between = Layout.own(shapes)
+        rows, place = _places(layout, between, scales, mode, align_corners)
+        here = rows % layout.ndim == axis
+        low, high = np.floor(place), np.ceil(place)
+        weight = place - low
+        # On a position both sides read it, by halves: one weight of zero would make NaN of an infinite value.
+        weight[weight == 0] = 0.5
+        place_here = axis_table(between)[1]
+        sources = [np.where(here, side, place_here).astype(np.int64) for side in (low, high)]
+        maps = [AxisMap(layout, between, source, (axis,)) for source in sources]
+        steps.append(_Linear(maps[0], maps[1], np.stack([1 - weight, weight]), axis))
+        layout = between
+    return steps
+
+
+def _places(
+    layout: Layout, output: Layout, scales: Scales | None, mode: str, align_corners: bool
+) -> tuple[Ints, Doubles]:
+    """For every output place of each (sample, axis): its row, and where it reads, within 0 ... S - 1."""
+    rows, q = axis_table(output)
+    inputs, outputs = layout.shapes.reshape(-1), output.shapes.reshape(-1)
+    # A ratio as two numbers: products of sizes are exact in float64, so that a floor isn't one short.
+    above: Any = inputs
+    below: Any = outputs
+    if align_corners:
+        above, below = inputs - 1, np.maximum(outputs - 1, 1)
+    elif scales is not None:
+        above, below = np.ones(len(inputs)), np.tile(scales, len(layout))
+    above, below = above[rows], below[rows]
+    if mode == "nearest" or align_corners:
+        place = q * above / below
+    elif mode == "nearest_exact":
+        place = (2 * q + 1) * above / (2 * below)
+    else:
+        place = ((2 * q + 1) * above / below - 1) / 2
+    return rows, np.clip(place, 0, inputs[rows] - 1)
