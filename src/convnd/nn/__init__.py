@@ -20,12 +20,14 @@ from .pointwise import Activation, BatchNorm, Dropout
 from .pool import AvgPool, Flatten, GlobalPool, MaxPool, ProportionalPool
 from .spec import Mode, Spec
 from .summary import Summary, summary
+from .tiled import Bias, LocalConv, TiledConv
 
 __all__ = [
     "Activation",
     "Add",
     "AvgPool",
     "BatchNorm",
+    "Bias",
     "Concat",
     "Conv",
     "ConvTranspose",
@@ -36,6 +38,7 @@ __all__ = [
     "Graph",
     "Layer",
     "Linear",
+    "LocalConv",
     "Maker",
     "MaxPool",
     "Mode",
@@ -44,6 +47,7 @@ __all__ = [
     "Sequential",
     "Spec",
     "Summary",
+    "TiledConv",
     "from_config",
     "summary",
 ]

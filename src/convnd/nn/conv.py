@@ -20,6 +20,7 @@ class _Windowed(Layer):
 
     fixed = ("ndim", "channels")
     filters: int
+    bias: bool | str
 
     def _set_window(self, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
         self.kernel = axis_ints(kernel, "kernel")

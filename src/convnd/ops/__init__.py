@@ -22,6 +22,7 @@ from .pointwise import (
 )
 from .pooling import avg_pool, global_pool, max_pool, proportional_pool
 from .structure import add, concat, flatten
+from .tiled import local_conv, tiled_bias, tiled_conv
 
 __all__ = [
     "activate",
@@ -39,6 +40,7 @@ __all__ = [
     "global_pool",
     "leaky_relu",
     "linear",
+    "local_conv",
     "log_softmax",
     "max_pool",
     "proportional_pool",
@@ -48,4 +50,6 @@ __all__ = [
     "softmax",
     "softplus",
     "tanh",
+    "tiled_bias",
+    "tiled_conv",
 ]
