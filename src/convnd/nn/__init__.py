@@ -19,6 +19,7 @@ from .layer import Layer, Maker
 from .pointwise import Activation, BatchNorm, Dropout
 from .pool import AvgPool, Flatten, GlobalPool, MaxPool, ProportionalPool
 from .spec import Mode, Spec
+from .stream import Stream
 from .summary import Summary, summary
 from .tiled import Bias, LocalConv, TiledConv
 
@@ -46,6 +47,7 @@ __all__ = [
     "ProportionalPool",
     "Sequential",
     "Spec",
+    "Stream",
     "Summary",
     "TiledConv",
     "from_config",

@@ -14,6 +14,8 @@ from .spec import Mode, Spec
 class _Pointwise(Layer):
     """A layer whose result is shaped as its input."""
 
+    pointwise = True
+
     def output(self, *inputs: Spec) -> Spec:
         (x,) = inputs
         return x
