@@ -29,10 +29,10 @@ Piece = Array | None  # (N, T, *S, C); None where nothing is complete
 class Stream:
     """What :meth:`convnd.nn.Layer.stream` gives: ``push`` chunks (N, T, *S, C) of any lengths T, then ``finish``.
 
-    ``push`` returns the outputs that are complete, (N, T', *S', F), T' possibly 0; ``finish`` the rest, those that reach
-    over the end. Together they are ``net(whole)``: to the last bit where convolutions run ``algorithm="direct"``, else
-    to rounding, since "auto" chooses by the size of what it gets. Inference only. What is kept between chunks is bounded
-    by the windows' extents, whatever the length. A causal network (``padding="causal"``) gives an output as soon as its
+    ``push`` returns the outputs that are complete, (N, T', *S', F), T' possibly 0; ``finish`` those that reach over the
+    end. Together they are ``net(whole)``: to the last bit where convolutions run ``algorithm="direct"``, else to
+    rounding, since "auto" chooses by the size of what it gets. Inference only. What is kept between chunks is bounded by
+    the windows' extents, whatever the length. A causal network (``padding="causal"``) gives an output as soon as its
     input is there; others wait for what their windows read ahead.
 
     Layers that look at the whole sequence are refused, with the reason: pools of all positions, "same" padding with a
