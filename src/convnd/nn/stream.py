@@ -31,9 +31,9 @@ class Stream:
 
     ``push`` returns the outputs that are complete, (N, T', *S', F), T' possibly 0; ``finish`` those that reach over the
     end. Together they are ``net(whole)``: to the last bit where convolutions run ``algorithm="direct"``, else to
-    rounding, since "auto" chooses by the size of what it gets. Inference only. What is kept between chunks is bounded by
-    the windows' extents, whatever the length. A causal network (``padding="causal"``) gives an output as soon as its
-    input is there; others wait for what their windows read ahead.
+    rounding, since "auto" chooses by the size of what it gets. Inference only. What is kept between chunks is bounded
+    by the windows' extents, whatever the length. A causal network (``padding="causal"``) gives an output as soon as
+    its input is there; others wait for what their windows read ahead.
 
     Layers that look at the whole sequence are refused, with the reason: pools of all positions, "same" padding with a
     stride, whose place depends on the length.
