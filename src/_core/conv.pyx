@@ -12,10 +12,10 @@ from libc.string cimport memcpy
 
 from convnd._core.isa cimport convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
 from convnd._core.panels cimport (
-    CHANNELS, FILTERS, GROUPS, Batch, Geometry, Lanes, Panel, make_panels, values, values_to_fill)
+    CHANNELS, FILTERS, GROUPS, Batch, Geometry, Lanes, Panel, make_panels, uniform, values, values_to_fill)
 from convnd._core.plan cimport (
     MAX_RANK, Axis, Window, count_rows, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
-    place, row_step, rows_alike, taps_from, taps_to)
+    place, row_step, rows_alike, taps_for_one, taps_from, taps_to)
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 
@@ -32,6 +32,7 @@ cdef int64_t MOST_ALONG = 4
 
 cdef struct Block:
     int64_t sample, phase, row, rows, col, cols
+    int64_t samples     # from this one on, all alike, with one output each
 
 cdef struct Rows:       # outputs on the last axis, in rows that have the same taps on the others
     const Axis *inner
@@ -55,6 +56,8 @@ cdef struct Conv:
     bint merged         # neighbouring taps of the last axis are one run
     int64_t activation
     bint streams        # outputs go past the caches
+    bint tiled
+    bint uniform        # and all samples are alike
     int64_t n_panels
     Panel *panels
     Window window
@@ -64,37 +67,65 @@ cdef struct Conv:
     int64_t runs_size
 
 
-cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
-    """Cut every sample's outputs into blocks of rows, long rows into blocks of columns; returns how many."""
-    cdef int64_t n = 0, sample, phase, row, col, rows, cols, rank = job.window.rank, total, most, step
-    cdef int64_t n_phases
+cdef int64_t sample_blocks(const Conv *job, int64_t sample, int64_t phase, int64_t most,
+                           Block *blocks) noexcept nogil:
+    """Cut the outputs of a phase into blocks of rows, long rows into blocks of columns; returns how many."""
+    cdef int64_t n = 0, row = 0, col, rows, cols, step, rank = job.window.rank
     cdef Axis axes[MAX_RANK]
     cdef Axis *inner = &axes[rank - 1]
+    place(&job.window, phase, job.batch.in_shapes + sample * rank, job.batch.out_shapes + sample * rank,
+          job.batch.low + sample * rank, axes)
+    if inner.count == 0:
+        return 0
+    rows = count_rows(rank, axes)
+    cols = (inner.count + most - 1) // most     # blocks of a row
+    cols = (inner.count + cols - 1) // cols     # columns of a block
+    step = max(1, most // cols)                 # rows of a block
+    while row < rows:
+        col = 0
+        while col < inner.count:
+            if blocks:
+                blocks[n].sample, blocks[n].phase, blocks[n].row, blocks[n].col = sample, phase, row, col
+                blocks[n].rows, blocks[n].cols = min(step, rows - row), min(cols, inner.count - col)
+                blocks[n].samples = 1
+            n += 1
+            col += cols
+        row += step
+    return n
+
+
+cdef bint is_single(const Conv *job, int64_t phase, Block *block) noexcept nogil:
+    """Whether the one block of the first sample's phase is a single output; the block."""
+    sample_blocks(job, 0, phase, BLOCK_BYTES, block)
+    return block.rows * block.cols == 1
+
+
+cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
+    """Cut every sample's outputs into blocks; returns how many. Phases with weights of their own take all samples in
+    turn, while the weights are in the cache; where each has one output, all at once."""
+    cdef int64_t n = 0, sample, phase, rank = job.window.rank, total, most, step, n_phases = 1
+    cdef Block one[1]
     step = 1 if job.window.transposed else job.window.stride[rank - 1]
     most = BLOCK_BYTES // (job.tiles.itemsize * (job.channels * step + job.filters))
     total = job.batch.out_offsets[job.batch.samples] // TASKS
     most = max(min(most, total), LEAST_POSITIONS)
+    if not job.tiled:
+        for sample in range(job.batch.samples):
+            for phase in range(phases(&job.window, job.batch.out_shapes + sample * rank)):
+                n += sample_blocks(job, sample, phase, most, blocks + n if blocks else NULL)
+        return n
     for sample in range(job.batch.samples):
-        n_phases = phases(&job.window, job.batch.out_shapes + sample * rank)
-        for phase in range(n_phases):
-            place(&job.window, phase, job.batch.in_shapes + sample * rank, job.batch.out_shapes + sample * rank,
-                  job.batch.low + sample * rank, axes)
-            if inner.count == 0:
-                continue
-            rows = count_rows(rank, axes)
-            cols = (inner.count + most - 1) // most     # blocks of a row
-            cols = (inner.count + cols - 1) // cols     # columns of a block
-            step = max(1, most // cols)                 # rows of a block
-            row = 0
-            while row < rows:
-                col = 0
-                while col < inner.count:
-                    if blocks:
-                        blocks[n].sample, blocks[n].phase, blocks[n].row, blocks[n].col = sample, phase, row, col
-                        blocks[n].rows, blocks[n].cols = min(step, rows - row), min(cols, inner.count - col)
-                    n += 1
-                    col += cols
-                row += step
+        n_phases = max(n_phases, phases(&job.window, job.batch.out_shapes + sample * rank))
+    for phase in range(n_phases):
+        if job.uniform and sample_blocks(job, 0, phase, most, NULL) == 1 and is_single(job, phase, one):
+            if blocks:
+                blocks[n] = one[0]
+                blocks[n].samples = job.batch.samples
+            n += 1
+            continue
+        for sample in range(job.batch.samples):
+            if phase < phases(&job.window, job.batch.out_shapes + sample * rank):
+                n += sample_blocks(job, sample, phase, most, blocks + n if blocks else NULL)
     return n
 
 
@@ -274,12 +305,15 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     rows.out_step = output_row_step(rank, axes) * job.filters
     x = job.x + job.batch.in_offsets[block.sample] * job.channels * size
     end = block.row + block.rows
+    if block.samples > 1:
+        rows.x_step = (job.batch.in_offsets[1] - job.batch.in_offsets[0]) * job.channels
+        rows.out_step = (job.batch.out_offsets[1] - job.batch.out_offsets[0]) * job.filters
     # A panel's weights stay in the cache while the block's rows go by.
     for p in range(job.n_panels):
         panel = &job.panels[p]
         row = block.row
         while row < end:
-            rows.count = min(end - row, rows_alike(rank, axes, row))
+            rows.count = block.samples if block.samples > 1 else min(end - row, rows_alike(rank, axes, row))
             rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
             out = job.out + (output_at(job, block.sample, axes, row) * job.filters + panel.filter) * size
             run_rows(job, panel, &rows, x + panel.x * size, out, runs)
@@ -302,7 +336,8 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
     n = job.window.rank - 1
     job.merged = at.groups == 1 and job.window.dilation[n] == (
         gcd(job.window.stride[n], job.window.dilation[n]) if job.window.transposed else 1)
-    job.activation = activation
+    job.activation, job.tiled = activation, at.taps > at.taps_of_one
+    job.uniform = job.tiled and samples > 1 and uniform(&at.batch, at.window.rank)
     job.x, job.w, job.out = values(x), values(packed), values_to_fill(out)
     job.streams = streams(job.out, job.filters * size, at.batch.out_offsets[samples] * job.filters * size)
     job.panels, job.blocks, job.runs = NULL, NULL, NULL
@@ -314,7 +349,7 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
             start = <char *>calloc(n, size)
             n = block_list(&job, NULL)
             job.blocks = <Block *>malloc(max(1, n) * sizeof(Block))
-            job.runs_size = 4 * at.taps + 8
+            job.runs_size = 4 * at.taps_of_one + 8
             job.runs = <int64_t *>malloc(slots() * job.runs_size * sizeof(int64_t))
         if job.blocks and job.runs and start:
             block_list(&job, job.blocks)
@@ -323,8 +358,8 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
                     memcpy(start + job.panels[p].start * size, bias_values + job.panels[p].filter * size,
                            job.panels[p].lanes * size)
             job.start = start
-            work = at.batch.out_offsets[samples] * job.filters * at.taps * job.depth
-            parallel_for(conv_block, &job, n, work // max(1, phases(&job.window, NULL)))
+            work = at.batch.out_offsets[samples] * job.filters * at.taps_of_one * job.depth
+            parallel_for(conv_block, &job, n, work // taps_for_one(&job.window))
             done = True
         free(job.panels)
         free(job.blocks)

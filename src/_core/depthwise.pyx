@@ -11,8 +11,8 @@ from libc.stdlib cimport calloc, free, malloc
 from convnd._core.isa cimport convnd_depthwise_args, convnd_tiles, tiles
 from convnd._core.panels cimport Batch, count_taps, packed_tap, read_window
 from convnd._core.plan cimport (
-    MAX_RANK, Axis, Window, count_rows, outer_taps, output_row, outputs_from, outputs_to, phases, place, taps_from,
-    taps_to)
+    MAX_RANK, Axis, Window, count_rows, outer_taps, output_row, outputs_from, outputs_to, phases, place, taps_for_one,
+    taps_from, taps_to)
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 
@@ -225,7 +225,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
                 spread(job.spans, job.n_spans, job.tiles.lanes, 1, 0, &bias[0], start)
             job.start = <const char *>start
             work = out_offsets[job.batch.samples] * job.channels * job.taps
-            parallel_for(depthwise_task, &job, n, work // max(1, phases(&job.window, NULL)))
+            parallel_for(depthwise_task, &job, n, work // taps_for_one(&job.window))
             done = True
         free(job.shares)
         free(job.runs)

@@ -29,12 +29,15 @@ cdef struct Batch:
     const int64_t *in_offsets
     const int64_t *out_offsets
 
+# Whether all samples are alike, and lie one after the other.
+cdef bint uniform(const Batch *batch, int64_t rank) noexcept nogil
+
 # What a driver needs to know beside its arrays: made once for all calls that share it. The window of a transposed
 # convolution is that of the convolution it is the adjoint of; channels are those of its input, filters of its output.
 cdef class Geometry:
     cdef Window window
     cdef Batch batch
-    cdef int64_t taps, channels, filters, groups, itemsize
+    cdef int64_t taps, taps_of_one, channels, filters, groups, itemsize     # of the weight; of the kernel
     cdef object kept    # the arrays that batch points into
 
 # Where an array's numbers begin. The array is C-contiguous, and somebody holds it. (A typed memoryview costs more than
@@ -46,10 +49,12 @@ cdef char *values_to_fill(object array) except NULL
 cdef Panel *make_panels(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
                         Lanes kind, int64_t *n_panels) noexcept nogil
 
-# From rows of kernel, stride and dilation.
+# From rows of kernel, stride, dilation and, of a tiled convolution, tile.
 cdef void read_window(Window *window, const int64_t[:, ::1] geometry, bint transposed) noexcept nogil
 
+# Of the weight; and of the kernel, which is less if there is a tile.
 cdef int64_t count_taps(const Window *window) noexcept nogil
+cdef int64_t count_window(const Window *window) noexcept nogil
 
 # The place in the pack of a tap: the same, or by class and descending for the transposed one (see plan).
 cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil

@@ -65,9 +65,17 @@ cdef void read_window(Window *window, const int64_t[:, ::1] geometry, bint trans
     window.transposed = transposed
     for a in range(window.rank):
         window.kernel[a], window.stride[a], window.dilation[a] = geometry[0, a], geometry[1, a], geometry[2, a]
+        window.tile[a] = geometry[3, a] if geometry.shape[0] > 3 else 1
 
 
 cdef int64_t count_taps(const Window *window) noexcept nogil:
+    cdef int64_t a, n = 1
+    for a in range(window.rank):
+        n *= window.kernel[a] * window.tile[a]
+    return n
+
+
+cdef int64_t count_window(const Window *window) noexcept nogil:
     cdef int64_t a, n = 1
     for a in range(window.rank):
         n *= window.kernel[a]
@@ -75,31 +83,53 @@ cdef int64_t count_taps(const Window *window) noexcept nogil:
 
 
 cdef int64_t packed_tap(const Window *window, int64_t tap) noexcept nogil:
-    cdef int64_t a, t, c, k, period, slot, unit = 1, place_ = 0
+    cdef int64_t a, t, c, k, g, i, period, size, residue, tile, slot, unit = 1, place_ = 0
     for a in range(window.rank - 1, -1, -1):
-        k = window.kernel[a]
-        t = tap % k
-        tap = tap // k
+        k, tile = window.kernel[a], window.tile[a]
+        t = tap % (k * tile)
+        tap = tap // (k * tile)
         if window.transposed:
-            period = window.stride[a] // gcd(window.stride[a], window.dilation[a])
+            residue, t = t // k, t % k
+            g = gcd(window.stride[a], window.dilation[a])
+            period = window.stride[a] // g
             slot = 0
             for c in range(t % period):
                 slot += class_size(k, period, c)
-            t = slot + class_size(k, period, t % period) - 1 - t // period
+            size = class_size(k, period, t % period)
+            i = size - 1 - t // period
+            residue = (residue - i * (window.dilation[a] // g)) % tile
+            t = slot * tile + (residue + tile if residue < 0 else residue) * size + i
         place_ += unit * t
-        unit *= k
+        unit *= k * tile
     return place_
 
 
+cdef bint uniform(const Batch *batch, int64_t rank) noexcept nogil:
+    cdef int64_t s, a
+    for s in range(1, batch.samples):
+        for a in range(rank):
+            if (batch.in_shapes[s * rank + a] != batch.in_shapes[a] or batch.low[s * rank + a] != batch.low[a]
+                    or batch.out_shapes[s * rank + a] != batch.out_shapes[a]):
+                return False
+        if (batch.in_offsets[s] != batch.in_offsets[0] + s * (batch.in_offsets[1] - batch.in_offsets[0])
+                or batch.out_offsets[s] != batch.out_offsets[0] + s * (batch.out_offsets[1] - batch.out_offsets[0])):
+            return False
+    return True
+
+
 cdef class Geometry:
-    """A window on a batch, channels and groups. Shapes and low are (N, rank), offsets (N + 1,); all is checked."""
+    """A window on a batch, channels and groups. Shapes and low are (N, rank), offsets (N + 1,); all is checked.
+
+    The window is rows of kernel, stride, dilation, and the tile of a tiled convolution. Its weight is then (taps, C /
+    groups, F) as well: axis by axis a tap for each residue and each of the kernel's, the residue first.
+    """
 
     def __cinit__(self, const int64_t[:, ::1] window, const int64_t[:, ::1] in_shapes,
                   const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
                   const int64_t[::1] out_offsets, bint transposed, int64_t channels, int64_t filters, int64_t groups,
                   int64_t itemsize):
         read_window(&self.window, window, transposed)
-        self.taps = count_taps(&self.window)
+        self.taps, self.taps_of_one = count_taps(&self.window), count_window(&self.window)
         self.channels, self.filters, self.groups, self.itemsize = channels, filters, groups, itemsize
         self.batch.samples = in_shapes.shape[0]
         self.batch.in_offsets, self.batch.out_offsets = &in_offsets[0], &out_offsets[0]

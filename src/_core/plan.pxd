@@ -6,7 +6,13 @@ phase lies at out_phase + q out_step, and its tap j reads input q in_step + base
 For the transposed convolution with stride s and dilation d, output o takes tap t from input (o + low - t d) / s
 where that is whole. With g = gcd(s, d) and the taps t = c, c + s/g, c + 2 s/g ... of class c, where c d = o + low
 (mod s), the inputs are d/g apart. So phase o mod s is a convolution of stride 1 with the taps of one class,
-descending; packed weights keep the taps in that order (see tap_order).
+descending; packed weights keep the taps in that order (see packed_tap).
+
+A tiled convolution has a weight for each residue of the outputs modulo the tile t. Its phases are these residues, each
+a convolution of stride s t by one weight; those of its transpose are the residues of the outputs modulo s t. There all
+outputs of a phase take a tap from inputs of one residue modulo t: r0 + i d/g for tap number i of the phase's class, r0
+that of the first. A residue and a tap belong to exactly one class and r0, so the packed taps of an axis are those of
+the classes in turn, for each r0 in turn. Both ways an axis has t times as many packed taps as the kernel.
 """
 
 from libc.stdint cimport int64_t
@@ -33,6 +39,7 @@ cdef struct Window:
     int64_t kernel[MAX_RANK]
     int64_t stride[MAX_RANK]
     int64_t dilation[MAX_RANK]
+    int64_t tile[MAX_RANK]
 
 
 # b > 0. Written so that it is right with C's division and with Python's.
@@ -58,33 +65,51 @@ cdef inline int64_t class_size(int64_t kernel, int64_t period, int64_t c) noexce
     return (kernel - c + period - 1) // period if c < kernel else 0
 
 
-# Phases that have outputs; without a shape, those of a sample larger than the stride.
+# Phases of an axis with so many outputs.
+cdef inline int64_t axis_phases(const Window *window, int64_t a, int64_t outputs) noexcept nogil:
+    return min(window.tile[a] * (window.stride[a] if window.transposed else 1), max(1, outputs))
+
+
+# Phases that have outputs.
 cdef inline int64_t phases(const Window *window, const int64_t *out_shape) noexcept nogil:
+    cdef int64_t n = 1, a
+    for a in range(window.rank):
+        n *= axis_phases(window, a, out_shape[a])
+    return n
+
+
+# Of how many taps an output takes one: those of a transposed convolution meet every stride-th input.
+cdef inline int64_t taps_for_one(const Window *window) noexcept nogil:
     cdef int64_t n = 1, a
     if window.transposed:
         for a in range(window.rank):
-            n *= min(window.stride[a], out_shape[a]) if out_shape else window.stride[a]
+            n *= window.stride[a]
     return n
 
 
 # All axes of one sample in one phase. Shapes and low are this sample's rows.
 cdef inline void place(const Window *window, int64_t phase, const int64_t *in_shape, const int64_t *out_shape,
                        const int64_t *low, Axis *axes) noexcept nogil:
-    cdef int64_t a, s, d, k, g, period, c, target
+    cdef int64_t a, s, d, k, t, g, n, period, c, target, size, residue
     cdef Axis *axis
     for a in range(window.rank - 1, -1, -1):
         axis = &axes[a]
-        s, d, k = window.stride[a], window.dilation[a], window.kernel[a]
-        axis.kernel = k
+        s, d, k, t = window.stride[a], window.dilation[a], window.kernel[a], window.tile[a]
+        axis.kernel = k * t
         axis.in_size, axis.out_size = in_shape[a], out_shape[a]
-        axis.slot = 0
+        axis.slot, axis.out_phase = 0, 0
+        n = axis_phases(window, a, out_shape[a])
+        if n > 1:
+            axis.out_phase = phase % n
+            phase = phase // n
         if not window.transposed:
-            axis.count, axis.out_phase, axis.out_step = out_shape[a], 0, 1
-            axis.in_step, axis.base, axis.base_step, axis.taps = s, -low[a], d, k
+            axis.out_step, axis.count = t, out_shape[a] if t == 1 else ceil_div(out_shape[a] - axis.out_phase, t)
+            axis.in_step, axis.base_step, axis.taps = s * t, d, k
+            axis.base = axis.out_phase * s - low[a]
+            axis.slot = axis.out_phase * k
             continue
-        axis.out_phase, axis.out_step, axis.in_step = phase % min(s, out_shape[a]), s, 1
-        phase = phase // min(s, out_shape[a])
-        axis.count = ceil_div(out_shape[a] - axis.out_phase, s)
+        axis.out_step, axis.in_step = s * t, t
+        axis.count = ceil_div(out_shape[a] - axis.out_phase, s * t)
         g = gcd(s, d)
         period = s // g
         axis.base_step = d // g
@@ -92,11 +117,15 @@ cdef inline void place(const Window *window, int64_t phase, const int64_t *in_sh
         axis.taps = 0
         target = axis.out_phase + low[a]
         for c in range(min(period, k)):
+            size = class_size(k, period, c)
             if (target - c * d) % s == 0:
-                axis.taps = class_size(k, period, c)
-                axis.base = (target - (c + (axis.taps - 1) * period) * d) // s
+                axis.taps = size
+                axis.base = (target - (c + (size - 1) * period) * d) // s
+                if t > 1:
+                    residue = axis.base % t
+                    axis.slot += (residue + t if residue < 0 else residue) * size
                 break
-            axis.slot += class_size(k, period, c)
+            axis.slot += size * t
 
 
 # First and last + 1 of the outputs whose tap j exists.

@@ -124,6 +124,31 @@ def conv_weight(
     return _flipped(w, flip).astype(x.dtype)
 
 
+def tiled_conv(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    *,
+    stride: Any = 1,
+    padding: Any = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Array:
+    """:func:`conv`, but output q has weight[q mod tile], (*tile, *kernel, C / groups, F), and bias[q mod its tile]."""
+    rank = x.ndim - 1
+    weight, tile = weight.astype(np.float64), weight.shape[:rank]
+    place = _place(x, weight.shape[rank : 2 * rank], stride, padding, dilation)
+    y = np.zeros((*place.output.shape(0), weight.shape[-1]))
+    for q, j, p in _pairs(place):
+        own = weight[tuple(qi % t for qi, t in zip(q, tile, strict=True))]
+        for cs, fs in _groups(x.shape[-1], weight.shape[-1], groups):
+            y[q][fs] += x[p][cs].astype(np.float64) @ own[j][:, fs]
+    if bias is not None:
+        for q in np.ndindex(y.shape[:-1]):
+            y[q] += bias[tuple(qi % t for qi, t in zip(q, bias.shape[:-1], strict=bias.ndim > 1))]
+    return y.astype(x.dtype)
+
+
 def pool(
     x: Array,
     size: Any,

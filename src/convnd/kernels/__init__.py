@@ -21,6 +21,7 @@ from .pointwise import (
 )
 from .pool import pool, pool_grad, scale_shift_pool, scale_shift_pool_grad
 from .system import config, get_num_threads, multiply_adds, set_num_threads, show_config
+from .tiled import tiled_conv, tiled_conv_transpose, tiled_conv_weight
 from .update import adam, descent
 
 __all__ = [
@@ -51,4 +52,7 @@ __all__ = [
     "show_config",
     "softmax",
     "softmax_grad",
+    "tiled_conv",
+    "tiled_conv_transpose",
+    "tiled_conv_weight",
 ]

@@ -35,6 +35,7 @@ from .pool_kinds import (
 )
 from .separable import DepthwiseSeparableConv, SeparableConv
 from .spec import Mode, Spec
+from .stream import Stream
 from .structure import (
     ChannelShuffle,
     Crop,
@@ -47,12 +48,14 @@ from .structure import (
     ScaleChannels,
 )
 from .summary import Summary, summary
+from .tiled import Bias, LocalConv, TiledConv
 
 __all__ = [
     "Activation",
     "Add",
     "AvgPool",
     "BatchNorm",
+    "Bias",
     "ChannelShuffle",
     "Concat",
     "Conv",
@@ -74,6 +77,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "LocalContrastNorm",
+    "LocalConv",
     "LocalResponseNorm",
     "LpPool",
     "Maker",
@@ -100,7 +104,9 @@ __all__ = [
     "Spec",
     "SqueezeExcite",
     "StochasticPool",
+    "Stream",
     "Summary",
+    "TiledConv",
     "WeightNorm",
     "WeightedPool",
     "from_config",

@@ -38,7 +38,7 @@ def from_config(config: Mapping[str, Any]) -> Layer:
     >>> from_config({"type": "Conv", "filter": 8})
     Traceback (most recent call last):
     convnd.errors.ArgumentError: Conv has the arguments filters, kernel, stride, padding, dilation, groups, bias, \
-activation, init. Received: 'filter'
+activation, init, algorithm. Received: 'filter'
     """
     return _from(config, "", {})
 

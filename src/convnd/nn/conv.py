@@ -7,9 +7,10 @@ from typing import Any
 from .. import ops
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
+from ..ops.convolution import ALGORITHMS
 from ..tensor import Batch, Tensor
 from ..window import Window
-from .arguments import axis_ints, count, flag, fused, padding_argument, product, shape_after
+from .arguments import axis_ints, count, flag, fused, one_of, padding_argument, product, shape_after
 from .init import initial
 from .layer import Layer, Maker
 from .spec import Mode, Spec
@@ -20,6 +21,7 @@ class _Windowed(Layer):
 
     fixed = ("ndim", "channels")
     filters: int
+    bias: bool | str
 
     def _set_window(self, kernel: Any, stride: Any, padding: Any, dilation: Any) -> None:
         self.kernel = axis_ints(kernel, "kernel")
@@ -65,6 +67,8 @@ class Conv(_Windowed):
         Fused; for others follow with :class:`Activation`.
     init : str or number
         Of the weight, a name in :mod:`convnd.nn.init`. The bias starts at 0.
+    algorithm : "auto", "direct", "winograd" or "fft"
+        As :func:`convnd.ops.conv` has it.
 
     Parameters made: weight (*kernel, channels / groups, filters), bias (filters,).
 
@@ -89,11 +93,16 @@ class Conv(_Windowed):
         bias: bool = True,
         activation: str | None = None,
         init: Any = "he_normal",
+        algorithm: str = "auto",
     ) -> None:
         self.filters = count(filters, "filters")
         self._set_window(kernel, stride, padding, dilation)
         self._set_groups(groups)
         self._set_rest(bias, activation, init)
+        self.algorithm = one_of(algorithm, "algorithm", ALGORITHMS)
+
+    def sliding(self, ndim: int) -> Window | None:
+        return self.window(ndim)
 
     def split(self, channels: int) -> tuple[int, int]:
         """(groups, filters) for this many channels."""
@@ -124,6 +133,7 @@ class Conv(_Windowed):
             dilation=self.dilation,
             groups=self.split(x.channels)[0],
             activation=self.activation,
+            algorithm=self.algorithm,
         )
 
     def cost(self, *inputs: Spec, output: Spec) -> int:
@@ -137,7 +147,7 @@ class DepthwiseConv(Conv):
 
     Parameters
     ----------
-    kernel, stride, padding, dilation, bias, activation, init
+    kernel, stride, padding, dilation, bias, activation, init, algorithm
         As :class:`Conv` has them.
     multiplier : int
         Filters of each channel: the result has channels times multiplier of them.
@@ -160,10 +170,12 @@ class DepthwiseConv(Conv):
         bias: bool = True,
         activation: str | None = None,
         init: Any = "he_normal",
+        algorithm: str = "auto",
     ) -> None:
         self._set_window(kernel, stride, padding, dilation)
         self.multiplier = count(multiplier, "multiplier")
         self._set_rest(bias, activation, init)
+        self.algorithm = one_of(algorithm, "algorithm", ALGORITHMS)
 
     def split(self, channels: int) -> tuple[int, int]:
         return channels, channels * self.multiplier
@@ -289,6 +301,7 @@ class Linear(Layer):
     """
 
     fixed = ("channels",)
+    pointwise = True
 
     def __init__(
         self, features: int, bias: bool = True, activation: str | None = None, init: Any = "glorot_uniform"

@@ -256,6 +256,7 @@ class Add(Layer):
     """
 
     arity = (2, None)
+    pointwise = True
 
     def output(self, *inputs: Spec) -> Spec:
         first = inputs[0]
@@ -275,6 +276,7 @@ class Concat(Layer):
     """
 
     arity = (2, None)
+    pointwise = True
 
     def output(self, *inputs: Spec) -> Spec:
         if any(spec.ndim != inputs[0].ndim for spec in inputs):

@@ -13,15 +13,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..random import Key
 from ..tensor import Array, Batch, Tensor, no_grad
+from ..window import Window
 from .init import Initial, draw
 from .spec import Mode, Spec, join
+
+if TYPE_CHECKING:
+    from .stream import Stream
 
 RESERVED = frozenset({"type", "name", "inputs", "like", "frozen", "of"})  # keys of configs with a meaning of their own
 
@@ -75,6 +79,9 @@ class Layer:
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     """The least and the largest number of inputs; None where there is no largest."""
 
+    pointwise: ClassVar[bool] = False
+    """Whether, in inference, a position of the result follows from that position of the inputs alone."""
+
     takes_along: ClassVar[tuple[type[Layer], ...]] = ()
     """Kinds of layers whose work ``forward(..., then=layer)`` does as well, in one go and to the same bits. A network
     asks for that where such a layer is all that follows. A subclass doesn't inherit it: its ``forward`` may differ."""
@@ -127,6 +134,16 @@ class Layer:
     def cost(self, *inputs: Spec, output: Spec) -> int:
         """Multiply-adds on one sample whose shapes are known."""
         return 0
+
+    def sliding(self, ndim: int) -> Window | None:
+        """The window that slides along every axis, of a layer that is one and has its argument ``padding``."""
+        return None
+
+    def stream(self) -> Stream:
+        """The network on a sequence that comes chunk by chunk along the first axis: see :class:`convnd.nn.Stream`."""
+        from .stream import Stream
+
+        return Stream(self)
 
     # Build.
 

@@ -42,6 +42,8 @@ class Activation(_Pointwise):
     Goodfellow, Bengio & Courville, *Deep Learning*, 2016, section 6.3.
     """
 
+    pointwise = True
+
     def __init__(self, function: str) -> None:
         self.function = one_of(function, "function", ACTIVATIONS)
 
@@ -103,6 +105,8 @@ class Dropout(_Pointwise):
 
     Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, "Dropout", JMLR 15, 2014; the book's section 7.12.
     """
+
+    pointwise = True
 
     def __init__(self, rate: float) -> None:
         self.rate = share(rate, "rate")
@@ -206,6 +210,7 @@ class BatchNorm(_Pointwise):
     Ioffe & Szegedy, "Batch normalization", ICML 2015; the book's section 8.7.1.
     """
 
+    pointwise = True
     fixed = ("channels",)
     takes_along = (MaxPool,)
 

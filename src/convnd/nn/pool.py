@@ -25,10 +25,14 @@ class _Pool(Layer):
         self.dilation = axis_ints(dilation, "dilation")
         self.ceil_mode = flag(ceil_mode, "ceil_mode")
 
+    def sliding(self, ndim: int) -> Window | None:
+        stride = self.size if self.stride is None else self.stride
+        return Window.of(ndim, self.size, stride, self.padding, self.dilation, self.ceil_mode, name="size")
+
     def output(self, *inputs: Spec) -> Spec:
         (x,) = inputs
-        stride = self.size if self.stride is None else self.stride
-        window = Window.of(x.ndim, self.size, stride, self.padding, self.dilation, self.ceil_mode, name="size")
+        window = self.sliding(x.ndim)
+        assert window is not None
         return Spec(x.ndim, x.channels, shape_after(window, x.shape))
 
     def arguments(self) -> dict[str, Any]:

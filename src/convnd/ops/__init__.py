@@ -37,6 +37,7 @@ from .region_pooling import k_max_pool, quadrant_pool, roi_pool, spatial_pyramid
 from .resize import resize
 from .separable import Separation, separable_conv, separate
 from .structure import add, concat, flatten
+from .tiled import local_conv, tiled_bias, tiled_conv
 from .window_pooling import lp_pool, stochastic_pool, weighted_pool
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "local_contrast_norm",
+    "local_conv",
     "local_response_norm",
     "log_softmax",
     "lp_pool",
@@ -100,6 +102,8 @@ __all__ = [
     "split",
     "stochastic_pool",
     "tanh",
+    "tiled_bias",
+    "tiled_conv",
     "weight_norm",
     "weighted_pool",
 ]

@@ -272,7 +272,7 @@ def conv_weight(
     """
     t, g = batch(x), batch(grad, "grad")
     check_same_dtype(g.values, "grad", t.values, "x")
-    groups = _groups(groups, t.channels, g.channels)
+    groups = check_groups(groups, t.channels, g.channels)
     place = window(layout_of(t).ndim, kernel_size, stride, padding, dilation).on(layout_of(t))
     if layout_of(g) != place.output:
         raise ShapeError(f"grad must have the convolution's output layout {place.output!r}. Received: {g.layout!r}")
@@ -325,7 +325,8 @@ def _check_algorithm(algorithm: str) -> None:
         raise ArgumentError(f"algorithm must be one of {', '.join(ALGORITHMS)}. Received: algorithm={algorithm!r}")
 
 
-def _groups(groups: Any, channels: int, filters: int) -> int:
+def check_groups(groups: Any, channels: int, filters: int) -> int:
+    """An int that divides both."""
     if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
         raise ArgumentError(f"groups must be an int of at least 1. Received: groups={groups!r}")
     if channels % groups or filters % groups:
@@ -352,7 +353,7 @@ def _check_weight(w: Tensor, x: Tensor, groups: Any, inputs: str) -> None:
             f"x has {x.channels} channels, but weight of shape {shape} with groups={groups} takes {expected}. "
             f"Received: x of {x.channels} channels"
         )
-    _groups(groups, shape[-2] * whole, shape[-1])
+    check_groups(groups, shape[-2] * whole, shape[-1])
 
 
 def _check_bias(b: Tensor | None, x: Tensor, channels: int) -> None:

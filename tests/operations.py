@@ -1,0 +1,310 @@
+"""Every public operation: what it takes, and where it is checked. Run as a script, it prints docs/operations.md.
+
+tests/test_operations.py runs every entry in ranks 1 to 4: the law on samples of different sizes, gradients in float64,
+both dtypes; and it fails where a public operation has no entry, or an entry no oracle or benchmark and no reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from convnd import Layout, Ragged, Tensor, ops
+from convnd.bench.cases import CASES
+from convnd.random import Key
+
+Call = Callable[..., Any]  # (x, *parameters) -> result
+CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation's entry. A text instead of True is the reason why not."""
+
+    make: Callable[[int, Any], tuple[Call, list[Any]]]  # (rank, draw) -> the call and its parameters
+    layer: str  # or why there is none
+    oracle: str  # "library: test file", or why there is none
+    bench: str  # a case of convnd.bench, or why there is none
+    ragged: bool | str = True
+    gradient: bool | str = True
+    ranks: bool | str = True
+
+
+def plain(call: Call) -> Callable[[int, Any], tuple[Call, list[Any]]]:
+    """Without parameters."""
+    return lambda ndim, draw: (call, [])
+
+
+def layout(x: Any) -> Layout:
+    """Of any kind of batch."""
+    if isinstance(x, np.ndarray):
+        return Layout.dense(len(x), x.shape[1:-1])
+    found: Layout = x.layout
+    return found
+
+
+def changed(x: Any, by: int) -> Layout:
+    """The layout with so many positions more on every axis."""
+    return Layout(layout(x).shapes + by)
+
+
+def conv(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    return lambda x, w, b: ops.conv(x, w, b, padding="same"), [draw(*[3] * ndim, CHANNELS, 5), draw(5)]
+
+
+def conv_transpose(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    return lambda x, w: ops.conv_transpose(x, w, stride=2), [draw(*[2] * ndim, 3, CHANNELS)]
+
+
+def conv_weight(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    def call(x: Any) -> Any:
+        grad = Tensor.of(np.ones((layout(x).positions, 2), x.values.dtype), layout(x), "ragged")
+        return ops.conv_weight(x, grad, 3, padding="same")
+
+    return call, []
+
+
+def tiled_conv(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    return lambda x, w: ops.tiled_conv(x, w, padding="same"), [draw(*[2] * ndim, *[2] * ndim, CHANNELS, 3)]
+
+
+def local_conv(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    return ops.local_conv, [draw(*[SIZE - 1] * ndim, *[2] * ndim, CHANNELS, 3)]
+
+
+def separable_conv(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    def call(x: Any, *vectors: Any) -> Any:
+        return ops.separable_conv(x, vectors, padding="same")
+
+    return call, [draw(3) for _ in range(ndim)]
+
+
+def norm(call: Call) -> Callable[[int, Any], tuple[Call, list[Any]]]:
+    """With gamma and beta."""
+    return lambda ndim, draw: (call, [draw(CHANNELS), draw(CHANNELS)])
+
+
+def batch_norm(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    mean, var = draw(CHANNELS), abs(draw(CHANNELS)) + 1
+    return lambda x, gamma, beta: ops.batch_norm(x, gamma, beta, mean, var), [draw(CHANNELS), draw(CHANNELS)]
+
+
+def max_unpool(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    def call(x: Any) -> Any:
+        y, index = ops.max_pool(x, 2, return_indices=True)
+        return ops.max_unpool(y, index, like=layout(x))
+
+    return call, []
+
+
+def roi_pool(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    def call(x: Any) -> Any:
+        ends = np.stack([np.zeros_like(layout(x).shapes) + 1, layout(x).shapes], axis=-1)
+        boxes = Ragged(ends.reshape(len(ends), -1), Layout(np.ones((len(ends), 1), dtype=np.int64)))
+        return ops.roi_pool(x, boxes, 2, "mean")
+
+    return call, []
+
+
+def scale_channels(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    return lambda x: ops.scale_channels(x, ops.global_pool(x)), []
+
+
+def embedding(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    def call(x: Any, table: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            return ops.embedding((np.abs(x[..., 0]) * 3).astype(np.int64) % 5, table)
+        numbers = (np.abs(x.values[:, :1]) * 3).astype(np.int64) % 5
+        return ops.embedding(Ragged(numbers, layout(x)), table)
+
+    return call, [draw(5, 3)]
+
+
+def masked(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    mask = np.arange(CHANNELS * 3).reshape(CHANNELS, 3) % 2 == 0
+    return lambda x, w: ops.conv(x, ops.mask_weight(w, mask)), [draw(*[2] * ndim, CHANNELS, 3)]
+
+
+def weight_norm(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
+    return lambda x, v, g: ops.conv(x, ops.weight_norm(v, g)), [draw(*[2] * ndim, CHANNELS, 3), draw(3)]
+
+
+SIZE = 4  # of the samples of operations that need one shape
+KEY = Key(3)
+POINTWISE = "one pass over memory in the core; it is measured with batch norm: 2d-norm"
+NUMPY = "NumPy passes, no kernel of its own to measure"
+MOVES = "it only moves numbers"
+COMPOSED = "made of operations that are measured"
+RANDOM = "the mask is drawn by the sample's number in the batch"
+
+
+def activation(name: str, oracle: str = "PyTorch: test_ops.py", bench: str = POINTWISE) -> Operation:
+    """A pointwise function."""
+    return Operation(plain(lambda x: getattr(ops, name)(x)), "Activation", oracle, bench)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "absolute": activation("absolute", "PyTorch: test_activations.py", NUMPY),
+    "activate": Operation(plain(lambda x: ops.activate(x, "gelu")), "Activation", "PyTorch: test_ops.py", POINTWISE),
+    "add": Operation(plain(lambda x: ops.add([x, x])), "Add", "PyTorch: test_nn_numeric.py", MOVES),
+    "avg_pool": Operation(plain(lambda x: ops.avg_pool(x, 2)), "AvgPool", "PyTorch: test_ops.py", "2d-mean"),
+    "batch_norm": Operation(batch_norm, "BatchNorm", "PyTorch: test_ops.py", "2d-norm"),
+    "channel_shuffle": Operation(
+        plain(lambda x: ops.channel_shuffle(x, 2)), "ChannelShuffle", "PyTorch: test_channels.py", MOVES
+    ),
+    "concat": Operation(plain(lambda x: ops.concat([x, x])), "Concat", "NumPy: test_ops.py", MOVES),
+    "conv": Operation(conv, "Conv", "PyTorch: test_ops.py", "2d-wide"),
+    "conv_transpose": Operation(conv_transpose, "ConvTranspose", "PyTorch: test_ops.py", "2d-transposed"),
+    "conv_weight": Operation(
+        conv_weight, "no layer: it is Conv's gradient", "PyTorch: test_reference.py", "2d-wide",
+        ragged="it sums over the batch: on ragged batches, but not sample by sample",
+    ),
+    "crop": Operation(plain(lambda x: ops.crop(x, 1)), "Crop", "NumPy: test_padding.py", MOVES),
+    "crop_like": Operation(
+        plain(lambda x: ops.crop_like(x, changed(x, -1))), "CropLike", "NumPy: test_padding.py", MOVES
+    ),
+    "drop_block": Operation(
+        plain(lambda x: ops.drop_block(x, 2, 0.2, KEY)), "DropBlock", "no library draws the same numbers", NUMPY,
+        ragged=RANDOM,
+    ),
+    "dropout": Operation(
+        plain(lambda x: ops.dropout(x, 0.3, KEY)), "Dropout", "no library draws the same numbers", POINTWISE,
+        ragged=RANDOM,
+    ),
+    "elu": activation("elu"),
+    "embedding": Operation(embedding, "Embedding", "PyTorch: test_embedding.py", MOVES),
+    "flatten": Operation(
+        plain(ops.flatten), "Flatten", "NumPy: test_ops.py", MOVES, ragged="it is for samples of one shape"
+    ),
+    "gelu": activation("gelu"),
+    "global_pool": Operation(plain(ops.global_pool), "GlobalPool", "PyTorch: test_ops.py", "2d-proportional"),
+    "group_norm": Operation(
+        norm(lambda x, g, b: ops.group_norm(x, 2, g, b)), "GroupNorm", "PyTorch: test_norms.py", NUMPY
+    ),
+    "hardsigmoid": activation("hardsigmoid", "PyTorch: test_activations.py", NUMPY),
+    "hardswish": activation("hardswish", "PyTorch: test_activations.py", NUMPY),
+    "instance_norm": Operation(norm(ops.instance_norm), "InstanceNorm", "PyTorch: test_norms.py", NUMPY),
+    "k_max_pool": Operation(
+        plain(lambda x: ops.k_max_pool(x, 2)), "KMaxPool", "PyTorch: test_pooling_regions.py", NUMPY
+    ),
+    "layer_norm": Operation(norm(ops.layer_norm), "LayerNorm", "PyTorch: test_norms.py", NUMPY),
+    "leaky_relu": activation("leaky_relu"),
+    "linear": Operation(
+        lambda ndim, draw: (ops.linear, [draw(CHANNELS, 3), draw(3)]), "Linear", "PyTorch: test_nn_numeric.py", "2d-1x1"
+    ),
+    "local_contrast_norm": Operation(
+        plain(lambda x: ops.local_contrast_norm(x, 3)), "LocalContrastNorm", "SciPy: test_norms.py", COMPOSED
+    ),
+    "local_conv": Operation(
+        local_conv, "LocalConv", "JAX: test_tiled.py", "no peer has it in every rank; figures in docs/performance.md",
+        ragged="it is for samples of one shape",
+    ),
+    "local_response_norm": Operation(
+        plain(lambda x: ops.local_response_norm(x, 3)), "LocalResponseNorm", "PyTorch: test_norms.py", NUMPY
+    ),
+    "log_softmax": activation("log_softmax"),
+    "lp_pool": Operation(
+        plain(lambda x: ops.lp_pool(x, 2, 3.0)), "LpPool", "PyTorch: test_pooling_windows.py", COMPOSED
+    ),
+    "mask_weight": Operation(masked, "MaskedConv", "NumPy: test_channels.py", COMPOSED),
+    "max_pool": Operation(plain(lambda x: ops.max_pool(x, 2)), "MaxPool", "PyTorch: test_ops.py", "2d-max"),
+    "max_unpool": Operation(max_unpool, "MaxUnpool", "PyTorch: test_pooling_windows.py", MOVES),
+    "maxout": Operation(plain(lambda x: ops.maxout(x, 2)), "Maxout", "NumPy: test_pooling_regions.py", NUMPY),
+    "multiply": Operation(
+        plain(lambda x: ops.multiply([x, x])), "Multiply", "NumPy: test_channels.py", NUMPY
+    ),
+    "pad": Operation(plain(lambda x: ops.pad(x, 1, "reflect")), "Pad", "PyTorch: test_padding.py", MOVES),
+    "pad_like": Operation(
+        plain(lambda x: ops.pad_like(x, changed(x, 1))), "PadLike", "NumPy: test_padding.py", MOVES
+    ),
+    "pool_channels": Operation(
+        plain(lambda x: ops.pool_channels(x, [0, 2], 2)), "PoolChannels", "NumPy: test_pooling_regions.py", COMPOSED
+    ),
+    "prelu": Operation(
+        lambda ndim, draw: (ops.prelu, [draw(CHANNELS)]), "PReLU", "PyTorch: test_activations.py", NUMPY
+    ),
+    "proportional_pool": Operation(
+        plain(lambda x: ops.proportional_pool(x, 2)), "ProportionalPool", "PyTorch: test_ops.py", "2d-proportional"
+    ),
+    "quadrant_pool": Operation(plain(ops.quadrant_pool), "QuadrantPool", "NumPy: test_pooling_regions.py", COMPOSED),
+    "relu": activation("relu"),
+    "resize": Operation(
+        plain(lambda x: ops.resize(x, scale=1.5, mode="linear")), "Resize", "PyTorch: test_resize.py", NUMPY
+    ),
+    "roi_pool": Operation(roi_pool, "RoiPool", "NumPy: test_pooling_regions.py", COMPOSED),
+    "scale_channels": Operation(scale_channels, "ScaleChannels", "NumPy: test_channels.py", NUMPY),
+    "selu": activation("selu", "PyTorch: test_activations.py", NUMPY),
+    "separable_conv": Operation(separable_conv, "SeparableConv", "NumPy: test_separable.py", COMPOSED),
+    "separate": Operation(
+        plain(lambda x: x), "no layer: it takes a kernel apart", "NumPy: test_separable.py",
+        "it runs once, before training",
+        ragged="it takes a kernel, no batch", gradient="it finds the best vectors; they are trained afterwards",
+        ranks="kernels of every rank: test_separable.py",
+    ),
+    "sigmoid": activation("sigmoid"),
+    "silu": activation("silu"),
+    "softmax": activation("softmax"),
+    "softplus": activation("softplus"),
+    "spatial_dropout": Operation(
+        plain(lambda x: ops.spatial_dropout(x, 0.3, KEY)), "SpatialDropout", "no library draws the same numbers", NUMPY,
+        ragged=RANDOM,
+    ),
+    "spatial_pyramid_pool": Operation(
+        plain(lambda x: ops.spatial_pyramid_pool(x, (1, 2))), "SpatialPyramidPool", "PyTorch: test_pooling_regions.py",
+        COMPOSED,
+    ),
+    "split": Operation(
+        plain(lambda x: ops.concat(ops.split(x, [1, 3])[::-1])), "no layer: a network's parts have one result each",
+        "NumPy: test_channels.py", MOVES,
+    ),
+    "stochastic_pool": Operation(
+        plain(lambda x: ops.stochastic_pool(ops.relu(x), 2)), "StochasticPool", "NumPy: test_pooling_windows.py", NUMPY
+    ),
+    "tanh": activation("tanh"),
+    "tiled_bias": Operation(
+        lambda ndim, draw: (ops.tiled_bias, [draw(*[2] * ndim, CHANNELS)]), "Bias", "NumPy: test_tiled.py", MOVES
+    ),
+    "tiled_conv": Operation(
+        tiled_conv, "TiledConv", "NumPy: test_tiled.py", "no peer has it; figures in docs/performance.md"
+    ),
+    "weight_norm": Operation(weight_norm, "WeightNorm", "PyTorch: test_norms.py", NUMPY),
+    "weighted_pool": Operation(
+        plain(lambda x: ops.weighted_pool(x, 3)), "WeightedPool", "SciPy: test_pooling_windows.py", COMPOSED
+    ),
+}
+
+HEAD = """# Operations
+
+Every function of `convnd.ops`: each takes an ndarray, a Ragged or a Tensor. Made by `python tests/operations.py`;
+`tests/test_operations.py` runs every "yes" of it, in ranks 1 to 4, and holds this page to the code.
+
+Ragged: op(batch) = concat(op(sample)) to the last bit on samples of different sizes. Oracle: the library that the values
+are compared with, and the test. Benchmark: the case of `convnd bench`.
+
+| operation | layer | ranks 1-4 | ragged | gradient | float64 | oracle | benchmark |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def table() -> str:
+    """docs/operations.md."""
+
+    def cell(answer: bool | str) -> str:
+        return "yes" if answer is True else f"n/a: {answer}"
+
+    names = {case.name for case in CASES}
+    lines = []
+    for name, op in sorted(OPERATIONS.items()):
+        layer = f"n/a: {op.layer.removeprefix('no layer: ')}" if op.layer.startswith("no layer") else f"`nn.{op.layer}`"
+        oracle = op.oracle if ": test_" in op.oracle else f"n/a: {op.oracle}"
+        bench = f"`{op.bench}`" if op.bench in names else f"n/a: {op.bench}"
+        cells = [f"`{name}`", layer, cell(op.ranks), cell(op.ragged), cell(op.gradient), "yes", oracle, bench]
+        lines.append(f"| {' | '.join(cells)} |")
+    return HEAD + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")
