@@ -76,10 +76,8 @@ def local_conv(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
 
 
 def separable_conv(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
-    def call(x: Any, *vectors: Any) -> Any:
-        return ops.separable_conv(x, vectors, padding="same")
-
-    return call, [draw(3) for _ in range(ndim)]
+    vectors = [draw(2, 3) for _ in range(ndim)]  # constants
+    return lambda x: ops.separable_conv(x, vectors, padding="same"), []
 
 
 def norm(call: Call) -> Callable[[int, Any], tuple[Call, list[Any]]]:
@@ -141,7 +139,7 @@ COMPOSED = "made of operations that are measured"
 RANDOM = "the mask is drawn by the sample's number in the batch"
 
 
-def activation(name: str, oracle: str = "PyTorch: test_ops.py", bench: str = POINTWISE) -> Operation:
+def activation(name: str, oracle: str = "PyTorch: test_parity.py", bench: str = POINTWISE) -> Operation:
     """A pointwise function."""
     return Operation(plain(lambda x: getattr(ops, name)(x)), "Activation", oracle, bench)
 
@@ -272,7 +270,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "weight_norm": Operation(weight_norm, "WeightNorm", "PyTorch: test_norms.py", NUMPY),
     "weighted_pool": Operation(
-        plain(lambda x: ops.weighted_pool(x, 3)), "WeightedPool", "SciPy: test_pooling_windows.py", COMPOSED
+        plain(lambda x: ops.weighted_pool(x, 3)), "WeightedPool", "NumPy: test_pooling_windows.py", COMPOSED
     ),
 }
 
@@ -281,7 +279,7 @@ HEAD = """# Operations
 Every function of `convnd.ops`: each takes an ndarray, a Ragged or a Tensor. Made by `python tests/operations.py`;
 `tests/test_operations.py` runs every "yes" of it, in ranks 1 to 4, and holds this page to the code.
 
-Ragged: op(batch) = concat(op(sample)) to the last bit on samples of different sizes. Oracle: the library that the values
+Ragged: op(batch) = concat(op(sample)) to the last bit on samples of different sizes. Oracle: the library that values
 are compared with, and the test. Benchmark: the case of `convnd bench`.
 
 | operation | layer | ranks 1-4 | ragged | gradient | float64 | oracle | benchmark |

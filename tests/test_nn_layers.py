@@ -25,17 +25,46 @@ LAYERS = [
     nn.LocalConv(6, 2, dilation=2, groups=2, bias="none"),
     nn.Bias((2, 1)),
     nn.Bias("shape"),
+    nn.MaskedConv(3, 2, [[1, 0, 1]] * 4),
+    nn.SeparableConv(6, 3),
+    nn.DepthwiseSeparableConv(6, 3),
+    nn.WeightNorm(nn.Conv(6, 3)),
     nn.Linear(5, activation="sigmoid", bias=False, init="lecun_uniform"),
     nn.BatchNorm(momentum=0.5, eps=1e-3, activation="relu"),
+    nn.LayerNorm(),
+    nn.InstanceNorm(affine=False),
+    nn.GroupNorm(2),
+    nn.LocalResponseNorm(5),
+    nn.LocalContrastNorm(5),
+    nn.SqueezeExcite(2),
     nn.MaxPool((2, 3), stride=1, padding="same", ceil_mode=True),
     nn.AvgPool(2, padding=(1, 0), dilation=2),
     nn.AvgPool(3, ceil_mode=True),
+    nn.LpPool(2, 3.0),
+    nn.WeightedPool(3, stride=2),
+    nn.PoolChannels([0, 2], 2),
+    nn.Maxout(2),
     nn.ProportionalPool((2, 3), mode="mean"),
+    nn.SpatialPyramidPool((1, 2)),
+    nn.QuadrantPool(),
+    nn.KMaxPool(3),
+    nn.Pad(1),
+    nn.Crop(1),
+    nn.Resize(5),
+    nn.ChannelShuffle(2),
     nn.GlobalPool("max"),
     nn.Flatten(),
     nn.Activation("gelu"),
+    nn.PReLU(),
     nn.Dropout(0.25),
+    nn.SpatialDropout(0.25),
+    nn.DropBlock(3, 0.25),
 ]
+# Several inputs, or inputs of a kind of their own: they have tests of their own.
+OTHERS = {
+    "Add", "Concat", "Multiply", "ScaleChannels", "CropLike", "PadLike", "MaxUnpool", "RoiPool", "Embedding",
+    "StochasticPool", "Graph", "Sequential",
+}  # fmt: skip
 
 
 def network() -> nn.Sequential:
@@ -57,7 +86,7 @@ def batch(rng: np.random.Generator, *shapes: tuple[int, ...], channels: int = 4,
 
 def test_the_list_above_has_every_layer() -> None:
     ours = {name for name, kind in nn.Layer.types.items() if kind.__module__.startswith("convnd.")}
-    assert ours == {type(layer).__name__ for layer in LAYERS} | {"Add", "Concat", "Graph", "Sequential"}
+    assert ours == {type(layer).__name__ for layer in LAYERS} | OTHERS
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: repr(layer))

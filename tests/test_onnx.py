@@ -12,7 +12,6 @@ onnx = pytest.importorskip("onnx")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the cases that aren't used here
     import onnx.backend.test.case.node as node_cases
-
     from onnx_adapter import NODES, NotOurs
 
     CASES = node_cases.collect_testcases(None)

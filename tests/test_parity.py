@@ -27,12 +27,13 @@ LIMITS = {np.float32: 1e-5, np.float64: 1e-12}
 
 
 def close(found: Any, wanted: Any, dtype: Any, what: str) -> None:
-    """Relative root mean square of the difference."""
+    """The difference's root mean square, relative to that of the values, or to a tenth (what comes back is about 1:
+    a gradient near 0 is a difference of such numbers)."""
     found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
     assert found.shape == wanted.shape, what
     scale = np.sqrt(np.mean(wanted**2)) if wanted.size else 0.0
     error = np.sqrt(np.mean((found - wanted) ** 2)) if wanted.size else 0.0
-    assert error <= LIMITS[dtype] * max(scale, 1e-3), f"{what}: {error:.2e} of {scale:.2e}"
+    assert error <= LIMITS[dtype] * max(scale, 0.1), f"{what}: {error:.2e} of {scale:.2e}"
 
 
 def first(x: np.ndarray) -> Any:
@@ -45,20 +46,22 @@ def last(t: Any) -> np.ndarray:
     return np.moveaxis(t.detach().numpy(), 1, -1)
 
 
-def compare(x: np.ndarray, op: Any, theirs: Any, parameters: dict[str, np.ndarray], turned: dict[str, Any]) -> None:
-    """Values and all gradients; the batch once dense, once ragged behind a sample of another size."""
+def compare(
+    x: np.ndarray, op: Any, theirs: Any, parameters: dict[str, np.ndarray], turned: dict[str, Any], wide: bool = False
+) -> None:
+    """Values and all gradients, and the batch as ragged; ``wide``: PyTorch's in float64."""
     dtype = x.dtype.type
     rng = np.random.default_rng(0)
     ours = {name: Tensor.parameter(value) for name, value in parameters.items()}
     given = Tensor(x, requires_grad=True)
     y = op(given, **ours)
     t = {name: turned[name](value) for name, value in parameters.items()}
-    tx = first(x)
+    tx = first(x.astype(np.float64) if wide else x)
     ty = theirs(tx, **t)
     close(y.numpy(), last(ty), dtype, "values")
     g = rng.standard_normal(y.numpy().shape).astype(x.dtype)
     y.backward(g)
-    ty.backward(torch.from_numpy(np.ascontiguousarray(np.moveaxis(g, -1, 1))))
+    ty.backward(torch.from_numpy(np.ascontiguousarray(np.moveaxis(g, -1, 1))).to(ty.dtype))
     close(given.grad, last(tx.grad), dtype, "gradient of x")
     for name, value in ours.items():
         wanted = turned[f"{name} back"](t[name].grad.numpy())
@@ -246,9 +249,10 @@ def test_resize(d: dict[str, Any], mode: str, data: Any) -> None:
     size = tuple(data.draw(st.integers(1, 2 * n + 2)) for n in d["size"])
     name = "nearest" if mode == "nearest" else ("linear", "bilinear", "trilinear")[d["rank"] - 1]
     corners = {} if mode == "nearest" else {"align_corners": mode == "corners"}
+    wide = mode != "nearest"  # its float32 coordinates are off by more than ours
     compare(
-        x, lambda x: ops.resize(x, size, mode="nearest" if mode == "nearest" else "linear", **corners),
-        lambda x: F.interpolate(x, size, mode=name, **corners), {}, {},
+        x, lambda x: ops.resize(x, size, mode="linear" if wide else "nearest", **corners),
+        lambda x: F.interpolate(x, size, mode=name, **corners), {}, {}, wide,
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
 # Each output sees its own position, in inference.
 POINTWISE = (
-    nn.Activation, nn.BatchNorm, nn.ChannelShuffle, nn.Dropout, nn.Embedding, nn.LayerNorm, nn.Linear,
+    nn.Activation, nn.BatchNorm, nn.Bias, nn.ChannelShuffle, nn.Dropout, nn.Embedding, nn.LayerNorm, nn.Linear,
     nn.LocalResponseNorm, nn.Maxout, nn.PReLU,
 )  # fmt: skip
 # Each output sees what any of the inputs does.

@@ -153,6 +153,8 @@ class LocalResponseNorm(_Pointwise):
     3.3.
     """
 
+    pointwise = True
+
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         self.size = count(size, "size")
         self.alpha = positive(alpha, "alpha")

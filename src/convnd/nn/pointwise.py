@@ -72,6 +72,7 @@ class PReLU(_Pointwise):
     He, Zhang, Ren & Sun, "Delving deep into rectifiers", ICCV 2015, section 2.1.
     """
 
+    pointwise = True
     fixed = ("channels",)
 
     def __init__(self, init: Any = 0.25) -> None:

@@ -194,6 +194,8 @@ class Maxout(Layer):
     Goodfellow, Warde-Farley, Mirza, Courville & Bengio, "Maxout networks", ICML 2013; the book's figure 9.9.
     """
 
+    pointwise = True
+
     def __init__(self, pieces: int) -> None:
         self.pieces = count(pieces, "pieces")
 

@@ -337,7 +337,7 @@ def _step(layer: Layer) -> _Step:
         return _Pointwise(layer)
     if isinstance(layer, ConvTranspose):
         return _Transposed(layer)
-    if layer.sliding(1 if layer.input is None else layer.input.ndim) is not None:
+    if layer.arity == (1, 1) and layer.sliding(1 if layer.input is None else layer.input.ndim) is not None:
         return _Sliding(layer, type(layer).__name__)
     raise ArgumentError(
         f"{type(layer).__name__} can't be streamed: its results depend on the whole sequence. Put it behind the stream"

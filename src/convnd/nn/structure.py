@@ -233,6 +233,7 @@ class Multiply(Layer):
     [[6.0, 6.0]]
     """
 
+    pointwise = True
     arity = (2, None)
 
     def output(self, *inputs: Spec) -> Spec:
@@ -297,6 +298,8 @@ class ChannelShuffle(Layer):
 
     Zhang, Zhou, Lin & Sun, "ShuffleNet", CVPR 2018, section 3.1.
     """
+
+    pointwise = True
 
     def __init__(self, groups: int) -> None:
         self.groups = count(groups, "groups")
