@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convnd import Ragged, nn, ops
-from convnd.analysis import Flip, Rotate, Scale, Shift, Transform, equivariance_error
+from convnd.analysis import Flip, Rotate, Scale, Shift, Transform, equivariance_error, sensitivity
 from convnd.errors import ArgumentError, DtypeError, ShapeError
 
 
@@ -201,3 +201,14 @@ def test_arguments_of_transforms() -> None:
         Rotate(0.5)  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError):
         Transform()(np.ones((1, 1, 1)))
+
+
+def test_a_step_changes_every_input_and_half_of_the_maxima():
+    """Figure 9.8 of the book; a convolution changes throughout."""
+    x = np.array([0.3, 0.1, 1.0, 0.2, 0.1, 0.0]).reshape(1, 6, 1)
+    assert sensitivity(lambda x: ops.max_pool(x, 3, stride=1), x, Shift(1)) == (1.0, 0.5)
+    weight = np.array([1.0, 2.0, 4.0]).reshape(3, 1, 1)
+    assert sensitivity(lambda x: ops.conv(x, weight), x, Shift(1)) == (1.0, 1.0)
+    assert sensitivity(lambda x: ops.global_pool(x, "max"), x, Flip(0))[1] == 0.0
+    with pytest.raises(ShapeError, match="keep the shapes"):
+        sensitivity(lambda x: x, np.ones((1, 4, 1)), Scale(2))

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convnd import Ragged, Tensor, ops
+from convnd import Layout, Ragged, Tensor, ops
 from convnd.errors import ShapeError
+from convnd.window import Window
 
 torch = pytest.importorskip("torch")
 hypothesis = pytest.importorskip("hypothesis")
@@ -271,3 +272,58 @@ def test_activations(d: dict[str, Any], name: str, scale: float) -> None:
         d["dtype"] = np.float32  # PyTorch's slope is a float32's 1/6 in float64 as well
     x = numbers(d, d["batch"], *d["size"], d["each"]) * d["dtype"](scale)
     compare(x, getattr(ops, name), ACTIVATIONS[name], {}, {})
+
+
+@draws
+@given(windows(), st.sampled_from(["valid", "full", "same", "same_lower"]), st.booleans())
+def test_conv_is_scipys(d: dict[str, Any], padding: str, flip: bool) -> None:
+    """scipy.signal: for even kernels its "same" has the odd one first, as "same_lower" has it here."""
+    signal = pytest.importorskip("scipy.signal")
+    x, weight = numbers(d, *d["size"]), numbers(d, *d["kernel"])
+    if padding == "valid" and (np.array(d["size"]) < d["kernel"]).any():
+        return
+    theirs = signal.convolve if flip else signal.correlate
+    wanted = theirs(x, weight, mode="full", method="direct")
+    if padding == "valid":
+        wanted = wanted[tuple(slice(k - 1, n) for n, k in zip(d["size"], d["kernel"], strict=True))]
+    elif padding != "full":
+        low = [(k - 1) // 2 if padding == "same" else k // 2 for k in d["kernel"]]
+        starts = [k - 1 - n for k, n in zip(d["kernel"], low, strict=True)]
+        wanted = wanted[tuple(slice(start, start + n) for start, n in zip(starts, d["size"], strict=True))]
+    found = ops.conv(x[None, ..., None], weight[..., None, None], padding=padding, flip=flip)
+    close(found[0, ..., 0], wanted, d["dtype"], "values")
+    if padding == "same_lower" and (np.array(d["size"]) >= d["kernel"]).all():
+        close(found[0, ..., 0], theirs(x, weight, mode="same", method="direct"), d["dtype"], "scipy's same")
+
+
+@draws
+@given(windows(), st.sampled_from(["constant", "nearest", "mirror", "wrap"]))
+def test_padding_modes_are_those_of_ndimage(d: dict[str, Any], mode: str) -> None:
+    """scipy.ndimage.correlate pads as ops.pad does, under its own names."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    x, weight = numbers(d, *d["size"]), numbers(d, *d["kernel"])
+    ours = {"constant": "constant", "nearest": "replicate", "mirror": "reflect", "wrap": "circular"}[mode]
+    pads = [(k // 2, k - 1 - k // 2) for k in d["kernel"]]
+    if any(n < (k // 2 + 1) for n, k in zip(d["size"], d["kernel"], strict=True)):
+        return
+    found = ops.conv(ops.pad(x[None, ..., None], pads, ours), weight[..., None, None])
+    close(found[0, ..., 0], ndimage.correlate(x, weight, mode=mode), d["dtype"], "values")
+
+
+@draws
+@given(windows(large=False))
+def test_local_conv_is_jaxs(d: dict[str, Any]) -> None:
+    jax = pytest.importorskip("jax")
+    rank = d["rank"]
+    x = numbers(d, d["batch"], *d["size"], d["each"]).astype(np.float32)
+    place = Window.of(rank, d["kernel"], d["stride"], d["padding"], d["dilation"]).on(Layout.dense(len(x), d["size"]))
+    output = place.output.shape(0)
+    weight = numbers(d, *output, *d["kernel"], d["each"], d["out"]).astype(np.float32)
+    flat = np.moveaxis(weight, -2, rank).reshape(*output, -1, d["out"])  # the channels slowest
+    letters = "DHW"[-rank:]
+    wanted = jax.lax.conv_general_dilated_local(
+        x, flat, d["stride"], [(p, p) for p in d["padding"]], d["kernel"], rhs_dilation=d["dilation"],
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+    )  # fmt: skip
+    window = {"stride": d["stride"], "padding": d["padding"], "dilation": d["dilation"]}
+    close(ops.local_conv(x, weight, **window), np.asarray(wanted), np.float32, "values")

@@ -11,7 +11,7 @@ The ideas of sections 9.1, 9.2 and 9.4 of the *Deep Learning* book, to be run.
 """
 
 from .efficiency import Cost, Costs, costs
-from .equivariance import Flip, Rotate, Scale, Shift, Transform, equivariance_error
+from .equivariance import Flip, Rotate, Scale, Shift, Transform, equivariance_error, sensitivity
 from .gradient import confirm_receptive_fields, seen_by_gradient
 from .matrix import toeplitz
 from .prior import FullyConnected, as_dense, convolution_prior
@@ -35,5 +35,6 @@ __all__ = [
     "equivariance_error",
     "receptive_fields",
     "seen_by_gradient",
+    "sensitivity",
     "toeplitz",
 ]

@@ -281,3 +281,42 @@ def _axes(axes: Any, ndim: int, number: int | None = None) -> tuple[int, ...]:
             f"axes must be {number or 'some'} of the sample's {ndim}, none of them twice. Received: axes={axes!r}"
         )
     return tuple(int(axis) % ndim for axis in given)
+
+
+def sensitivity(f: Callable[[Array], Array], x: Array, transform: Transform) -> tuple[float, float]:
+    """The shares of inputs and of outputs that a change of the positions changes: (of x, of f(x)).
+
+    Pooling is nearly invariant to small shifts: after one every input is another, but many maxima are where they were
+    seen before.
+
+    Parameters
+    ----------
+    f : function of a batch (N, *S, C), or a layer
+    x : ndarray (N, *S, C)
+    transform : Transform
+        Of the input alone, such as ``Shift(1)``.
+
+    Raises
+    ------
+    ShapeError
+        If the transform changes the sample's shape, so that there is nothing to compare.
+
+    References
+    ----------
+    Goodfellow, Bengio, Courville, *Deep Learning*, section 9.3, figure 9.8.
+
+    Examples
+    --------
+    >>> from convnd import ops
+    >>> x = np.array([0.3, 0.1, 1.0, 0.2, 0.1, 0.0]).reshape(1, 6, 1)
+    >>> sensitivity(lambda x: ops.max_pool(x, 3, stride=1), x, Shift(1))
+    (1.0, 0.5)
+    """
+    moved = transform(x)
+    before, after = np.asarray(f(x)), np.asarray(f(moved))
+    if moved.shape != x.shape or before.shape != after.shape:
+        raise ShapeError(
+            f"transform must keep the shapes of x and of f(x). Received: {x.shape} to {moved.shape}, "
+            f"{before.shape} to {after.shape}"
+        )
+    return float(np.mean(moved != x)), float(np.mean(after != before))
