@@ -21,7 +21,7 @@ ALLOWED = {
     "errors": set(),
     "layout": {"errors"},
     "window": BASE,
-    "reference": BASE | {"window"},
+    "reference": BASE | {"window", "reference"},
     "random": {"errors"},
     "kernels": BASE | {"window", "reference", "kernels", "_core"},
     "tensor": CORE - {"random"},
