@@ -7,7 +7,9 @@ sample's shape alone.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +18,8 @@ from ..errors import ArgumentError, ShapeError
 from ..kernels.checks import empty
 from ..layout import Layout
 from ..tensor import Array, Tensor, X, check_same_dtype, record
-from ..window import Regions, refuse_empty
+from ..window import refuse_empty
 from ._operands import batch, fixed, give_back, layout_of, parameter
-from .pooling import _proportional
 
 DOUBLE = np.dtype(np.float64)
 
@@ -63,7 +64,7 @@ def layer_norm(
     refuse_empty(layout)
     if t.channels < 2:
         raise ShapeError(f"layer_norm needs at least 2 channels. Received: {t.channels} channel(s)")
-    return give_back(_scaled(t, gamma, beta, _Channels(), eps), x, gamma, beta)
+    return give_back(_over_channels(t, gamma, beta, eps), x, gamma, beta)
 
 
 def instance_norm(
@@ -86,7 +87,7 @@ def instance_norm(
     [-1.0, 1.0, -1.0, -1.0, 1.0, 1.0]
     """
     t = batch(x)
-    return give_back(_scaled(t, gamma, beta, _Sample.of(t, t.channels, "instance_norm"), eps), x, gamma, beta)
+    return give_back(_over_sample(t, gamma, beta, t.channels, eps, "instance_norm"), x, gamma, beta)
 
 
 def group_norm(
@@ -134,126 +135,160 @@ def group_norm(
         raise ArgumentError(f"groups must be an int of at least 1. Received: groups={groups!r}")
     if t.channels % groups:
         raise ShapeError(f"groups must divide the {t.channels} channels of x. Received: groups={groups}")
-    return give_back(_scaled(t, gamma, beta, _Sample.of(t, int(groups), "group_norm"), eps), x, gamma, beta)
+    return give_back(_over_sample(t, gamma, beta, int(groups), eps, "group_norm"), x, gamma, beta)
 
 
-class _Sets(Protocol):
-    """The sets of numbers that share a mean and a variance."""
-
-    def mean(self, a__pc: Array) -> Array:
-        """The mean of each set, from float64."""
-
-    def align(self, a__pc: Array, means: Array) -> tuple[Array, Array]:
-        """``a__pc``, and each set's number for all its members: in shapes that broadcast."""
-
-
-class _Channels:
-    """A set is the channels of one position."""
-
-    def mean(self, a__pc: Array) -> Array:
-        # Over the last, contiguous axis of float64: NumPy's pairwise sum, whose order follows from C alone.
-        mean: Array = np.mean(a__pc, axis=1, keepdims=True)
-        return mean
-
-    def align(self, a__pc: Array, means: Array) -> tuple[Array, Array]:
-        return a__pc, means
-
-
-class _Sample:
-    """A set is a group of channels at all positions of one sample."""
-
-    def __init__(self, layout: Layout, groups: int) -> None:
-        self._layout, self._groups = layout, groups
-        self._regions: Regions = _proportional(layout, (1,) * layout.ndim)
-
-    @classmethod
-    def of(cls, x: Tensor, groups: int, name: str) -> _Sample:
-        """The sets of ``x``, none of which may have one member only."""
-        layout = layout_of(x)
-        sets = cls(layout, groups)
-        if len(layout) and x.channels // groups * int(layout.sizes.min()) < 2:
-            sample = int(np.argmin(layout.sizes))
-            raise ShapeError(
-                f"sample {sample}: {name} needs at least 2 values for a mean and a variance; one position with "
-                f"{x.channels} channels in {groups} groups has 1. Received: sample of shape {layout.shape(sample)}"
-            )
-        return sets
-
-    def mean(self, a__pc: Array) -> Array:
-        by_channel = kernels.pool(a__pc, self._regions, "mean")[0]
-        samples, channels = by_channel.shape
-        members = channels // self._groups
-        if members == 1:
-            return by_channel
-        by_group = np.mean(by_channel.reshape(samples, self._groups, members), axis=2)
-        return np.repeat(by_group, members, axis=1)
-
-    def align(self, a__pc: Array, means: Array) -> tuple[Array, Array]:
-        if len(self._layout) and self._layout.uniform:
-            return a__pc.reshape(len(means), -1, means.shape[1]), means[:, None, :]
-        return a__pc, np.repeat(means, self._layout.sizes, axis=0)
-
-
-def _scaled(x: Tensor, gamma: Array | Tensor | None, beta: Array | Tensor | None, sets: _Sets, eps: float) -> Tensor:
-    """``gamma n + beta``, n = (x - mean) inverse."""
+def _vectors(x: Tensor, gamma: Any, beta: Any, eps: float) -> tuple[Tensor | None, Tensor | None, Array]:
+    """gamma and beta checked, and gamma's values, 1 unless given."""
     if not eps > 0:
         raise ArgumentError(f"eps must be positive. Received: eps={eps!r}")
-    shape, zeros = (x.channels,), np.zeros(x.channels, x.dtype)
+    shape = (x.channels,)
     scale = None if gamma is None else parameter(gamma, "gamma", x, shape)
     shift = None if beta is None else parameter(beta, "beta", x, shape)
-    normal, inverse = _normal(x.values, sets, eps)
-    by_channel = np.ones_like(zeros) if scale is None else scale.values
-    y = normal
-    if scale is not None or shift is not None:
-        y = kernels.scale_shift(normal, by_channel, zeros if shift is None else shift.values)
+    return scale, shift, np.ones(shape, x.dtype) if scale is None else scale.values
+
+
+def _record(
+    x: Tensor, scale: Tensor | None, shift: Tensor | None, y: Array, grads: Callable[[Array], tuple[Any, Any, Any]]
+) -> Tensor:
+    """``grads`` gives the gradients to x, gamma and beta."""
 
     def grad_fn(g: Array) -> list[Array | None]:
-        grads = [_normal_grad(g, by_channel, normal, inverse, sets) if x.requires_grad else None]
-        if scale is not None or shift is not None:
-            total, product = kernels.batch_norm_sums(g, normal, np.zeros(x.channels), np.ones_like(zeros), zeros)
-            grads += [] if scale is None else [product.astype(x.dtype)]
-            grads += [] if shift is None else [total.astype(x.dtype)]
-        return grads
+        to_x, to_scale, to_shift = grads(g)
+        return [to_x, *([] if scale is None else [to_scale]), *([] if shift is None else [to_shift])]
 
     parents = [x, *([] if scale is None else [scale]), *([] if shift is None else [shift])]
     return record(y, x.layout, x.kind, parents, grad_fn)
 
 
-def _normal(x__pc: Array, sets: _Sets, eps: float) -> tuple[Array, Array]:
-    """n = (x - mean) inverse in the dtype of x, and inverse = 1 / sqrt(var + eps) of each set."""
-    positions, channels = x__pc.shape
+# -------------------------------------------------------------------------------------- over the channels of a position
+
+
+def _over_channels(x: Tensor, gamma: Any, beta: Any, eps: float) -> Tensor:
+    """``gamma n + beta``, n = (x - mean) inverse, mean and inverse = 1 / sqrt(var + eps) of each position's channels.
+
+    NumPy's sums over the contiguous axis are pairwise: their order follows from C alone.
+    """
+    scale, shift, by_channel = _vectors(x, gamma, beta, eps)
+    positions, channels = x.values.shape
     centred, squares = (empty(positions, channels, DOUBLE) for _ in range(2))  # and then in place: memory bounds it all
-    np.copyto(centred, x__pc)
-    a, mean = sets.align(centred, sets.mean(centred))
-    np.subtract(a, mean, out=a)
+    np.copyto(centred, x.values)
+    centred -= centred.mean(axis=1, keepdims=True)
     np.multiply(centred, centred, out=squares)
-    inverse = 1 / np.sqrt(sets.mean(squares) + eps)
-    normal = empty(positions, channels, x__pc.dtype)
-    a, of_set = sets.align(centred, inverse)
-    np.multiply(a, of_set, out=a)
+    inverse = 1 / np.sqrt(squares.mean(axis=1, keepdims=True) + eps)
+    centred *= inverse
+    normal = empty(positions, channels, x.dtype)
     np.copyto(normal, centred, casting="same_kind")
-    return normal, inverse
+    zeros = np.zeros(channels, x.dtype)
+    y = normal
+    if scale is not None or shift is not None:
+        y = kernels.scale_shift(normal, by_channel, zeros if shift is None else shift.values)
+
+    def grads(g: Array) -> tuple[Any, Any, Any]:
+        total, product = kernels.batch_norm_sums(g, normal, np.zeros(channels), np.ones_like(zeros), zeros)
+        to_x = _over_channels_grad(g, by_channel, normal, inverse) if x.requires_grad else None
+        return to_x, product.astype(x.dtype), total.astype(x.dtype)
+
+    return _record(x, scale, shift, y, grads)
 
 
-def _normal_grad(g__pc: Array, scale: Array, normal: Array, inverse: Array, sets: _Sets) -> Array:
-    """The gradient to x, inverse (h - mean(h) - n mean(h n)) with h = g scale."""
+def _over_channels_grad(g__pc: Array, scale: Array, normal: Array, inverse: Array) -> Array:
+    """inverse (h - mean(h) - n mean(h n)) with h = g scale."""
     positions, channels = g__pc.shape
     h, product = (empty(positions, channels, DOUBLE) for _ in range(2))
     np.copyto(h, g__pc)  # what has two dtypes goes through small buffers: slower than a copy first
-    np.multiply(h, scale.astype(DOUBLE), out=h)
+    h *= scale.astype(DOUBLE)
     np.copyto(product, normal)
-    np.multiply(h, product, out=product)
-    _, along = sets.align(product, sets.mean(product))
-    a, mean = sets.align(h, sets.mean(h))
-    np.subtract(a, mean, out=a)
-    n, p = normal.reshape(a.shape), product.reshape(a.shape)
-    np.multiply(n, along, out=p)
-    np.subtract(a, p, out=a)
+    product *= h
+    along = product.mean(axis=1, keepdims=True)
+    h -= h.mean(axis=1, keepdims=True)
+    np.multiply(normal, along, out=product)
+    h -= product
+    h *= inverse
     to_x = empty(positions, channels, g__pc.dtype)
-    a, of_set = sets.align(h, inverse)
-    np.multiply(a, of_set, out=a)
     np.copyto(to_x, h, casting="same_kind")
     return to_x
+
+
+# --------------------------------------------------------------------------------------- over the positions of a sample
+
+
+def _over_sample(x: Tensor, gamma: Any, beta: Any, groups: int, eps: float, name: str) -> Tensor:
+    """``gamma n + beta``, n = (x - mean) inverse, mean and variance of each sample's groups of channels.
+
+    A sample goes through the kernels of batch norm on its own: one pass for its moments and one for its result, on the
+    way back one for two sums and one for the gradient
+
+        to_x = inverse (h - S1 / M - (x - mean) inverse^2 S2 / M),   h = g gamma,
+
+    S1 and S2 the sums of h and h (x - mean) over the M members of a group. The mean is taken off first, rounded to the
+    dtype of x, so that a large one costs no digits.
+    """
+    layout = layout_of(x)
+    refuse_empty(layout)
+    members = x.channels // groups
+    if len(layout) and members * int(layout.sizes.min()) < 2:
+        sample = int(np.argmin(layout.sizes))
+        raise ShapeError(
+            f"sample {sample}: {name} needs at least 2 values for a mean and a variance; one position with "
+            f"{x.channels} channels in {groups} groups has 1. Received: sample of shape {layout.shape(sample)}"
+        )
+    scale, shift, by_channel = _vectors(x, gamma, beta, eps)
+    added = np.zeros_like(by_channel) if shift is None else shift.values
+    near, rest, inverse = np.empty((3, len(layout), x.channels))  # the mean is near + rest, near in the dtype of x
+    y = empty(layout.positions, x.channels, x.dtype)
+
+    def centred(n: int, part: slice) -> Array:
+        less: Array = x.values[part] - near[n].astype(x.dtype)
+        return less
+
+    for n, part in enumerate(_parts(layout)):
+        mean, variance = _of_groups(*kernels.moments(x.values[part]), groups)
+        near[n] = mean.astype(x.dtype)
+        rest[n], inverse[n] = mean - near[n], 1 / np.sqrt(variance + eps)
+        own = by_channel * inverse[n]
+        y[part] = kernels.scale_shift(centred(n, part), own.astype(x.dtype), (added - own * rest[n]).astype(x.dtype))
+    zeros = np.zeros(x.channels, x.dtype)
+
+    def grads(g: Array) -> tuple[Any, Any, Any]:
+        to_x = empty(layout.positions, x.channels, x.dtype) if x.requires_grad else None
+        to_scale, to_shift = np.zeros((2, x.channels))
+        for n, part in enumerate(_parts(layout)):
+            less = centred(n, part)
+            total, product = kernels.batch_norm_sums(g[part], less, rest[n], zeros, zeros)
+            to_scale += product * inverse[n]
+            to_shift += total
+            if to_x is not None:
+                count = members * int(layout.sizes[n])
+                first, second = (_sum_groups(by_channel * sums, groups) / count for sums in (total, product))
+                along = -(inverse[n] ** 3) * second
+                own = [by_channel * inverse[n], zeros, along, -inverse[n] * first - along * rest[n]]
+                vectors = [vector.astype(x.dtype) for vector in own]
+                to_x[part] = kernels.batch_norm_grad(g[part], less, *vectors)
+        return to_x, to_scale.astype(x.dtype), to_shift.astype(x.dtype)
+
+    return _record(x, scale, shift, y, grads)
+
+
+def _parts(layout: Layout) -> list[slice]:
+    """The rows of each sample."""
+    return [slice(begin, end) for begin, end in pairwise(layout.offsets.tolist())]
+
+
+def _sum_groups(by_channel: Array, groups: int) -> Array:
+    """The sum over the channels of a group, for each of its channels."""
+    members = len(by_channel) // groups
+    sums: Array = np.repeat(by_channel.reshape(groups, members).sum(axis=1), members)
+    return sums
+
+
+def _of_groups(mean: Array, variance: Array, groups: int) -> tuple[Array, Array]:
+    """Mean and variance of each channel's group, from those of the channels."""
+    members = len(mean) // groups
+    if members == 1:
+        return mean, variance
+    joint = _sum_groups(mean, groups) / members
+    return joint, _sum_groups(variance + (mean - joint) ** 2, groups) / members
 
 
 def weight_norm(v: Array | Tensor, g: Array | Tensor) -> Array | Tensor:
