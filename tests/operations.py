@@ -132,7 +132,7 @@ def weight_norm(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
 
 SIZE = 4  # of the samples of operations that need one shape
 KEY = Key(3)
-POINTWISE = "one pass over memory in the core; it is measured with batch norm: 2d-norm"
+POINTWISE = "one pass over memory in the core, as 2d-gelu"
 NUMPY = "NumPy passes, no kernel of its own to measure"
 MOVES = "it only moves numbers"
 COMPOSED = "made of operations that are measured"
@@ -177,18 +177,18 @@ OPERATIONS: dict[str, Operation] = {
     "flatten": Operation(
         plain(ops.flatten), "Flatten", "NumPy: test_ops.py", MOVES, ragged="it is for samples of one shape"
     ),
-    "gelu": activation("gelu"),
+    "gelu": activation("gelu", bench="2d-gelu"),
     "global_pool": Operation(plain(ops.global_pool), "GlobalPool", "PyTorch: test_ops.py", "2d-proportional"),
     "group_norm": Operation(
-        norm(lambda x, g, b: ops.group_norm(x, 2, g, b)), "GroupNorm", "PyTorch: test_norms.py", NUMPY
+        norm(lambda x, g, b: ops.group_norm(x, 2, g, b)), "GroupNorm", "PyTorch: test_norms.py", "2d-group-norm"
     ),
     "hardsigmoid": activation("hardsigmoid", "PyTorch: test_activations.py", NUMPY),
     "hardswish": activation("hardswish", "PyTorch: test_activations.py", NUMPY),
-    "instance_norm": Operation(norm(ops.instance_norm), "InstanceNorm", "PyTorch: test_norms.py", NUMPY),
+    "instance_norm": Operation(norm(ops.instance_norm), "InstanceNorm", "PyTorch: test_norms.py", "2d-instance-norm"),
     "k_max_pool": Operation(
         plain(lambda x: ops.k_max_pool(x, 2)), "KMaxPool", "PyTorch: test_pooling_regions.py", NUMPY
     ),
-    "layer_norm": Operation(norm(ops.layer_norm), "LayerNorm", "PyTorch: test_norms.py", NUMPY),
+    "layer_norm": Operation(norm(ops.layer_norm), "LayerNorm", "PyTorch: test_norms.py", "2d-layer-norm"),
     "leaky_relu": activation("leaky_relu"),
     "linear": Operation(
         lambda ndim, draw: (ops.linear, [draw(CHANNELS, 3), draw(3)]), "Linear", "PyTorch: test_nn_numeric.py", "2d-1x1"
@@ -197,15 +197,16 @@ OPERATIONS: dict[str, Operation] = {
         plain(lambda x: ops.local_contrast_norm(x, 3)), "LocalContrastNorm", "SciPy: test_norms.py", COMPOSED
     ),
     "local_conv": Operation(
-        local_conv, "LocalConv", "JAX: test_tiled.py", "no peer has it in every rank; figures in docs/performance.md",
+        local_conv, "LocalConv", "JAX: test_tiled.py", "2d-local",
         ragged="it is for samples of one shape",
     ),
     "local_response_norm": Operation(
-        plain(lambda x: ops.local_response_norm(x, 3)), "LocalResponseNorm", "PyTorch: test_norms.py", NUMPY
+        plain(lambda x: ops.local_response_norm(x, 3)), "LocalResponseNorm", "PyTorch: test_norms.py",
+        "2d-response-norm",
     ),
-    "log_softmax": activation("log_softmax"),
+    "log_softmax": activation("log_softmax", bench="2d-log-softmax"),
     "lp_pool": Operation(
-        plain(lambda x: ops.lp_pool(x, 2, 3.0)), "LpPool", "PyTorch: test_pooling_windows.py", COMPOSED
+        plain(lambda x: ops.lp_pool(x, 2, 3.0)), "LpPool", "PyTorch: test_pooling_windows.py", "2d-lp-pool"
     ),
     "mask_weight": Operation(masked, "MaskedConv", "NumPy: test_channels.py", COMPOSED),
     "max_pool": Operation(plain(lambda x: ops.max_pool(x, 2)), "MaxPool", "PyTorch: test_ops.py", "2d-max"),
@@ -214,7 +215,7 @@ OPERATIONS: dict[str, Operation] = {
     "multiply": Operation(
         plain(lambda x: ops.multiply([x, x])), "Multiply", "NumPy: test_channels.py", NUMPY
     ),
-    "pad": Operation(plain(lambda x: ops.pad(x, 1, "reflect")), "Pad", "PyTorch: test_padding.py", MOVES),
+    "pad": Operation(plain(lambda x: ops.pad(x, 1, "reflect")), "Pad", "PyTorch: test_padding.py", "2d-pad"),
     "pad_like": Operation(
         plain(lambda x: ops.pad_like(x, changed(x, 1))), "PadLike", "NumPy: test_padding.py", MOVES
     ),
@@ -230,7 +231,7 @@ OPERATIONS: dict[str, Operation] = {
     "quadrant_pool": Operation(plain(ops.quadrant_pool), "QuadrantPool", "NumPy: test_pooling_regions.py", COMPOSED),
     "relu": activation("relu"),
     "resize": Operation(
-        plain(lambda x: ops.resize(x, scale=1.5, mode="linear")), "Resize", "PyTorch: test_resize.py", NUMPY
+        plain(lambda x: ops.resize(x, scale=1.5, mode="linear")), "Resize", "PyTorch: test_resize.py", "2d-resize"
     ),
     "roi_pool": Operation(roi_pool, "RoiPool", "NumPy: test_pooling_regions.py", COMPOSED),
     "scale_channels": Operation(scale_channels, "ScaleChannels", "NumPy: test_channels.py", NUMPY),
@@ -244,7 +245,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "sigmoid": activation("sigmoid"),
     "silu": activation("silu"),
-    "softmax": activation("softmax"),
+    "softmax": activation("softmax", bench="as log_softmax: 2d-log-softmax"),
     "softplus": activation("softplus"),
     "spatial_dropout": Operation(
         plain(lambda x: ops.spatial_dropout(x, 0.3, KEY)), "SpatialDropout", "no library draws the same numbers", NUMPY,
@@ -266,7 +267,7 @@ OPERATIONS: dict[str, Operation] = {
         lambda ndim, draw: (ops.tiled_bias, [draw(*[2] * ndim, CHANNELS)]), "Bias", "NumPy: test_tiled.py", MOVES
     ),
     "tiled_conv": Operation(
-        tiled_conv, "TiledConv", "NumPy: test_tiled.py", "no peer has it; figures in docs/performance.md"
+        tiled_conv, "TiledConv", "NumPy: test_tiled.py", "2d-tiled"
     ),
     "weight_norm": Operation(weight_norm, "WeightNorm", "PyTorch: test_norms.py", NUMPY),
     "weighted_pool": Operation(

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from convnd.bench.cases import CASES, PASSES, BatchNorm, Conv, Operands, Pool, ProportionalPool, choose
+from convnd import reference
+from convnd.bench.cases import CASES, PASSES, BatchNorm, Conv, Layer, Operands, Pool, ProportionalPool, choose
 from convnd.bench.check import EPS, errors
 from convnd.bench.onnx_peers import OnnxRuntime, OpenVino
 from convnd.bench.peers import PyTorch, ours
@@ -27,9 +28,27 @@ def whole(case, which, operands):
         return whole_conv(case, which, operands.x, operands.weight, operands.grad)
     x = operands.x.astype(float).reshape(case.batch, *case.size, -1)
     grad = operands.grad.astype(float).reshape(case.batch, *case.output, -1)
+    if isinstance(case, Layer):
+        own = LAYERS[case.function]
+        return np.stack([own(sample, operands.weight.astype(float)) for sample in x])
     if isinstance(case, BatchNorm):
         return whole_norm(x, grad, *operands.weight.astype(float))[which]
     return whole_pool(case, x, grad)[which]
+
+
+LAYERS = {  # sample by sample, by the specification
+    "gelu": lambda x, w: reference.activate(x, "gelu"),
+    "log_softmax": lambda x, w: reference.log_softmax(x),
+    "layer_norm": lambda x, w: reference.layer_norm(x, *w),
+    "instance_norm": lambda x, w: reference.instance_norm(x, *w),
+    "group_norm": lambda x, w: reference.group_norm(x, 4, *w),
+    "local_response_norm": lambda x, w: reference.local_response_norm(x, 5),
+    "lp_pool": lambda x, w: reference.lp_pool(x, 2, 3.0),
+    "pad": lambda x, w: reference.pad(x, [(1, 1)] * (x.ndim - 1), "reflect"),
+    "resize": lambda x, w: reference.resize(x, [2 * n for n in x.shape[:-1]], mode="linear"),
+    "tiled_conv": lambda x, w: reference.tiled_conv(x, w),
+    "local_conv": lambda x, w: reference.tiled_conv(x, w),
+}
 
 
 def whole_conv(case, which, x, weight, grad):
@@ -163,9 +182,9 @@ def test_the_two_errors_are_those():
 
 
 def test_cases_are_those_of_the_table():
-    assert len({case.name for case in CASES}) == len(CASES) == 45
+    assert len({case.name for case in CASES}) == len(CASES) == 56
     assert {case.rank for case in CASES} == {1, 2, 3, 4}
-    assert {type(case) for case in CASES} == {Conv, Pool, ProportionalPool, BatchNorm}
+    assert {type(case) for case in CASES} == {Conv, Pool, ProportionalPool, BatchNorm, Layer}
     some = choose(["3d-dilated", "1d-depthwise", "3d-video", "2d-grouped", "3d-transposed"])
     assert [case.layer for case in some] == [
         "16 x 256 x 1000, depthwise k31 p15",

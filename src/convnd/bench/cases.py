@@ -16,6 +16,7 @@ from ..errors import ArgumentError
 from ..kernels.checks import empty
 from ..layout import Layout
 from ..window import Placement, Window, per_axis
+from .functions import FUNCTIONS, KERNEL
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -260,6 +261,42 @@ class BatchNorm(Case):
         return replace(self, **self._shrunk([7] * self.rank), channels=min(self.channels, 24))
 
 
+@dataclass(frozen=True)
+class Layer(Case):
+    """One of :data:`convnd.bench.functions.FUNCTIONS`, forward alone. ``out`` filters, if it has its own weights."""
+
+    function: str = ""
+    out: int = 0
+
+    passes = ("forward",)
+
+    @property
+    def output(self) -> Shape:
+        return tuple(map(FUNCTIONS[self.function].size, self.size))
+
+    @property
+    def filters(self) -> int:
+        return self.out or self.channels
+
+    @property
+    def weight_shape(self) -> Shape:
+        if not self.out:
+            return (2, self.channels)
+        tile = (2,) * self.rank if self.function == "tiled_conv" else self.output
+        return (*tile, *[KERNEL] * self.rank, self.channels, self.out)
+
+    @property
+    def width(self) -> str:
+        return f"{self.channels}->{self.out}" if self.out else super().width
+
+    @property
+    def kind(self) -> str:
+        return FUNCTIONS[self.function].words
+
+    def small(self) -> Self:
+        return replace(self, **self._shrunk([6] * self.rank), channels=min(self.channels, 24), out=min(self.out, 20))
+
+
 @dataclass(frozen=True, eq=False)
 class Operands:
     """Random arrays for a case, float32: x (P_in, C), the weight in its shape, grad (P_out, F)."""
@@ -338,6 +375,17 @@ CASES: tuple[Case, ...] = (
     BatchNorm("1d-norm", 16, 64, (4000,)),
     BatchNorm("2d-norm", 8, 64, (56, 56)),
     BatchNorm("3d-norm", 2, 32, CUBE),
+    Layer("2d-layer-norm", 8, 64, (56, 56), "layer_norm"),
+    Layer("2d-instance-norm", 8, 64, (56, 56), "instance_norm"),
+    Layer("2d-group-norm", 8, 64, (56, 56), "group_norm"),
+    Layer("2d-response-norm", 8, 64, (56, 56), "local_response_norm"),
+    Layer("2d-lp-pool", 8, 64, (56, 56), "lp_pool"),
+    Layer("2d-pad", 8, 64, (56, 56), "pad"),
+    Layer("2d-resize", 8, 64, (28, 28), "resize"),
+    Layer("2d-gelu", 8, 64, (56, 56), "gelu"),
+    Layer("2d-log-softmax", 8, 64, (56, 56), "log_softmax"),
+    Layer("2d-tiled", 8, 64, (56, 56), "tiled_conv", 64),
+    Layer("2d-local", 16, 32, (28, 28), "local_conv", 32),
 )
 
 

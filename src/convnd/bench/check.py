@@ -13,7 +13,8 @@ from itertools import product
 import numpy as np
 
 from ..layout import Ints
-from .cases import Array, BatchNorm, Case, Conv, Operands, Pass, Pool, ProportionalPool, Shape
+from .cases import Array, BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool, Shape
+from .functions import FUNCTIONS
 
 PLACES = 48  # random positions, beside the corners
 COLUMNS = 16  # (channel, filter) pairs of the weight gradient, at each of as many taps
@@ -59,8 +60,13 @@ def _exact(case: Case, which: Pass, operands: Operands, places: Ints) -> Array:
     """The forward pass or the input gradient at some places, (places, channels) in float64."""
     if isinstance(case, Conv):
         return (_forward if which == "forward" else _input_grad)(case, operands, places)
+    values: Array
     if isinstance(case, BatchNorm):
-        values: Array = _norm(case, which, operands)[tuple(places.T)]
+        values = _norm(case, which, operands)[tuple(places.T)]
+        return values
+    if isinstance(case, Layer):
+        x = _samples(operands.x, case.batch, case.size).astype(np.float64)
+        values = FUNCTIONS[case.function].exact(x, operands.weight.astype(np.float64))[tuple(places.T)]
         return values
     assert isinstance(case, Pooling)
     return (_pooled if which == "forward" else _pooled_grad)(case, operands, places)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import cast
 
 from .. import kernels
-from .cases import Case, Conv, Operands, Pass, choose
+from .cases import Case, Conv, Layer, Operands, Pass, choose
 from .peers import ours
 
 RESET = Path("/proc/self/clear_refs")
@@ -57,7 +57,8 @@ def measure(case: Case, which: Pass) -> Memory:
     RESET.write_text(START_AFRESH)
     result = contender.array(contender.call())
     growth = _status("VmHWM") - before
-    packed = operands.weight.nbytes if isinstance(case, Conv) and which != "weight" else 0
+    own = isinstance(case, Conv) or (isinstance(case, Layer) and case.out)
+    packed = operands.weight.nbytes if own and which != "weight" else 0
     return Memory(max(0, growth - result.nbytes - packed), _total(operands))
 
 

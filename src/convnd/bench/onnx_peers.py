@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .cases import Array, BatchNorm, Case, Conv, Operands, Pass, Pool, ProportionalPool
+from .cases import Array, BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool
 from .peers import Contender, Peer, moved
 
 OPSET, IR_VERSION = 17, 8
@@ -28,6 +28,8 @@ class _Onnx(Peer):
             return "no batch norm by the batch's own statistics"
         if isinstance(case, ProportionalPool):
             return "no such pooling in ONNX"
+        if isinstance(case, Layer):
+            return "models are made of convolutions and pools alone"
         return None
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from .. import ops
 from ..tensor import Tensor, no_grad
-from .cases import Array, BatchNorm, Case, Conv, Operands, Pass, Pool, ProportionalPool, Shape
+from .cases import Array, BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool, Shape
 from .check import EPS
+from .functions import FUNCTIONS
 
 FIRST, LAST = "channels first", "channels last"
 # oneDNN's weight gradient has no path for so wide a kernel in this layout: above a minute for one run, some 70 times
@@ -97,6 +98,9 @@ def _layer(case: Case, weight: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda x: pool(x, case.kernel, stride=case.stride, padding=case.padding)
     if isinstance(case, ProportionalPool):
         return lambda x: ops.proportional_pool(x, case.bins, case.mode)
+    if isinstance(case, Layer):
+        function, own = FUNCTIONS[case.function].ours, weight if case.out else weight.values  # packed, or vectors
+        return lambda x: function(x, own)
     assert isinstance(case, BatchNorm)
     (gamma, beta), mean = weight.values, np.zeros(case.channels, np.float32)
     running: dict[str, Any] = {"running_mean": mean, "running_var": mean + 1}
@@ -128,6 +132,8 @@ class PyTorch(Peer):
     held: ClassVar = {"x86-64-v3": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
 
     def lacks(self, case: Case, which: Pass) -> str | None:
+        if isinstance(case, Layer) and FUNCTIONS[case.function].torch is None:
+            return "no such layer"
         return f"no layers in {case.rank}D" if case.rank > 3 else None
 
     def contenders(self, case: Case, which: Pass, operands: Operands, threads: int) -> list[Contender]:
@@ -206,12 +212,24 @@ def torch_layer(case: Case, weight: Array, extra: Shape = ()) -> Any:
         return kind(each(case.kernel), each(case.stride), each(case.padding, 0), **mean)
     if isinstance(case, ProportionalPool):
         return getattr(nn, f"Adaptive{'Max' if case.mode == 'max' else 'Avg'}Pool{axes}d")(each(case.bins))
+    if isinstance(case, Layer):
+        return _function_layer(case, weight)
     assert isinstance(case, BatchNorm)
     norm = getattr(nn, f"BatchNorm{axes}d")(case.channels, eps=EPS)
     with torch.no_grad():
         norm.weight.copy_(torch.from_numpy(weight[0]))
         norm.bias.copy_(torch.from_numpy(weight[1]))
     return nn.Sequential(norm, nn.ReLU(inplace=True))
+
+
+def _function_layer(case: Layer, weight: Array) -> Any:
+    """A function of torch.nn.functional as a module."""
+    torch = torch_module()
+    function, own = FUNCTIONS[case.function].torch, torch.from_numpy(weight)
+    assert function is not None
+    layer = torch.nn.Module()
+    layer.forward = lambda x: function(torch.nn.functional, x, own)
+    return layer
 
 
 def moved(weight: Array) -> Array:
