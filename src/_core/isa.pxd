@@ -160,6 +160,11 @@ cdef extern from "tile/tile.h":
         const char *g, const char *x, const convnd_norm *norm, const char *b, const char *c, char *out, int64_t n,
         int64_t width, int64_t streams) noexcept nogil
     ctypedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels) noexcept nogil
+    ctypedef void (*convnd_standard_tile)(
+        const char *x, char *out, char *inverse, double eps, int64_t rows, int64_t channels) noexcept nogil
+    ctypedef void (*convnd_standard_grad_tile)(
+        const char *y, const char *g, const char *scale, const char *inverse, char *out, int64_t rows,
+        int64_t channels) noexcept nogil
     ctypedef void (*convnd_softmax_grad_tile)(
         const char *y, const char *g, char *out, int64_t rows, int64_t channels) noexcept nogil
     ctypedef void (*convnd_dropout_tile)(
@@ -271,6 +276,8 @@ cdef extern from "tile/tile.h":
         convnd_softmax_tile log_softmax
         convnd_softmax_grad_tile softmax_grad
         convnd_softmax_grad_tile log_softmax_grad
+        convnd_standard_tile standard
+        convnd_standard_grad_tile standard_grad
         convnd_dropout_tile dropout
         convnd_adam_tile adam
         convnd_descent_tile descent

@@ -37,6 +37,8 @@ cdef struct Job:
     int64_t channels
     int64_t kind
     bint streams    # past the caches
+    char *inverse   # of each row
+    double eps
 
 
 cdef inline int64_t pieces(const Job *job) noexcept nogil:
@@ -187,6 +189,17 @@ cdef void softmax_grad_task(void *context, int64_t index, int64_t slot) noexcept
         job.tiles.pointwise.softmax_grad(job.x + at, job.g + at, job.out + at, rows, job.channels)
 
 
+cdef void standard_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t size = job.tiles.itemsize, at = index * job.piece * size
+    cdef int64_t rows = piece_size(job, index) // job.channels, row = index * job.piece // job.channels * size
+    if job.g:
+        job.tiles.pointwise.standard_grad(job.x + at, job.g + at, job.norm.scale, job.inverse + row, job.out + at, rows,
+                                          job.channels)
+    else:
+        job.tiles.pointwise.standard(job.x + at, job.out + at, job.inverse + row, job.eps, rows, job.channels)
+
+
 cdef void over_channels(Job *job, int64_t positions, int64_t channels) noexcept nogil:
     """Pieces of whole positions."""
     job.channels, job.count = channels, positions * channels
@@ -211,6 +224,29 @@ def softmax_grad(const real[:, ::1] y, const real[:, ::1] g, bint log, real[:, :
     job.x, job.g, job.out, job.kind = <const char *>&y[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0], log
     with nogil:
         parallel_for(softmax_grad_task, &job, pieces(&job), job.count * (COMPUTED if log else MOVED))
+
+
+def standard(const real[:, ::1] x, double eps, real[:, ::1] out, real[::1] inverse):
+    """Each position's channels to mean 0 and variance 1; inverse = 1 / sqrt(variance + eps)."""
+    cdef Job job
+    job.tiles = tiles(sizeof(real))
+    over_channels(&job, x.shape[0], x.shape[1])
+    job.x, job.g, job.out = <const char *>&x[0, 0], NULL, <char *>&out[0, 0]
+    job.inverse, job.eps = <char *>&inverse[0], eps
+    with nogil:
+        parallel_for(standard_task, &job, pieces(&job), job.count * MOVED)
+
+
+def standard_grad(const real[:, ::1] y, const real[:, ::1] g, const real[::1] scale, real[::1] inverse,
+                  real[:, ::1] out):
+    """The gradient to x of standard, from its output y and inverse, where y is times scale afterwards."""
+    cdef Job job
+    job.tiles = tiles(sizeof(real))
+    over_channels(&job, y.shape[0], y.shape[1])
+    job.x, job.g, job.out = <const char *>&y[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0]
+    job.norm.scale, job.inverse = <const char *>&scale[0], <char *>&inverse[0]
+    with nogil:
+        parallel_for(standard_task, &job, pieces(&job), job.count * MOVED)
 
 
 # ---------------------------------------------------------------------------------------------------------------- draws

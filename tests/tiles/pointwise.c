@@ -99,6 +99,40 @@ static void check_softmax(int64_t rows, int64_t channels) {
     compare(logarithm, of_logarithm, n);
 }
 
+static void check_standard(int64_t rows, int64_t channels) {
+    const int64_t n = rows * channels;
+    const double eps = 1e-3;
+    begin("pointwise: standardise, %lld rows of %lld channels", (long long)rows, (long long)channels);
+    char *x = numbers(n), *out = numbers(n), *inverse = numbers(rows), *back = numbers(n);
+    char *g = numbers(n), *scale = numbers(channels);
+    wanted *want = as_is(out, n), *spread = as_is(inverse, rows), *grad = as_is(back, n);
+    for (int64_t r = 0; r < rows; r++) {
+        double mean = 0, square = 0, sum = 0, product = 0;
+        for (int64_t c = 0; c < channels; c++) mean += get(x, r * channels + c) / (double)channels;
+        for (int64_t c = 0; c < channels; c++) {
+            const double d = get(x, r * channels + c) - mean;
+            square += d * d / (double)channels;
+        }
+        const double by = 1 / sqrt(square + eps);
+        spread[r] = (wanted){by, 4 * by};
+        for (int64_t c = 0; c < channels; c++) {
+            const double y = (get(x, r * channels + c) - mean) * by, h = get(g, r * channels + c) * get(scale, c);
+            want[r * channels + c] = (wanted){y, 8 * by + fabs(y)};
+            sum += h / (double)channels;
+            product += h * y / (double)channels;
+        }
+        for (int64_t c = 0; c < channels; c++) {
+            const double y = want[r * channels + c].value, h = get(g, r * channels + c) * get(scale, c);
+            grad[r * channels + c] = (wanted){by * (h - sum - y * product), by * 40 * (1 + fabs(y)) * (1 + fabs(h))};
+        }
+    }
+    tiles->pointwise->standard(x, out, inverse, eps, rows, channels);
+    tiles->pointwise->standard_grad(out, g, scale, inverse, back, rows, channels);
+    compare(out, want, n);
+    compare(inverse, spread, rows);
+    compare(back, grad, n);
+}
+
 static void check_softmax_grad(int64_t rows, int64_t channels) {
     const int64_t n = rows * channels;
     begin("pointwise: gradients of softmax, %lld rows of %lld channels", (long long)rows, (long long)channels);
@@ -149,6 +183,7 @@ void check_pointwise(void) {
         for (int64_t rows = 1; rows <= 2 * tiles->lanes + 1; rows += draw(1, 4)) {
             check_softmax(rows, width);
             check_softmax_grad(rows, width);
+            check_standard(rows, width);
         }
     }
 }

@@ -180,6 +180,76 @@ static void NAME(log_softmax)(const char *x, char *out, int64_t rows, int64_t ch
 static void NAME(softmax_grad)(const char *x, const char *g, char *out, int64_t rows, int64_t channels) {
     OVER_CHANNELS(NAME(SOFTMAX_GRAD));
 }
+/* Lanes of a row's last vector that aren't of it hold 0. */
+INLINE vec NAME(only)(vec a, int64_t rest) {
+    for (int64_t k = rest; k < VL; k++) a[k] = 0;
+    return a;
+}
+
+/* The mean is taken off twice: as rounded, a large one would leave some of it. */
+static void NAME(standard)(const char *x_, char *out_, char *inverse_, double eps, int64_t rows, int64_t channels) {
+    const real *x = (const real *)x_;
+    real *out = (real *)out_, *inverse = (real *)inverse_;
+    const int64_t whole = channels - channels % VL, rest = channels % VL;
+    const vec count = splat((real)channels);
+    for (; rows > 0; rows--, x += channels, out += channels, inverse++) {
+        vec sum = {0}, square = {0};
+        for (int64_t i = 0; i < whole; i += VL) sum += load(x + i);
+        if (rest) sum += load_part(x + whole, rest);
+        const vec mean = NAME(lane_sum)(sum) / count;
+        sum = (vec){0};
+        for (int64_t i = 0; i < whole; i += VL) {
+            const vec d = load(x + i) - mean;
+            sum += d;
+            square += d * d;
+        }
+        if (rest) {
+            const vec d = NAME(only)(load_part(x + whole, rest) - mean, rest);
+            sum += d;
+            square += d * d;
+        }
+        const vec off = NAME(lane_sum)(sum) / count, spread = NAME(lane_sum)(square) / count - off * off;
+        *inverse = (real)(1 / __builtin_sqrt((double)spread[0] + eps));
+        const vec by = splat(*inverse);
+        for (int64_t i = 0; i < whole; i += VL) store(out + i, (load(x + i) - mean - off) * by);
+        if (rest) store_part(out + whole, (load_part(x + whole, rest) - mean - off) * by, rest);
+    }
+}
+
+/* inverse (h - mean(h) - y mean(h y)), h = g scale. */
+static void NAME(standard_grad)(const char *y_, const char *g_, const char *scale_, const char *inverse_, char *out_,
+                                int64_t rows, int64_t channels) {
+    const real *y = (const real *)y_, *g = (const real *)g_, *scale = (const real *)scale_;
+    const real *inverse = (const real *)inverse_;
+    real *out = (real *)out_;
+    const int64_t whole = channels - channels % VL, rest = channels % VL;
+    const vec count = splat((real)channels);
+    for (; rows > 0; rows--, y += channels, g += channels, out += channels, inverse++) {
+        vec sum = {0}, product = {0};
+        for (int64_t i = 0; i < whole; i += VL) {
+            const vec h = load(g + i) * load(scale + i);
+            sum += h;
+            product += h * load(y + i);
+        }
+        if (rest) { /* parts are filled with zeros */
+            const vec h = load_part(g + whole, rest) * load_part(scale + whole, rest);
+            sum += h;
+            product += h * load_part(y + whole, rest);
+        }
+        sum = NAME(lane_sum)(sum) / count;
+        product = NAME(lane_sum)(product) / count;
+        const vec by = splat(*inverse);
+#define BACK(LOAD) (((LOAD(g) * LOAD(scale)) - sum - LOAD(y) * product) * by)
+#define WHOLE(p) load((p) + i)
+#define PART(p) load_part((p) + whole, rest)
+        for (int64_t i = 0; i < whole; i += VL) store(out + i, BACK(WHOLE));
+        if (rest) store_part(out + whole, BACK(PART), rest);
+#undef PART
+#undef WHOLE
+#undef BACK
+    }
+}
+
 static void NAME(log_softmax_grad)(const char *x, const char *g, char *out, int64_t rows, int64_t channels) {
     OVER_CHANNELS(NAME(LOG_SOFTMAX_GRAD));
 }
@@ -235,5 +305,6 @@ const convnd_pointwise_tiles NAME(convnd_pointwise_tiles) = {
     .scale_shift = NAME(scale_shift), .norm_grad = NAME(norm_grad),
     .softmax = NAME(softmax), .log_softmax = NAME(log_softmax),
     .softmax_grad = NAME(softmax_grad), .log_softmax_grad = NAME(log_softmax_grad),
+    .standard = NAME(standard), .standard_grad = NAME(standard_grad),
     .dropout = NAME(dropout), .adam = NAME(adam), .descent = NAME(descent),
 };

@@ -220,6 +220,12 @@ typedef void (*convnd_descent_tile)(const convnd_descent *, const char *g, char 
 /* (rows, channels) at a time; the gradient takes the output. */
 typedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels);
 typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out, int64_t rows, int64_t channels);
+/* Rows to mean 0 and variance 1, and 1 / sqrt(variance + eps) of each; the gradient to x takes the result, and g is
+ * times scale first. */
+typedef void (*convnd_standard_tile)(const char *x, char *out, char *inverse, double eps, int64_t rows,
+                                     int64_t channels);
+typedef void (*convnd_standard_grad_tile)(const char *y, const char *g, const char *scale, const char *inverse,
+                                          char *out, int64_t rows, int64_t channels);
 /* out[i] = keep if draw number first + i of this key is at least the threshold, else 0 */
 typedef void (*convnd_dropout_tile)(uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out,
                                     int64_t n);
@@ -297,6 +303,8 @@ typedef struct {
     convnd_norm_grad_tile norm_grad;
     convnd_softmax_tile softmax, log_softmax;
     convnd_softmax_grad_tile softmax_grad, log_softmax_grad;
+    convnd_standard_tile standard;
+    convnd_standard_grad_tile standard_grad;
     convnd_dropout_tile dropout;
     convnd_adam_tile adam;
     convnd_descent_tile descent;

@@ -18,6 +18,8 @@ from .pointwise import (
     scale_shift,
     softmax,
     softmax_grad,
+    standardise,
+    standardise_grad,
 )
 from .pool import pool, pool_grad, scale_shift_pool, scale_shift_pool_grad
 from .system import config, get_num_threads, multiply_adds, set_num_threads, show_config
@@ -52,6 +54,8 @@ __all__ = [
     "show_config",
     "softmax",
     "softmax_grad",
+    "standardise",
+    "standardise_grad",
     "tiled_conv",
     "tiled_conv_transpose",
     "tiled_conv_weight",

@@ -131,6 +131,29 @@ def log_softmax_grad(y: Array, g: Array) -> Array:
     return _over_channels_grad(y, g, True)
 
 
+def standardise(x: Array, eps: float) -> tuple[Array, Array]:
+    """(x_c - mean) inverse over the channels of each position, and inverse = 1 / sqrt(variance + eps) of each, (P,)."""
+    floats(x=x)
+    x = _matrix("x", x)
+    out, inverse = empty(len(x), x.shape[1], x.dtype), np.empty(len(x), x.dtype)
+    if x.size:
+        core.standard(x, float(eps), out, inverse)
+    return out, inverse
+
+
+def standardise_grad(y: Array, g: Array, scale: Array, inverse: Array) -> Array:
+    """inverse (h - mean(h) - y mean(h y)), h = g scale: the gradient to x, from y and inverse of :func:`standardise`,
+    where y is times scale (C,) afterwards."""
+    floats(y=y, grad=g, scale=scale, inverse=inverse)
+    y = _matrix("y", y)
+    g = _alike("grad", g, "y", y)
+    scale, inverse = vector("scale", scale, y.shape[1]), vector("inverse", inverse, len(y))
+    out = empty(len(y), y.shape[1], y.dtype)
+    if y.size:
+        core.standard_grad(y, g, scale, inverse, out)
+    return out
+
+
 # ------------------------------------------------------------------------------------------------------- over positions
 
 

@@ -1,8 +1,7 @@
 """Normalisation by statistics of one sample, and of a weight's filters.
 
 Mean and variance are those of a sample's own positions, so the law holds in training as well as after it:
-op(batch) = concat(op(sample)), to the last bit. They are summed in float64, in an order that follows from the
-sample's shape alone.
+op(batch) = concat(op(sample)), to the last bit. They are summed in an order that follows from the sample's shape alone.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from ..layout import Layout
 from ..tensor import Array, Tensor, X, check_same_dtype, record
 from ..window import refuse_empty
 from ._operands import batch, fixed, give_back, layout_of, parameter
-
-DOUBLE = np.dtype(np.float64)
 
 
 def layer_norm(
@@ -165,49 +162,20 @@ def _record(
 
 
 def _over_channels(x: Tensor, gamma: Any, beta: Any, eps: float) -> Tensor:
-    """``gamma n + beta``, n = (x - mean) inverse, mean and inverse = 1 / sqrt(var + eps) of each position's channels.
-
-    NumPy's sums over the contiguous axis are pairwise: their order follows from C alone.
-    """
+    """``gamma n + beta``, n = (x - mean) inverse, inverse = 1 / sqrt(var + eps), of each position's channels."""
     scale, shift, by_channel = _vectors(x, gamma, beta, eps)
-    positions, channels = x.values.shape
-    centred, squares = (empty(positions, channels, DOUBLE) for _ in range(2))  # and then in place: memory bounds it all
-    np.copyto(centred, x.values)
-    centred -= centred.mean(axis=1, keepdims=True)
-    np.multiply(centred, centred, out=squares)
-    inverse = 1 / np.sqrt(squares.mean(axis=1, keepdims=True) + eps)
-    centred *= inverse
-    normal = empty(positions, channels, x.dtype)
-    np.copyto(normal, centred, casting="same_kind")
-    zeros = np.zeros(channels, x.dtype)
+    normal, inverse = kernels.standardise(x.values, eps)
+    zeros = np.zeros(x.channels, x.dtype)
     y = normal
     if scale is not None or shift is not None:
         y = kernels.scale_shift(normal, by_channel, zeros if shift is None else shift.values)
 
     def grads(g: Array) -> tuple[Any, Any, Any]:
-        total, product = kernels.batch_norm_sums(g, normal, np.zeros(channels), np.ones_like(zeros), zeros)
-        to_x = _over_channels_grad(g, by_channel, normal, inverse) if x.requires_grad else None
+        total, product = kernels.batch_norm_sums(g, normal, np.zeros(x.channels), np.ones_like(zeros), zeros)
+        to_x = kernels.standardise_grad(normal, g, by_channel, inverse) if x.requires_grad else None
         return to_x, product.astype(x.dtype), total.astype(x.dtype)
 
     return _record(x, scale, shift, y, grads)
-
-
-def _over_channels_grad(g__pc: Array, scale: Array, normal: Array, inverse: Array) -> Array:
-    """inverse (h - mean(h) - n mean(h n)) with h = g scale."""
-    positions, channels = g__pc.shape
-    h, product = (empty(positions, channels, DOUBLE) for _ in range(2))
-    np.copyto(h, g__pc)  # what has two dtypes goes through small buffers: slower than a copy first
-    h *= scale.astype(DOUBLE)
-    np.copyto(product, normal)
-    product *= h
-    along = product.mean(axis=1, keepdims=True)
-    h -= h.mean(axis=1, keepdims=True)
-    np.multiply(normal, along, out=product)
-    h -= product
-    h *= inverse
-    to_x = empty(positions, channels, g__pc.dtype)
-    np.copyto(to_x, h, casting="same_kind")
-    return to_x
 
 
 # --------------------------------------------------------------------------------------- over the positions of a sample
