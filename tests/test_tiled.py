@@ -196,6 +196,8 @@ def test_layers():
     assert net[0].params["bias"].values.shape == (2, 3, 6)
     untied = nn.Bias("shape").build(1, 2, shape=4)
     assert untied(np.zeros((1, 4, 2), np.float32)).shape == (1, 4, 2)
+    with pytest.raises(ShapeError, match=r"for other sizes use Bias.* Received: sample 1 of shape \(5,\)"):
+        untied(Ragged.pack([np.zeros((4, 2), np.float32), np.zeros((5, 2), np.float32)]))
 
 
 def test_a_locally_connected_layer_is_for_one_shape():

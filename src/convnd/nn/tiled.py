@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..errors import ArgumentError, ShapeError
 from ..tensor import Batch, Tensor
@@ -204,4 +206,17 @@ class Bias(Layer):
         new.parameter("bias", (*tile, given.channels), "zeros")
 
     def forward(self, *inputs: Tensor, mode: Mode) -> Batch:
-        return ops.tiled_bias(inputs[0], self.params["bias"])
+        (x,) = inputs
+        bias = self.params["bias"]
+        if self.tile == "shape":
+            assert x.layout is not None
+            own = bias.values.shape[:-1]
+            others = np.flatnonzero((x.layout.shapes != own).any(axis=1))
+            if len(others):
+                sample = int(others[0])
+                raise ShapeError(
+                    f"Bias(tile='shape') has a bias for each position of samples of shape {own}: for other sizes use "
+                    f"Bias() or a tile, or put ProportionalPool before it. "
+                    f"Received: sample {sample} of shape {x.layout.shape(sample)}"
+                )
+        return ops.tiled_bias(x, bias)
