@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convnd import Layout, Ragged, Tensor, ops
+from convnd import Layout, Ragged, Tensor, loss, ops
 from convnd.errors import ShapeError
 from convnd.window import Window
 
@@ -272,6 +272,31 @@ def test_activations(d: dict[str, Any], name: str, scale: float) -> None:
         d["dtype"] = np.float32  # PyTorch's slope is a float32's 1/6 in float64 as well
     x = numbers(d, d["batch"], *d["size"], d["each"]) * d["dtype"](scale)
     compare(x, getattr(ops, name), ACTIVATIONS[name], {}, {})
+
+
+@draws
+@given(windows(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.1]))
+def test_losses(d: dict[str, Any], weighted: bool, ignoring: bool, smoothing: float) -> None:
+    """Cross-entropy per position with class weights, an ignored label and label smoothing; the mean squared error."""
+    classes, dtype = d["each"] + 1, d["dtype"]
+    x = numbers(d, d["batch"], *d["size"], classes)
+    labels = np.random.default_rng(d["seed"]).integers(0, classes, size=x.shape[:-1])
+    labels.flat[0] = 0
+    ignore = classes - 1 if ignoring else None
+    weights = np.abs(numbers(d, classes)) + dtype(0.1) if weighted else None
+    given_x, t = Tensor(x, requires_grad=True), first(x)
+    ours = loss.cross_entropy(given_x, labels, class_weights=weights, ignore=ignore, label_smoothing=smoothing)
+    theirs = F.cross_entropy(
+        t, torch.from_numpy(labels), None if weights is None else torch.from_numpy(weights),
+        ignore_index=-100 if ignore is None else ignore, label_smoothing=smoothing,
+    )  # fmt: skip
+    close(ours.values, theirs.detach().numpy(), dtype, "cross-entropy")
+    ours.backward()
+    theirs.backward()
+    count = labels.size  # the gradients are of about one over that
+    close(given_x.grad * count, last(t.grad) * count, dtype, "its gradient")
+    other = numbers(d, *x.shape)
+    close(loss.mse(x, other).values, F.mse_loss(first(x), first(other)).detach().numpy(), dtype, "squares")
 
 
 @draws

@@ -59,13 +59,25 @@ def activate_grad(y: Array, g: Array, name: str) -> Array:
 # ----------------------------------------------------------------------------------------------------------- by channel
 
 
-def scale_shift(x: Array, scale: Array, shift: Array, activation: str | None = None) -> Array:
-    """activation(x scale + shift), scale and shift (C,)."""
+def _target(out: Array | None, x: Array) -> Array:
+    """Where a result goes: rows of a larger one, or a new array."""
+    if out is None:
+        return empty(len(x), x.shape[1], x.dtype)
+    assert out.shape == x.shape
+    assert out.dtype == x.dtype
+    assert out.flags.c_contiguous
+    return out
+
+
+def scale_shift(
+    x: Array, scale: Array, shift: Array, activation: str | None = None, out: Array | None = None
+) -> Array:
+    """activation(x scale + shift), scale and shift (C,); into ``out`` if given."""
     floats(x=x, scale=scale, shift=shift)
     number = activation_number(activation, fused=True)
     x = _matrix("x", x)
     channels = x.shape[1]
-    out = empty(len(x), channels, x.dtype)
+    out = _target(out, x)
     scale, shift = vector("scale", scale, channels), vector("shift", shift, channels)
     if x.size:
         core.scale_shift(x, scale, shift, number, out)
@@ -73,15 +85,17 @@ def scale_shift(x: Array, scale: Array, shift: Array, activation: str | None = N
 
 
 def batch_norm_grad(
-    g: Array, x: Array, scale: Array, shift: Array, b: Array, c: Array, activation: str | None = None
+    g: Array, x: Array, scale: Array, shift: Array, b: Array, c: Array, activation: str | None = None,
+    out: Array | None = None,
 ) -> Array:
-    """g slope scale + x b + c, with the slope of the activation at x scale + shift; the vectors are (C,)."""
+    """g slope scale + x b + c, with the slope of the activation at x scale + shift; the vectors are (C,). It goes into
+    ``out`` if given."""
     floats(grad=g, x=x, scale=scale, shift=shift, b=b, c=c)
     number = activation_number(activation, fused=True)
     x = _matrix("x", x)
     channels = x.shape[1]
     g = _alike("grad", g, "x", x)
-    out = empty(len(x), channels, x.dtype)
+    out = _target(out, x)
     scale, shift = vector("scale", scale, channels), vector("shift", shift, channels)
     b, c = vector("b", b, channels), vector("c", c, channels)
     if x.size:

@@ -20,6 +20,8 @@ from ..tensor import Array, Tensor, X, check_same_dtype, record
 from ..window import refuse_empty
 from ._operands import batch, fixed, give_back, layout_of, parameter
 
+FAR = 4.0  # deviations
+
 
 def layer_norm(
     x: X, gamma: Array | Tensor | None = None, beta: Array | Tensor | None = None, *, eps: float = 1e-5
@@ -189,8 +191,8 @@ def _over_sample(x: Tensor, gamma: Any, beta: Any, groups: int, eps: float, name
 
         to_x = inverse (h - S1 / M - (x - mean) inverse^2 S2 / M),   h = g gamma,
 
-    S1 and S2 the sums of h and h (x - mean) over the M members of a group. The mean is taken off first, rounded to the
-    dtype of x, so that a large one costs no digits.
+    S1 and S2 the sums of h and h (x - mean) over the M members of a group. A mean that is many deviations off is taken
+    off first, rounded to the dtype of x, so that it costs no digits.
     """
     layout = layout_of(x)
     refuse_empty(layout)
@@ -207,15 +209,18 @@ def _over_sample(x: Tensor, gamma: Any, beta: Any, groups: int, eps: float, name
     y = empty(layout.positions, x.channels, x.dtype)
 
     def centred(n: int, part: slice) -> Array:
+        if not near[n].any():
+            return x.values[part]
         less: Array = x.values[part] - near[n].astype(x.dtype)
         return less
 
     for n, part in enumerate(_parts(layout)):
         mean, variance = _of_groups(*kernels.moments(x.values[part]), groups)
-        near[n] = mean.astype(x.dtype)
+        near[n] = mean.astype(x.dtype) if (mean**2 > FAR**2 * variance).any() else 0
         rest[n], inverse[n] = mean - near[n], 1 / np.sqrt(variance + eps)
         own = by_channel * inverse[n]
-        y[part] = kernels.scale_shift(centred(n, part), own.astype(x.dtype), (added - own * rest[n]).astype(x.dtype))
+        vectors = own.astype(x.dtype), (added - own * rest[n]).astype(x.dtype)
+        kernels.scale_shift(centred(n, part), *vectors, out=y[part])
     zeros = np.zeros(x.channels, x.dtype)
 
     def grads(g: Array) -> tuple[Any, Any, Any]:
@@ -231,8 +236,8 @@ def _over_sample(x: Tensor, gamma: Any, beta: Any, groups: int, eps: float, name
                 first, second = (_sum_groups(by_channel * sums, groups) / count for sums in (total, product))
                 along = -(inverse[n] ** 3) * second
                 own = [by_channel * inverse[n], zeros, along, -inverse[n] * first - along * rest[n]]
-                vectors = [vector.astype(x.dtype) for vector in own]
-                to_x[part] = kernels.batch_norm_grad(g[part], less, *vectors)
+                by, none, b, c = (vector.astype(x.dtype) for vector in own)
+                kernels.batch_norm_grad(g[part], less, by, none, b, c, out=to_x[part])
         return to_x, to_scale.astype(x.dtype), to_shift.astype(x.dtype)
 
     return _record(x, scale, shift, y, grads)
