@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convnd import nn
-from convnd.errors import ArgumentError, ShapeError
+from convnd.errors import ArgumentError, DtypeError, ShapeError
 
 
 def chunks(rng, length):
@@ -124,6 +124,9 @@ def test_wrong_use_is_named():
     stream.push(np.zeros((1, 4, 5, 2), np.float32))
     with pytest.raises(ShapeError, match=r"all but the first axis: \(1, 5, 2\).* Received: \(1, 6, 2\)"):
         stream.push(np.zeros((1, 4, 6, 2), np.float32))
+    with pytest.raises(DtypeError, match=r"float32 of the first one\. Received: float64"):
+        stream.push(np.zeros((1, 4, 5, 2)))
+    assert stream.push(np.zeros((1, 4, 5, 2), np.float32)).shape == (1, 4, 5, 4)  # as if nothing had been
     stream.finish()
     with pytest.raises(ArgumentError, match="push after finish"):
         stream.push(np.zeros((1, 4, 5, 2), np.float32))

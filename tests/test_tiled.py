@@ -126,6 +126,18 @@ def test_a_tile_as_large_as_the_output_is_locally_connected(rng):
         np.testing.assert_allclose(found[n, i, j], np.einsum("abc,abcf->f", patch, weight[i, j]), atol=1e-12)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 20])
+def test_a_batch_of_local_layers_has_the_bits_of_its_samples(channels, rng, level):
+    """Where each sample has one output of a weight, the samples go through a tile together."""
+    x = rng.standard_normal((17, 5, 6, channels)).astype(np.float32)
+    weight = rng.standard_normal((5, 6, 3, 3, channels, 19)).astype(np.float32)
+    whole = ops.local_conv(x, weight, padding=1)
+    ragged = ops.local_conv(Ragged.pack(list(x)), weight, padding=1)
+    np.testing.assert_array_equal(ragged.values.reshape(whole.shape), whole)
+    for n, sample in enumerate(x):
+        np.testing.assert_array_equal(ops.local_conv(sample[None], weight, padding=1)[0], whole[n])
+
+
 def test_the_books_equation_counts_from_one():
     """Eq. 9.10: Z_ijk = sum over l, m, n of V_(l, j+m-1, k+n-1) K_(i, l, m, n, j % t + 1, k % t + 1), all from 1."""
     rng = np.random.default_rng(0)

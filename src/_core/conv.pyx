@@ -94,17 +94,18 @@ cdef int64_t sample_blocks(const Conv *job, int64_t sample, int64_t phase, int64
     return n
 
 
-cdef bint is_single(const Conv *job, int64_t phase, Block *block) noexcept nogil:
-    """Whether the one block of the first sample's phase is a single output; the block."""
-    sample_blocks(job, 0, phase, BLOCK_BYTES, block)
-    return block.rows * block.cols == 1
+cdef bint is_single(const Conv *job, int64_t phase) noexcept nogil:
+    """Whether the first sample has one output in this phase."""
+    cdef int64_t rank = job.window.rank
+    cdef Axis axes[MAX_RANK]
+    place(&job.window, phase, job.batch.in_shapes, job.batch.out_shapes, job.batch.low, axes)
+    return count_rows(rank, axes) * axes[rank - 1].count == 1
 
 
 cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
     """Cut every sample's outputs into blocks; returns how many. Phases with weights of their own take all samples in
     turn, while the weights are in the cache; where each has one output, all at once."""
     cdef int64_t n = 0, sample, phase, rank = job.window.rank, total, most, step, n_phases = 1
-    cdef Block one[1]
     step = 1 if job.window.transposed else job.window.stride[rank - 1]
     most = BLOCK_BYTES // (job.tiles.itemsize * (job.channels * step + job.filters))
     total = job.batch.out_offsets[job.batch.samples] // TASKS
@@ -117,9 +118,9 @@ cdef int64_t block_list(const Conv *job, Block *blocks) noexcept nogil:
     for sample in range(job.batch.samples):
         n_phases = max(n_phases, phases(&job.window, job.batch.out_shapes + sample * rank))
     for phase in range(n_phases):
-        if job.uniform and sample_blocks(job, 0, phase, most, NULL) == 1 and is_single(job, phase, one):
+        if job.uniform and is_single(job, phase):
             if blocks:
-                blocks[n] = one[0]
+                sample_blocks(job, 0, phase, most, blocks + n)
                 blocks[n].samples = job.batch.samples
             n += 1
             continue

@@ -172,7 +172,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
                 const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, real[:, :, ::1] weight):
     """weight (taps, C / groups, C) = sum over samples and outputs of x at each tap times g, group by group.
 
-    The groups have 1, 2, 4 or 8 channels, more than one less than a vector's lanes."""
+    A group has 1, 2, 4 or 8 channels; where it has several, fewer than a vector has lanes."""
     cdef DepthwiseWeight job
     cdef int64_t s, p, f, k, tap, work
     cdef bint done = False

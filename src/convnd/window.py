@@ -306,7 +306,7 @@ def refuse_empty(layout: Layout) -> None:
         raise ShapeError(f"sample {sample} has no positions. Received: sample of shape {layout.shape(sample)}")
 
 
-def _axis_lengths(layout: Layout) -> tuple[Ints, Ints]:
+def axis_lengths(layout: Layout) -> tuple[Ints, Ints]:
     """For every entry of a flat per-axis table: which (sample, axis) row it is of, and its number in it."""
     lengths = layout.shapes.reshape(-1)
     rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
@@ -323,12 +323,12 @@ def window_regions(place: Placement) -> Regions:
         for values in (window.stride, window.dilation, window.kernel)
     )
     low, size, outputs = place.low.reshape(-1), place.input.shapes.reshape(-1), place.output.shapes.reshape(-1)
-    row, q = _axis_lengths(place.output)
+    row, q = axis_lengths(place.output)
     start = q * stride[row] - low[row]
     tap: Ints = np.where(start < 0, -(start // step[row]), np.int64(0))
     first = start + tap * step[row]
     last = np.minimum((size[row] - 1 - start) // step[row], kernel[row] - 1)
-    row_in, i = _axis_lengths(place.input)
+    row_in, i = axis_lengths(place.input)
     reach = i + low[row_in]
     extent = step * (kernel - 1)
     begin = np.maximum(-((extent[row_in] - reach) // stride[row_in]), 0)
@@ -344,10 +344,10 @@ def proportional_regions(layout: Layout, bins: tuple[int, ...]) -> Regions:
     output = Layout.dense(len(layout), bins)
     per_row = np.tile(np.asarray(bins, dtype=np.int64), len(layout))
     size = layout.shapes.reshape(-1)
-    row, q = _axis_lengths(output)
+    row, q = axis_lengths(output)
     first = q * size[row] // per_row[row]
     count = -(-(q + 1) * size[row] // per_row[row]) - first
-    row_in, i = _axis_lengths(layout)
+    row_in, i = axis_lengths(layout)
     b, s = per_row[row_in], size[row_in]
     # Bin q covers i when floor(q s / b) <= i and i < ceil((q + 1) s / b), that is q s < (i + 1) b and i b < (q + 1) s.
     begin = i * b // s

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layout import Layout
-from ..tensor import Array, Tensor, no_grad
+from ..tensor import Array, Tensor, check_dtype, no_grad
 from ..window import Window
 from .conv import ConvTranspose
 from .graph import INPUT, Graph
 from .layer import Layer
-from .spec import Mode, located
+from .spec import Mode, Spec, located
 
 Pairs = tuple[tuple[int, int], ...]
 Piece = Array | None  # (N, T, *S, C); None where nothing is complete
@@ -68,6 +68,9 @@ class Stream:
         ------
         ShapeError
             A chunk without axes, or of other samples, sizes (but the first axis) or channels than the first one.
+        Nothing has changed then.
+    DtypeError
+        Another dtype than the first one's, or not float32 or float64.
         ArgumentError
             After :meth:`finish`.
         """
@@ -77,9 +80,13 @@ class Stream:
         if chunk.ndim < 3:
             raise ShapeError(f"a chunk must be (samples, T, *shape, channels). Received: shape {chunk.shape}")
         rest = (chunk.shape[0], *chunk.shape[2:])
-        if self._first is None:
+        if self._empty is None:
+            self._empty = self._nothing(chunk)  # which refuses what can't be streamed
             self._first = rest
-            self._empty = self._nothing(chunk)
+        elif chunk.dtype != self._empty.dtype:
+            raise DtypeError(
+                f"chunks must agree in dtype: {self._empty.dtype} of the first one. Received: {chunk.dtype}"
+            )
         elif rest != self._first:
             raise ShapeError(
                 f"chunks must agree on all but the first axis: {self._first} of the first one. Received: {rest}"
@@ -103,6 +110,7 @@ class Stream:
 
     def _nothing(self, chunk: Array) -> Array:
         """An output of no positions."""
+        check_dtype(chunk, "chunk")
         shape = self._step.shape([(None, *chunk.shape[2:])])
         return np.zeros((chunk.shape[0], 0, *shape[1:]), dtype=chunk.dtype)
 
@@ -344,9 +352,7 @@ def _step(layer: Layer) -> _Step:
     )
 
 
-def _spec(layer: Layer, shape: tuple[int, ...], channels: int) -> Any:
-    from .spec import Spec
-
+def _spec(layer: Layer, shape: tuple[int, ...], channels: int) -> Spec:
     return layer.output(Spec(len(shape), channels, shape))
 
 

@@ -14,16 +14,8 @@ from ..errors import ArgumentError, ShapeError
 from ..kernels.checks import empty
 from ..layout import Ints, Layout
 from ..tensor import Array, Tensor
-from ..window import Regions, refuse_empty
-from ._operands import layout_of
-from .convolution import _layout_like
-
-
-def axis_table(layout: Layout) -> tuple[Ints, Ints]:
-    """For every entry of a flat per-axis table: its row, sample * ndim + axis, and its number in that row."""
-    lengths = layout.shapes.reshape(-1)
-    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    return rows, _ranges(np.zeros_like(lengths), lengths)
+from ..window import Regions, axis_lengths, refuse_empty
+from ._operands import layout_like, layout_of
 
 
 def table_starts(layout: Layout) -> Ints:
@@ -78,7 +70,7 @@ class AxisMap:
     @classmethod
     def crop(cls, input: Layout, output: Layout, start: Ints) -> AxisMap:
         """The map that reads ``output``'s shapes from ``start`` (N, ndim) on: see :meth:`put` for the way back."""
-        rows, q = axis_table(output)
+        rows, q = axis_lengths(output)
         return cls(input, output, q + start.reshape(-1)[rows], tuple(range(input.ndim)), crops=True)
 
     @cached_property
@@ -141,8 +133,8 @@ class AxisMap:
     @cached_property
     def _regions(self) -> Regions:
         """The map as pooling regions of one position each."""
-        rows_in, _ = axis_table(self.input)
-        rows, q = axis_table(self.output)
+        rows_in, _ = axis_lengths(self.input)
+        rows, q = axis_lengths(self.output)
         read = self.source + table_starts(self.input).reshape(-1)[rows]
         order = np.argsort(read, kind="stable")
         entries = np.arange(len(rows_in))
@@ -162,7 +154,7 @@ class AxisMap:
 
 def like_layout(like: Any, x: Tensor) -> Layout:
     """The layout of another batch, whose samples ``x`` is to be like in shape."""
-    layout, wanted = layout_of(x), _layout_like(like)
+    layout, wanted = layout_of(x), layout_like(like)
     if wanted is None:
         raise ArgumentError("like must be a batch or a Layout. Received: like=None")
     if wanted.ndim != layout.ndim or len(wanted) != len(layout):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
-from ..layout import Layout
+from ..layout import Layout, Ragged
 from ..tensor import Tensor, X, check_dtype, check_same_dtype
 from ..window import Window
 
@@ -89,3 +89,37 @@ def check_fused(activation: str | None) -> None:
         raise ArgumentError(
             f"activation must be None or one of {', '.join(FUSED)}. Received: activation={activation!r}"
         )
+
+
+def check_alike(tensors: list[Tensor]) -> None:
+    """Refuse operands ``xs`` of several layouts or dtypes."""
+    first = layout_of(tensors[0])
+    for number, t in enumerate(tensors):
+        check_same_dtype(t.values, f"xs[{number}]", tensors[0].values, "xs[0]")
+        layout = layout_of(t)
+        if layout == first:
+            continue
+        if len(layout) != len(first) or layout.ndim != first.ndim:
+            raise ShapeError(
+                f"xs[{number}] must have the {len(first)} samples of {first.ndim} axes of xs[0]. "
+                f"Received: {len(layout)} samples of {layout.ndim} axes"
+            )
+        sample = int(np.argmax((layout.shapes != first.shapes).any(axis=1)))
+        raise ShapeError(
+            f"xs[{number}], sample {sample}: must have the shape {first.shape(sample)} it has in xs[0]. "
+            f"Received: {layout.shape(sample)}"
+        )
+
+
+def layout_like(like: Any) -> Layout | None:
+    """The layout of a batch whose size a result takes; None stays None."""
+    if like is None or isinstance(like, Layout):
+        return like
+    if isinstance(like, Tensor):
+        return layout_of(batch(like, "like"))
+    if isinstance(like, Ragged):
+        return like.layout
+    array = np.asarray(like)
+    if array.ndim < 2:
+        raise ShapeError(f"like must be a batch (samples, *shape, channels) or a Layout. Received: shape {array.shape}")
+    return Layout.dense(array.shape[0], array.shape[1:-1])

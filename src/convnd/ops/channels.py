@@ -16,8 +16,7 @@ from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..tensor import Array, Tensor, X, check_same_dtype, record
 from ..window import proportional_regions, refuse_empty
-from ._operands import batch, fixed, give_back, layout_of
-from .structure import _check_alike
+from ._operands import batch, check_alike, fixed, give_back, layout_of
 
 LENET5_C3 = (
     (1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1),
@@ -103,7 +102,7 @@ def multiply(xs: Sequence[X]) -> X:
     if not isinstance(xs, Sequence) or not xs:
         raise ArgumentError(f"xs must be a list of at least one batch. Received: {xs!r}")
     tensors = [batch(x, f"xs[{number}]") for number, x in enumerate(xs)]
-    _check_alike(tensors)
+    check_alike(tensors)
     channels = max(t.channels for t in tensors)
     for number, t in enumerate(tensors):
         if t.channels not in (1, channels):

@@ -23,10 +23,10 @@ import numpy as np
 
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
-from ..layout import Layout, Ragged
+from ..layout import Layout
 from ..tensor import Array, Batch, Tensor, X, check_same_dtype, record
 from ..window import Placement, each_position
-from ._operands import batch, check_fused, fixed, give_back, layout_of, parameter, window
+from ._operands import batch, check_fused, fixed, give_back, layout_like, layout_of, parameter, window
 
 ALGORITHMS = ("auto", "direct", "winograd", "fft")
 
@@ -90,6 +90,7 @@ def conv(
     >>> x = np.arange(5.0).reshape(1, 5, 1)
     >>> conv(x, np.array([1.0, -1.0]).reshape(2, 1, 1)).ravel().tolist()
     [-1.0, -1.0, -1.0, -1.0]
+    >>> from convnd import Ragged
     >>> r = Ragged.pack([np.ones((3, 1)), np.ones((5, 1))])
     >>> conv(r, np.ones((3, 1, 1))).layout
     Layout([[1], [3]])
@@ -193,7 +194,7 @@ def conv_transpose(
     """
     t, w = batch(x), fixed(weight, "weight")
     b = None if bias is None else fixed(bias, "bias")
-    layout, wanted = layout_of(t), _layout_like(like)
+    layout, wanted = layout_of(t), layout_like(like)
     key = _key(
         "conv_transpose", t, w, b, stride, padding, dilation, groups, activation, output_padding, type(output_padding),
         wanted,
@@ -359,18 +360,3 @@ def _check_weight(w: Tensor, x: Tensor, groups: Any, inputs: str) -> None:
 def _check_bias(b: Tensor | None, x: Tensor, channels: int) -> None:
     if b is not None:
         parameter(b, "bias", x, (channels,))
-
-
-def _layout_like(like: Any) -> Layout | None:
-    if like is None or isinstance(like, Layout):
-        return like
-    if isinstance(like, Tensor):
-        return layout_of(batch(like, "like"))
-    if isinstance(like, Ragged):
-        return like.layout
-    array = np.asarray(like)
-    if array.ndim < 2:
-        raise ShapeError(f"like must be a batch (samples, *shape, channels) or a Layout. Received: shape {array.shape}")
-    return Layout.dense(array.shape[0], array.shape[1:-1])
-
-

@@ -15,8 +15,8 @@ import numpy as np
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout
 from ..tensor import Array, Batch, Tensor, X, record
-from ..window import padding_rule, refuse_empty
-from ._axes import AxisMap, axis_table, first_sample, like_layout
+from ..window import axis_lengths, padding_rule, refuse_empty
+from ._axes import AxisMap, first_sample, like_layout
 from ._operands import batch, give_back, layout_of
 
 PAD_MODES = ("constant", "reflect", "replicate", "circular")
@@ -230,7 +230,7 @@ def _maps(layout: Layout, low: Ints, high: Ints, mode: str) -> list[AxisMap]:
         shapes = layout.shapes.copy()
         shapes[:, axis] += low[:, axis] + high[:, axis]
         output = Layout.own(shapes)
-        rows, q = axis_table(output)
+        rows, q = axis_lengths(output)
         here = rows % layout.ndim == axis
         source = q.copy()
         source[here] = SOURCES[mode](

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout
 from ..tensor import Array, Batch, Tensor, X, record
-from ..window import per_axis, refuse_empty
-from ._axes import AxisMap, axis_entries, axis_table, first_sample, like_layout
+from ..window import axis_lengths, per_axis, refuse_empty
+from ._axes import AxisMap, axis_entries, first_sample, like_layout
 from ._operands import batch, give_back, layout_of
 
 RESIZE_MODES = ("nearest", "nearest_exact", "linear")
@@ -230,7 +230,7 @@ def _steps(layout: Layout, output: Layout, scales: Scales | None, mode: str, ali
         weight = place - low
         # On a position both sides read it, by halves: one weight of zero would make NaN of an infinite value.
         weight[weight == 0] = 0.5
-        place_here = axis_table(between)[1]
+        place_here = axis_lengths(between)[1]
         sources = [np.where(here, side, place_here).astype(np.int64) for side in (low, high)]
         maps = [AxisMap(layout, between, source, (axis,)) for source in sources]
         steps.append(_Linear(maps[0], maps[1], np.stack([1 - weight, weight]), axis))
@@ -242,7 +242,7 @@ def _places(
     layout: Layout, output: Layout, scales: Scales | None, mode: str, align_corners: bool
 ) -> tuple[Ints, Doubles]:
     """For every output place of each (sample, axis): its row, and where it reads, within 0 ... S - 1."""
-    rows, q = axis_table(output)
+    rows, q = axis_lengths(output)
     inputs, outputs = layout.shapes.reshape(-1), output.shapes.reshape(-1)
     # A ratio as two numbers: products of sizes are exact in float64, so that a floor isn't one short.
     above: Any = inputs

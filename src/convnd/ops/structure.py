@@ -11,9 +11,9 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
-from ..tensor import Array, Tensor, X, check_same_dtype, dense_shape, record
+from ..tensor import Array, X, dense_shape, record
 from ..window import refuse_empty
-from ._operands import batch, give_back, layout_of
+from ._operands import batch, check_alike, give_back, layout_of
 
 
 def flatten(x: X) -> X:
@@ -69,7 +69,7 @@ def concat(xs: Sequence[X]) -> X:
     if not isinstance(xs, Sequence) or not xs:
         raise ArgumentError(f"xs must be a list of at least one batch. Received: {xs!r}")
     tensors = [batch(x, f"xs[{number}]") for number, x in enumerate(xs)]
-    _check_alike(tensors)
+    check_alike(tensors)
     first = tensors[0]
     ends = np.cumsum([t.channels for t in tensors])[:-1]
 
@@ -96,7 +96,7 @@ def add(xs: Sequence[X]) -> X:
     if not isinstance(xs, Sequence) or not xs:
         raise ArgumentError(f"xs must be a list of at least one batch. Received: {xs!r}")
     tensors = [batch(x, f"xs[{number}]") for number, x in enumerate(xs)]
-    _check_alike(tensors)
+    check_alike(tensors)
     first = tensors[0]
     values = first.values
     for number, t in enumerate(tensors[1:], 1):
@@ -106,22 +106,3 @@ def add(xs: Sequence[X]) -> X:
             )
         values = values + t.values
     return give_back(record(values, first.layout, first.kind, tensors, lambda g: [g] * len(tensors)), xs[0], *xs[1:])
-
-
-def _check_alike(tensors: list[Tensor]) -> None:
-    first = layout_of(tensors[0])
-    for number, t in enumerate(tensors):
-        check_same_dtype(t.values, f"xs[{number}]", tensors[0].values, "xs[0]")
-        layout = layout_of(t)
-        if layout == first:
-            continue
-        if len(layout) != len(first) or layout.ndim != first.ndim:
-            raise ShapeError(
-                f"xs[{number}] must have the {len(first)} samples of {first.ndim} axes of xs[0]. "
-                f"Received: {len(layout)} samples of {layout.ndim} axes"
-            )
-        sample = int(np.argmax((layout.shapes != first.shapes).any(axis=1)))
-        raise ShapeError(
-            f"xs[{number}], sample {sample}: must have the shape {first.shape(sample)} it has in xs[0]. "
-            f"Received: {layout.shape(sample)}"
-        )

@@ -22,6 +22,7 @@ from ..layout import Ints, Layout
 from ..tensor import Array, Tensor, X, check_same_dtype, record
 from ..window import Placement
 from ._operands import batch, check_fused, fixed, give_back, layout_of, window
+from ._regions import coordinates
 from .convolution import check_groups
 from .pointwise import activate
 
@@ -270,12 +271,8 @@ def _residues(layout: Layout, tile: tuple[int, ...]) -> Ints:
     key = "residues", tile
     found: Ints | None = layout.memo.get(key)
     if found is None:
-        left = np.arange(layout.positions, dtype=np.int64) - np.repeat(layout.offsets[:-1], layout.sizes)
-        found, unit = np.zeros(layout.positions, dtype=np.int64), 1
-        for axis in reversed(range(layout.ndim)):
-            size = np.repeat(layout.shapes[:, axis], layout.sizes)
-            found += left % size % tile[axis] * unit
-            left //= size
-            unit *= tile[axis]
+        found = np.zeros(layout.positions, dtype=np.int64)
+        for place, size in zip(coordinates(layout)[1], tile, strict=True):
+            found = found * size + place % size
         layout.memo[key] = found
     return found
