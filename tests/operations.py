@@ -132,69 +132,66 @@ def weight_norm(ndim: int, draw: Any) -> tuple[Call, list[Any]]:
 
 SIZE = 4  # of the samples of operations that need one shape
 KEY = Key(3)
-POINTWISE = "one pass over memory in the core, as 2d-gelu"
-NUMPY = "NumPy passes, no kernel of its own to measure"
-MOVES = "it only moves numbers"
-COMPOSED = "made of operations that are measured"
 RANDOM = "the mask is drawn by the sample's number in the batch"
 
 
-def activation(name: str, oracle: str = "PyTorch: test_parity.py", bench: str = POINTWISE) -> Operation:
+def activation(name: str, bench: str, oracle: str = "PyTorch: test_parity.py") -> Operation:
     """A pointwise function."""
     return Operation(plain(lambda x: getattr(ops, name)(x)), "Activation", oracle, bench)
 
 
 OPERATIONS: dict[str, Operation] = {
-    "absolute": activation("absolute", "PyTorch: test_activations.py", NUMPY),
-    "activate": Operation(plain(lambda x: ops.activate(x, "gelu")), "Activation", "PyTorch: test_ops.py", POINTWISE),
-    "add": Operation(plain(lambda x: ops.add([x, x])), "Add", "PyTorch: test_nn_numeric.py", MOVES),
+    "absolute": activation("absolute", "2d-absolute", "PyTorch: test_activations.py"),
+    "activate": Operation(plain(lambda x: ops.activate(x, "gelu")), "Activation", "PyTorch: test_ops.py", "2d-relu"),
+    "add": Operation(plain(lambda x: ops.add([x, x])), "Add", "PyTorch: test_nn_numeric.py", "2d-add"),
     "avg_pool": Operation(plain(lambda x: ops.avg_pool(x, 2)), "AvgPool", "PyTorch: test_ops.py", "2d-mean"),
     "batch_norm": Operation(batch_norm, "BatchNorm", "PyTorch: test_ops.py", "2d-norm"),
     "channel_shuffle": Operation(
-        plain(lambda x: ops.channel_shuffle(x, 2)), "ChannelShuffle", "PyTorch: test_channels.py", MOVES
+        plain(lambda x: ops.channel_shuffle(x, 2)), "ChannelShuffle", "PyTorch: test_channels.py", "2d-shuffle"
     ),
-    "concat": Operation(plain(lambda x: ops.concat([x, x])), "Concat", "NumPy: test_ops.py", MOVES),
+    "concat": Operation(plain(lambda x: ops.concat([x, x])), "Concat", "NumPy: test_ops.py", "2d-concat"),
     "conv": Operation(conv, "Conv", "PyTorch: test_ops.py", "2d-wide"),
     "conv_transpose": Operation(conv_transpose, "ConvTranspose", "PyTorch: test_ops.py", "2d-transposed"),
     "conv_weight": Operation(
         conv_weight, "no layer: it is Conv's gradient", "PyTorch: test_reference.py", "2d-wide",
         ragged="it sums over the batch: on ragged batches, but not sample by sample",
     ),
-    "crop": Operation(plain(lambda x: ops.crop(x, 1)), "Crop", "NumPy: test_padding.py", MOVES),
+    "crop": Operation(plain(lambda x: ops.crop(x, 1)), "Crop", "NumPy: test_padding.py", "2d-crop"),
     "crop_like": Operation(
-        plain(lambda x: ops.crop_like(x, changed(x, -1))), "CropLike", "NumPy: test_padding.py", MOVES
+        plain(lambda x: ops.crop_like(x, changed(x, -1))), "CropLike", "NumPy: test_padding.py", "2d-crop-like"
     ),
     "drop_block": Operation(
-        plain(lambda x: ops.drop_block(x, 2, 0.2, KEY)), "DropBlock", "no library draws the same numbers", NUMPY,
+        plain(lambda x: ops.drop_block(x, 2, 0.2, KEY)), "DropBlock", "no library draws the same numbers",
+        "2d-drop-block",
         ragged=RANDOM,
     ),
     "dropout": Operation(
-        plain(lambda x: ops.dropout(x, 0.3, KEY)), "Dropout", "no library draws the same numbers", POINTWISE,
+        plain(lambda x: ops.dropout(x, 0.3, KEY)), "Dropout", "no library draws the same numbers", "2d-dropout",
         ragged=RANDOM,
     ),
-    "elu": activation("elu"),
-    "embedding": Operation(embedding, "Embedding", "PyTorch: test_embedding.py", MOVES),
+    "elu": activation("elu", "2d-elu"),
+    "embedding": Operation(embedding, "Embedding", "PyTorch: test_embedding.py", "1d-embedding"),
     "flatten": Operation(
-        plain(ops.flatten), "Flatten", "NumPy: test_ops.py", MOVES, ragged="it is for samples of one shape"
+        plain(ops.flatten), "Flatten", "NumPy: test_ops.py", "2d-flatten", ragged="it is for samples of one shape"
     ),
-    "gelu": activation("gelu", bench="2d-gelu"),
+    "gelu": activation("gelu", "2d-gelu"),
     "global_pool": Operation(plain(ops.global_pool), "GlobalPool", "PyTorch: test_ops.py", "2d-proportional"),
     "group_norm": Operation(
         norm(lambda x, g, b: ops.group_norm(x, 2, g, b)), "GroupNorm", "PyTorch: test_norms.py", "2d-group-norm"
     ),
-    "hardsigmoid": activation("hardsigmoid", "PyTorch: test_activations.py", NUMPY),
-    "hardswish": activation("hardswish", "PyTorch: test_activations.py", NUMPY),
+    "hardsigmoid": activation("hardsigmoid", "2d-hard-sigmoid", "PyTorch: test_activations.py"),
+    "hardswish": activation("hardswish", "2d-hard-swish", "PyTorch: test_activations.py"),
     "instance_norm": Operation(norm(ops.instance_norm), "InstanceNorm", "PyTorch: test_norms.py", "2d-instance-norm"),
     "k_max_pool": Operation(
-        plain(lambda x: ops.k_max_pool(x, 2)), "KMaxPool", "PyTorch: test_pooling_regions.py", NUMPY
+        plain(lambda x: ops.k_max_pool(x, 2)), "KMaxPool", "PyTorch: test_pooling_regions.py", "1d-k-max"
     ),
     "layer_norm": Operation(norm(ops.layer_norm), "LayerNorm", "PyTorch: test_norms.py", "2d-layer-norm"),
-    "leaky_relu": activation("leaky_relu"),
+    "leaky_relu": activation("leaky_relu", "2d-leaky-relu"),
     "linear": Operation(
         lambda ndim, draw: (ops.linear, [draw(CHANNELS, 3), draw(3)]), "Linear", "PyTorch: test_nn_numeric.py", "2d-1x1"
     ),
     "local_contrast_norm": Operation(
-        plain(lambda x: ops.local_contrast_norm(x, 3)), "LocalContrastNorm", "SciPy: test_norms.py", COMPOSED
+        plain(lambda x: ops.local_contrast_norm(x, 3)), "LocalContrastNorm", "SciPy: test_norms.py", "2d-contrast-norm"
     ),
     "local_conv": Operation(
         local_conv, "LocalConv", "JAX: test_tiled.py", "2d-local",
@@ -204,74 +201,80 @@ OPERATIONS: dict[str, Operation] = {
         plain(lambda x: ops.local_response_norm(x, 3)), "LocalResponseNorm", "PyTorch: test_norms.py",
         "2d-response-norm",
     ),
-    "log_softmax": activation("log_softmax", bench="2d-log-softmax"),
+    "log_softmax": activation("log_softmax", "2d-log-softmax"),
     "lp_pool": Operation(
         plain(lambda x: ops.lp_pool(x, 2, 3.0)), "LpPool", "PyTorch: test_pooling_windows.py", "2d-lp-pool"
     ),
-    "mask_weight": Operation(masked, "MaskedConv", "NumPy: test_channels.py", COMPOSED),
+    "mask_weight": Operation(masked, "MaskedConv", "NumPy: test_channels.py", "2d-mask-weight"),
     "max_pool": Operation(plain(lambda x: ops.max_pool(x, 2)), "MaxPool", "PyTorch: test_ops.py", "2d-max"),
-    "max_unpool": Operation(max_unpool, "MaxUnpool", "PyTorch: test_pooling_windows.py", MOVES),
-    "maxout": Operation(plain(lambda x: ops.maxout(x, 2)), "Maxout", "NumPy: test_pooling_regions.py", NUMPY),
+    "max_unpool": Operation(max_unpool, "MaxUnpool", "PyTorch: test_pooling_windows.py", "2d-unpool"),
+    "maxout": Operation(plain(lambda x: ops.maxout(x, 2)), "Maxout", "NumPy: test_pooling_regions.py", "2d-maxout"),
     "multiply": Operation(
-        plain(lambda x: ops.multiply([x, x])), "Multiply", "NumPy: test_channels.py", NUMPY
+        plain(lambda x: ops.multiply([x, x])), "Multiply", "NumPy: test_channels.py", "2d-multiply"
     ),
     "pad": Operation(plain(lambda x: ops.pad(x, 1, "reflect")), "Pad", "PyTorch: test_padding.py", "2d-pad"),
     "pad_like": Operation(
-        plain(lambda x: ops.pad_like(x, changed(x, 1))), "PadLike", "NumPy: test_padding.py", MOVES
+        plain(lambda x: ops.pad_like(x, changed(x, 1))), "PadLike", "NumPy: test_padding.py", "2d-pad-like"
     ),
     "pool_channels": Operation(
-        plain(lambda x: ops.pool_channels(x, [0, 2], 2)), "PoolChannels", "NumPy: test_pooling_regions.py", COMPOSED
+        plain(lambda x: ops.pool_channels(x, [0, 2], 2)), "PoolChannels", "NumPy: test_pooling_regions.py",
+        "2d-pool-channels",
     ),
     "prelu": Operation(
-        lambda ndim, draw: (ops.prelu, [draw(CHANNELS)]), "PReLU", "PyTorch: test_activations.py", NUMPY
+        lambda ndim, draw: (ops.prelu, [draw(CHANNELS)]), "PReLU", "PyTorch: test_activations.py", "2d-prelu"
     ),
     "proportional_pool": Operation(
         plain(lambda x: ops.proportional_pool(x, 2)), "ProportionalPool", "PyTorch: test_ops.py", "2d-proportional"
     ),
-    "quadrant_pool": Operation(plain(ops.quadrant_pool), "QuadrantPool", "NumPy: test_pooling_regions.py", COMPOSED),
-    "relu": activation("relu"),
+    "quadrant_pool": Operation(
+        plain(ops.quadrant_pool), "QuadrantPool", "NumPy: test_pooling_regions.py", "2d-quadrants"
+    ),
+    "relu": activation("relu", "2d-relu"),
     "resize": Operation(
         plain(lambda x: ops.resize(x, scale=1.5, mode="linear")), "Resize", "PyTorch: test_resize.py", "2d-resize"
     ),
-    "roi_pool": Operation(roi_pool, "RoiPool", "NumPy: test_pooling_regions.py", COMPOSED),
-    "scale_channels": Operation(scale_channels, "ScaleChannels", "NumPy: test_channels.py", NUMPY),
-    "selu": activation("selu", "PyTorch: test_activations.py", NUMPY),
-    "separable_conv": Operation(separable_conv, "SeparableConv", "NumPy: test_separable.py", COMPOSED),
+    "roi_pool": Operation(roi_pool, "RoiPool", "NumPy: test_pooling_regions.py", "2d-roi"),
+    "scale_channels": Operation(scale_channels, "ScaleChannels", "NumPy: test_channels.py", "2d-scale-channels"),
+    "selu": activation("selu", "2d-selu", "PyTorch: test_activations.py"),
+    "separable_conv": Operation(separable_conv, "SeparableConv", "NumPy: test_separable.py", "2d-separable"),
     "separate": Operation(
         plain(lambda x: x), "no layer: it takes a kernel apart", "NumPy: test_separable.py",
         "it runs once, before training",
         ragged="it takes a kernel, no batch", gradient="it finds the best vectors; they are trained afterwards",
         ranks="kernels of every rank: test_separable.py",
     ),
-    "sigmoid": activation("sigmoid"),
-    "silu": activation("silu"),
-    "softmax": activation("softmax", bench="as log_softmax: 2d-log-softmax"),
-    "softplus": activation("softplus"),
+    "sigmoid": activation("sigmoid", "2d-sigmoid"),
+    "silu": activation("silu", "2d-silu"),
+    "softmax": activation("softmax", "2d-softmax"),
+    "softplus": activation("softplus", "2d-softplus"),
     "spatial_dropout": Operation(
-        plain(lambda x: ops.spatial_dropout(x, 0.3, KEY)), "SpatialDropout", "no library draws the same numbers", NUMPY,
+        plain(lambda x: ops.spatial_dropout(x, 0.3, KEY)), "SpatialDropout", "no library draws the same numbers",
+        "2d-spatial-dropout",
         ragged=RANDOM,
     ),
     "spatial_pyramid_pool": Operation(
         plain(lambda x: ops.spatial_pyramid_pool(x, (1, 2))), "SpatialPyramidPool", "PyTorch: test_pooling_regions.py",
-        COMPOSED,
+        "2d-pyramid",
     ),
     "split": Operation(
         plain(lambda x: ops.concat(ops.split(x, [1, 3])[::-1])), "no layer: a network's parts have one result each",
-        "NumPy: test_channels.py", MOVES,
+        "NumPy: test_channels.py", "2d-split",
     ),
     "stochastic_pool": Operation(
-        plain(lambda x: ops.stochastic_pool(ops.relu(x), 2)), "StochasticPool", "NumPy: test_pooling_windows.py", NUMPY
+        plain(lambda x: ops.stochastic_pool(ops.relu(x), 2)), "StochasticPool", "NumPy: test_pooling_windows.py",
+        "2d-stochastic-pool",
     ),
-    "tanh": activation("tanh"),
+    "tanh": activation("tanh", "2d-tanh"),
     "tiled_bias": Operation(
-        lambda ndim, draw: (ops.tiled_bias, [draw(*[2] * ndim, CHANNELS)]), "Bias", "NumPy: test_tiled.py", MOVES
+        lambda ndim, draw: (ops.tiled_bias, [draw(*[2] * ndim, CHANNELS)]), "Bias", "NumPy: test_tiled.py",
+        "2d-tiled-bias",
     ),
     "tiled_conv": Operation(
         tiled_conv, "TiledConv", "NumPy: test_tiled.py", "2d-tiled"
     ),
-    "weight_norm": Operation(weight_norm, "WeightNorm", "PyTorch: test_norms.py", NUMPY),
+    "weight_norm": Operation(weight_norm, "WeightNorm", "PyTorch: test_norms.py", "2d-weight-norm"),
     "weighted_pool": Operation(
-        plain(lambda x: ops.weighted_pool(x, 3)), "WeightedPool", "NumPy: test_pooling_windows.py", COMPOSED
+        plain(lambda x: ops.weighted_pool(x, 3)), "WeightedPool", "NumPy: test_pooling_windows.py", "2d-weighted-pool"
     ),
 }
 

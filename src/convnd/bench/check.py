@@ -1,24 +1,30 @@
 """What a case should give, in float64, at a few places: the definition, gathered with NumPy.
 
 It shares no code with the kernels: taps are looked up output by output (or input by input), so that a wrong window
-can't hide. Places are the corners, where padding matters, and random ones.
+can't hide. Places are the corners, where padding matters, and random ones. Gradients of functions are central
+differences of their definition: *Deep Learning*, section 11.5, eq. 11.6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
 
 from ..layout import Ints
-from .cases import Array, BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool, Shape
-from .functions import FUNCTIONS
+from .functions import Array, Shape
+from .layers import BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool
 
 PLACES = 48  # random positions, beside the corners
 COLUMNS = 16  # (channel, filter) pairs of the weight gradient, at each of as many taps
 EPS = 1e-5  # of batch norm, everybody's default
+STEP = 1e-6  # of central differences
+FEW = 12  # random entries of a gradient that are compared with differences,
+MOST = 4  # and as many where x is largest: pools give their gradient to these
+DEVIATIONS = 6  # by which the share of what a dropout keeps may be off
 SWAPPED: dict[Pass, Pass] = {"forward": "input", "input": "forward", "weight": "weight"}
 
 Pooling = Pool | ProportionalPool
@@ -32,15 +38,21 @@ class Errors:
     rms: float  # root of the mean squared difference, relative to that of the values
 
 
-def errors(case: Case, which: Pass, operands: Operands, result: Array) -> Errors:
+def errors(case: Case, which: Pass, operands: Operands, result: Array, own_draws: bool = False) -> Errors:
     """Compare a result with the float64 one.
 
     ``result`` is (P_out, F), (P_in, C) or of the weight's shape, for the pass "forward", "input" or "weight".
+    ``own_draws``: it was drawn by other numbers than ours.
     """
     if isinstance(case, Conv) and case.transposed:  # the pass of the convolution that computes the same
         swapped = Operands(operands.grad, operands.weight, operands.x)
         return errors(case.adjoint, SWAPPED[which], swapped, result)
-    if isinstance(case, Conv) and which == "weight":
+    if isinstance(case, Layer) and own_draws:
+        wanted, got = _dropped(case, operands.x if which == "forward" else operands.grad, result), result
+    elif isinstance(case, Layer) and which != "forward":
+        entries, wanted = _differences(case, which, operands)
+        got = result.reshape(-1)[entries]
+    elif isinstance(case, Conv) and which == "weight":
         taps, columns = _weight_places(case)
         wanted = _weight_grad(case, operands, taps, columns)
         got = result.reshape(-1, *operands.weight.shape[-2:])[taps[:, None], columns[:, 0], columns[:, 1]]
@@ -49,11 +61,12 @@ def errors(case: Case, which: Pass, operands: Operands, result: Array) -> Errors
         places = _positions(case.batch, size)
         wanted = _exact(case, which, operands, places)
         got = result.reshape(case.batch, *size, -1)[tuple(places.T)]
-    if not np.isfinite(got).all():
+    if not (np.isfinite(got).all() and np.isfinite(wanted).all()):
         return Errors(float("inf"), float("inf"))
     off = got - wanted
-    rms = np.sqrt(np.square(off).mean() / np.square(wanted).mean())
-    return Errors(float(np.abs(off).max() / np.abs(wanted).max()), float(rms))
+    size, scale = np.sqrt(np.square(wanted).mean()), np.abs(wanted).max()
+    rms = np.sqrt(np.square(off).mean())
+    return Errors(float(np.abs(off).max() / (scale or 1.0)), float(rms / (size or 1.0)))
 
 
 def _exact(case: Case, which: Pass, operands: Operands, places: Ints) -> Array:
@@ -65,19 +78,19 @@ def _exact(case: Case, which: Pass, operands: Operands, places: Ints) -> Array:
         values = _norm(case, which, operands)[tuple(places.T)]
         return values
     if isinstance(case, Layer):
-        x = _samples(operands.x, case.batch, case.size).astype(np.float64)
-        values = FUNCTIONS[case.function].exact(x, operands.weight.astype(np.float64))[tuple(places.T)]
+        x, weight = _doubles(_samples(operands.x, case.batch, case.size)), _doubles(operands.weight)
+        values = case.called.exact(x, weight)[tuple(places.T)]
         return values
     assert isinstance(case, Pooling)
     return (_pooled if which == "forward" else _pooled_grad)(case, operands, places)
 
 
-def _positions(batch: int, size: Shape) -> Ints:
-    """(n, 1 + rank): sample and position of the places looked at."""
+def _positions(batch: int, size: Shape, random: int = PLACES) -> Ints:
+    """(n, 1 + rank): sample and position of the places looked at, the corners and so many random ones."""
     rng = np.random.default_rng(1)
     ends = [sorted({0, count - 1}) for count in (batch, *size)]
-    random = np.stack([rng.integers(count, size=PLACES) for count in (batch, *size)], axis=1)
-    return np.concatenate([np.array(list(product(*ends)), dtype=np.int64), random])
+    inside = np.stack([rng.integers(count, size=random) for count in (batch, *size)], axis=1)
+    return np.concatenate([np.array(list(product(*ends)), dtype=np.int64), inside])
 
 
 # ---------------------------------------------------------------------------------------------------------- convolution
@@ -138,6 +151,11 @@ def _weight_places(case: Conv) -> tuple[Ints, Ints]:
     taps = np.unique(np.append(rng.integers(count, size=4), [0, count - 1]))
     pairs = [rng.integers(most, size=COLUMNS) for most in (case.channels // case.groups, case.filters)]
     return taps, np.stack(pairs, axis=1)
+
+
+def _doubles(values: Array) -> Array:
+    """In float64; integers as they are."""
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
 def _samples(values: Array, batch: int, size: Shape) -> Array:
@@ -213,3 +231,76 @@ def _norm(case: BatchNorm, which: Pass, operands: Operands) -> Array:
         return _samples(np.maximum(y, 0), case.batch, case.size)
     h = operands.grad.astype(np.float64) * (y > 0)
     return _samples(gamma * inverse * (h - h.mean(axis=0) - z * (h * z).mean(axis=0)), case.batch, case.size)
+
+
+# ------------------------------------------------------------------------------------------------------------ functions
+
+
+@lru_cache(maxsize=1)
+def _differences(case: Layer, which: Pass, operands: Operands) -> tuple[Ints, Array]:
+    """The entries of a gradient that are compared, by their number, and what they should be.
+
+    It is kept, as contenders of a row come one after the other.
+    """
+    x, weight = _doubles(_samples(operands.x, case.batch, case.size)), _doubles(operands.weight)
+    grad = _doubles(_samples(operands.grad, case.batch, case.output))
+    if which == "weight":
+        entries = _weight_entries(weight.size)
+        return entries, np.array([_weight_slope(case, x, weight, grad, number) for number in entries.tolist()])
+    entries = _entries(case, operands.x)
+    return entries, np.array([_slope(case, x, weight, grad, number) for number in entries.tolist()])
+
+
+def _entries(case: Layer, x: Array) -> Ints:
+    """Numbers of entries of x: one at each corner, some random ones, and the largest."""
+    places = _positions(case.batch, case.size, FEW)
+    channels = np.random.default_rng(2).integers(case.channels, size=len(places))
+    some = np.ravel_multi_index((*places.T, channels), (case.batch, *case.size, case.channels))
+    return np.concatenate([some, np.argsort(x, axis=None)[-MOST:]])
+
+
+def _weight_entries(count: int) -> Ints:
+    return np.append(np.random.default_rng(2).integers(count, size=FEW), [0, count - 1])
+
+
+def _slope(case: Layer, x: Array, weight: Array, grad: Array, number: int) -> float:
+    """d/dx[n, p, c] = sum over the result of sample n of g (f(x + e) - f(x - e)) / 2e."""
+    sample, *place = (int(index) for index in np.unravel_index(number, x.shape))
+    both = np.stack([x[sample]] * 2)
+    both[(0, *place)] += STEP
+    both[(1, *place)] -= STEP
+    if case.called.weight.by_sample:
+        weight = weight[[sample, sample]]
+    if case.called.additive:  # the other channels' part is the same in both
+        both, weight = both[..., place[-1:]], weight[..., place[-1:], :]
+    ahead, behind = case.called.exact(both, weight)
+    return float(((ahead - behind) * grad[sample]).sum() / (2 * STEP))
+
+
+def _weight_slope(case: Layer, x: Array, weight: Array, grad: Array, number: int) -> float:
+    """d/dw[i] = sum over the batch's result of g (f(w + e) - f(w - e)) / 2e."""
+    place = tuple(int(index) for index in np.unravel_index(number, weight.shape))
+    if case.called.additive:  # this filter, and what it has of this channel
+        channel, one = place[-2:]
+        x, weight, grad = x[..., [channel]], weight[..., [channel], :][..., [one]], grad[..., [one]]
+        place = (*place[:-2], 0, 0)
+    results = []
+    for step in (STEP, -STEP):
+        moved = weight.copy()
+        moved[place] += step
+        results.append(case.called.exact(x, moved))
+    ahead, behind = results
+    return float(((ahead - behind) * grad).sum() / (2 * STEP))
+
+
+def _dropped(case: Layer, given: Array, result: Array) -> Array:
+    """What a dropout should give that has dropped what is zero in its result; inf where that is too much or too little.
+
+    The least that is drawn is one number for each channel of a sample.
+    """
+    rate, kept = case.called.rate, result != 0
+    deviation = np.sqrt(rate * (1 - rate) / (case.batch * case.channels))
+    if abs(kept.mean() - (1 - rate)) > DEVIATIONS * deviation:
+        return np.full(result.shape, np.inf)
+    wanted: Array = given.astype(np.float64) * kept / (1 - rate)
+    return wanted

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .cases import Array, BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool
+from .functions import Array
+from .layers import BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool
 from .peers import Contender, Peer, moved
 
 OPSET, IR_VERSION = 17, 8

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import ops
-from ..tensor import Tensor, no_grad
-from .cases import Array, BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool, Shape
+from ..tensor import Tensor, _oldest_first, no_grad
 from .check import EPS
-from .functions import FUNCTIONS
+from .functions import Array, Shape
+from .functions import torch_module as torch_module  # others have it from here
+from .layers import BatchNorm, Case, Conv, Layer, Operands, Pass, Pool, ProportionalPool
 
 FIRST, LAST = "channels first", "channels last"
 # oneDNN's weight gradient has no path for so wide a kernel in this layout: above a minute for one run, some 70 times
@@ -31,6 +32,7 @@ class Contender:
     call: Callable[[], Any]
     array: Callable[[Any], Array]
     keeps: Any = None  # what the computation needs and doesn't hold itself
+    own_draws: bool = False  # its random numbers aren't ours
 
 
 class Peer(ABC):
@@ -66,13 +68,11 @@ class Peer(ABC):
 
 
 def ours(case: Case, which: Pass, operands: Operands) -> Contender:
-    """convnd: a layer's forward pass, or the gradient function that the tape has recorded for it.
+    """convnd: a layer's forward pass, or the gradient functions that the tape has recorded for it.
 
-    backward() frees the tape, so that function is called itself. Packed weights stay with the weight from run to run,
-    as with any parameter.
+    Packed weights stay with the weight from run to run, as with any parameter.
     """
-    x = Tensor(operands.x.reshape(case.batch, *case.size, case.channels), requires_grad=which == "input")
-    weight = Tensor.parameter(operands.weight, requires_grad=which == "weight")
+    x, weight = _given(case, which, operands), _own_weight(case, which, operands)
     layer = _layer(case, weight)
     if which == "forward":
 
@@ -80,15 +80,66 @@ def ours(case: Case, which: Pass, operands: Operands) -> Contender:
             with no_grad():
                 return layer(x)
 
-        return Contender("convnd", forward, lambda result: np.asarray(result.values))
-    node = layer(x)._node
-    assert node is not None
-    assert node.grad_fn is not None
-    grad_fn, place = node.grad_fn, 0 if which == "input" else 1
-    return Contender("convnd", lambda: grad_fn(operands.grad)[place], np.asarray)
+        return Contender("convnd", forward, lambda result: _rows(result.values))
+    back = way_back(layer(x), x if which == "input" else weight)
+    return Contender("convnd", lambda: back(operands.grad), _rows if which == "input" else np.asarray)
 
 
-def _layer(case: Case, weight: Tensor) -> Callable[[Tensor], Tensor]:
+def _given(case: Case, which: Pass, operands: Operands) -> Any:
+    """x as the operation takes it."""
+    takes = case.called.takes if isinstance(case, Layer) else "batch"
+    x = operands.x.reshape(case.batch, *case.size, -1)
+    if takes == "numbers":
+        return x[..., 0]
+    if takes == "weight":
+        return Tensor.parameter(x[0], requires_grad=which == "input")
+    return Tensor(x, requires_grad=which == "input")
+
+
+def _own_weight(case: Case, which: Pass, operands: Operands) -> Any:
+    """The weight: a parameter where it is learned, else the array."""
+    if isinstance(case, Conv) or (isinstance(case, Layer) and case.called.weight.learned):
+        return Tensor.parameter(operands.weight, requires_grad=which == "weight")
+    return operands.weight
+
+
+def _rows(values: Array) -> Array:
+    """(P, C), also of a weight."""
+    return values.reshape(-1, values.shape[-1])
+
+
+def way_back(result: Tensor, leaf: Tensor) -> Callable[[Array], Array]:
+    """The gradient functions that the tape holds between a leaf and a result, one after the other, newest first.
+
+    backward() does the same, but frees the tape as it passes.
+    """
+    tensors = _oldest_first(result)[::-1]  # the leaf is the last, being the only one
+    assert tensors[-1] is leaf
+    numbers = {id(tensor): number for number, tensor in enumerate(tensors)}
+    steps: list[tuple[Callable[[Array], Any], list[tuple[int, int]]]] = []
+    for tensor in tensors[:-1]:
+        node = tensor._node
+        assert node is not None
+        assert node.grad_fn is not None
+        parents = [(place, numbers[id(one)]) for place, one in enumerate(node.parents) if one.requires_grad]
+        steps.append((node.grad_fn, parents))
+
+    def back(grad: Array) -> Array:
+        waiting: list[Any] = [None] * len(tensors)
+        waiting[0] = grad.reshape(result.values.shape)
+        for number, (grad_fn, parents) in enumerate(steps):
+            parts = grad_fn(waiting[number])
+            waiting[number] = None
+            for place, to in parents:
+                part = np.asarray(parts[place], order="C")
+                waiting[to] = part if waiting[to] is None else waiting[to] + part
+        gradient: Array = waiting[-1]
+        return gradient
+
+    return back
+
+
+def _layer(case: Case, weight: Any) -> Callable[[Any], Tensor]:
     if isinstance(case, Conv):
         conv = ops.conv_transpose if case.transposed else ops.conv
         slide: dict[str, Any] = {name: getattr(case, name) for name in ("stride", "padding", "dilation", "groups")}
@@ -99,20 +150,15 @@ def _layer(case: Case, weight: Tensor) -> Callable[[Tensor], Tensor]:
     if isinstance(case, ProportionalPool):
         return lambda x: ops.proportional_pool(x, case.bins, case.mode)
     if isinstance(case, Layer):
-        function, own = FUNCTIONS[case.function].ours, weight if case.out else weight.values  # packed, or vectors
-        return lambda x: function(x, own)
+        function = case.called.ours
+        return lambda x: function(x, weight)
     assert isinstance(case, BatchNorm)
-    (gamma, beta), mean = weight.values, np.zeros(case.channels, np.float32)
+    (gamma, beta), mean = weight, np.zeros(case.channels, np.float32)
     running: dict[str, Any] = {"running_mean": mean, "running_var": mean + 1}
     return lambda x: ops.batch_norm(x, gamma, beta, **running, training=True, eps=EPS, activation="relu")
 
 
 # -------------------------------------------------------------------------------------------------------------- PyTorch
-
-
-def torch_module() -> Any:
-    """PyTorch, imported when first needed."""
-    return importlib.import_module("torch")
 
 
 def memory_format(rank: int, layout: str) -> Any:
@@ -132,52 +178,121 @@ class PyTorch(Peer):
     held: ClassVar = {"x86-64-v3": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
 
     def lacks(self, case: Case, which: Pass) -> str | None:
-        if isinstance(case, Layer) and FUNCTIONS[case.function].torch is None:
+        if isinstance(case, Layer) and case.called.torch is None:
             return "no such layer"
         return f"no layers in {case.rank}D" if case.rank > 3 else None
 
     def contenders(self, case: Case, which: Pass, operands: Operands, threads: int) -> list[Contender]:
         torch_module().set_num_threads(threads)
         layouts = [layout for layout in (FIRST, LAST) if (case.name, which, layout) not in LEFT_OUT]
+        if isinstance(case, Layer):
+            if case.called.takes == "numbers":  # they have no channels, and the result has them last
+                layouts = [LAST]
+            return [_torch_function(case, which, operands, layout) for layout in layouts]
         return [_torch(case, which, operands, layout) for layout in layouts]
 
 
 def _torch(case: Case, which: Pass, operands: Operands, layout: str) -> Contender:
     """A layer under inference_mode; or a gradient, a convolution's without what the tape adds to the time."""
-    torch = torch_module()
-
-    # Channels last exists from two axes on: a 1-D sample becomes one row of an image.
-    extra = (1,) if layout == LAST and case.rank == 1 else ()
-    memory = memory_format(case.rank + len(extra), layout)
+    extra = _extra_axes(case, layout)
 
     def tensor(values: Array, shape: Shape) -> Any:
-        """Values (P, C) as (N, C, *S) in the layout's memory order."""
-        dense = torch.from_numpy(values.reshape(case.batch, *extra, *shape, -1))
-        return dense.movedim(-1, 1).contiguous(memory_format=memory)
+        return _laid_out(values.reshape(case.batch, *extra, *shape, -1), layout)
 
     def array(result: Any) -> Array:
         if which == "weight":
             return np.ascontiguousarray(result.movedim((0, 1), (-1, -2)).numpy().reshape(case.weight_shape))
-        return np.ascontiguousarray(result.movedim(1, -1).numpy().reshape(-1, result.shape[1]))
+        return _back(result)
 
-    layer = torch_layer(case, operands.weight, extra).to(memory_format=memory)
+    layer = torch_layer(case, operands.weight, extra).to(memory_format=memory_format(case.rank + len(extra), layout))
     x, grad = tensor(operands.x, case.size), tensor(operands.grad, case.output)
     if which == "forward":
-
-        def call() -> Any:
-            with torch.inference_mode():
-                return layer(x)
-
+        call = _inference(lambda: layer(x))
     elif isinstance(case, Conv):
         call = _convolution_backward(layer, which, x, grad)
     else:
-        x.requires_grad_()
-        y = layer(x)
-
-        def call() -> Any:
-            return torch.autograd.grad(y, x, grad, retain_graph=True)[0]
-
+        call = _autograd(lambda: layer(x), x, grad)
     return Contender(f"PyTorch {layout}", call, array)
+
+
+def _torch_function(case: Layer, which: Pass, operands: Operands, layout: str) -> Contender:
+    """A function, with what it takes beside x in the same memory layout, if it has positions.
+
+    A view of something larger is copied, as the layer that takes it would have to.
+    """
+    torch, called, extra = torch_module(), case.called, _extra_axes(case, layout)
+    weight = torch.from_numpy(operands.weight) if operands.weight.dtype.kind != "u" else None
+    if called.weight.spatial:
+        weight = _laid_out(operands.weight.reshape(-1, *extra, *case.size, case.channels), layout)
+
+    def tensor(values: Array, shape: Shape) -> Any:
+        if called.takes == "weight":
+            values = moved(values.reshape(*shape, -1))
+            return torch.from_numpy(values).contiguous(memory_format=memory_format(values.ndim - 2, layout))
+        return _laid_out(values.reshape(case.batch, *extra, *shape, -1), layout)
+
+    def array(result: Any) -> Array:
+        if which == "weight":
+            own = result.movedim(1, -1) if called.weight.spatial else result
+            return np.ascontiguousarray(own.numpy().reshape(case.weight_shape))
+        return _rows(result.movedim((0, 1), (-1, -2)).numpy()) if called.takes == "weight" else _back(result)
+
+    if called.takes == "numbers":
+        x = torch.from_numpy(operands.x.reshape(case.batch, *extra, *case.size))
+    else:
+        x = tensor(operands.x, case.size)
+
+    def function() -> Any:
+        assert called.torch is not None
+        return called.torch(torch.nn.functional, x, weight)
+
+    if which == "forward":
+        call = _inference(function)
+    else:
+        call = _autograd(function, x if which == "input" else weight, tensor(operands.grad, case.output))
+
+    def whole() -> Any:
+        result = call()
+        if result.untyped_storage().nbytes() <= result.nbytes:
+            return result
+        return result.contiguous(memory_format=memory_format(result.ndim - 2, layout))
+
+    return Contender(f"PyTorch {layout}", whole, array, own_draws=called.rate > 0)
+
+
+def _extra_axes(case: Case, layout: str) -> Shape:
+    """Channels last exists from two axes on: a 1-D sample becomes one row of an image."""
+    return (1,) if layout == LAST and case.rank == 1 else ()
+
+
+def _laid_out(values: Array, layout: str) -> Any:
+    """(N, *S, C) as (N, C, *S) in the layout's memory order; without positions there is one."""
+    tensor = torch_module().from_numpy(values).movedim(-1, 1)
+    return tensor.contiguous(memory_format=memory_format(values.ndim - 2, layout)) if values.ndim > 2 else tensor
+
+
+def _back(result: Any) -> Array:
+    """(N, C, *S) as (P, C)."""
+    return np.ascontiguousarray(result.movedim(1, -1).numpy().reshape(-1, result.shape[1]))
+
+
+def _inference(function: Callable[[], Any]) -> Callable[[], Any]:
+    """The function, as it is called where nothing is recorded."""
+    inference_mode = torch_module().inference_mode
+
+    def call() -> Any:
+        with inference_mode():
+            return function()
+
+    return call
+
+
+def _autograd(function: Callable[[], Any], leaf: Any, grad: Any) -> Callable[[], Any]:
+    """The way back to a leaf of what the function computes once."""
+    gradient = torch_module().autograd.grad
+    leaf.requires_grad_()
+    y = function()
+    return lambda: gradient(y, leaf, grad, retain_graph=True)[0]
 
 
 def _convolution_backward(layer: Any, which: Pass, x: Any, grad: Any) -> Callable[[], Any]:
@@ -212,24 +327,12 @@ def torch_layer(case: Case, weight: Array, extra: Shape = ()) -> Any:
         return kind(each(case.kernel), each(case.stride), each(case.padding, 0), **mean)
     if isinstance(case, ProportionalPool):
         return getattr(nn, f"Adaptive{'Max' if case.mode == 'max' else 'Avg'}Pool{axes}d")(each(case.bins))
-    if isinstance(case, Layer):
-        return _function_layer(case, weight)
     assert isinstance(case, BatchNorm)
     norm = getattr(nn, f"BatchNorm{axes}d")(case.channels, eps=EPS)
     with torch.no_grad():
         norm.weight.copy_(torch.from_numpy(weight[0]))
         norm.bias.copy_(torch.from_numpy(weight[1]))
     return nn.Sequential(norm, nn.ReLU(inplace=True))
-
-
-def _function_layer(case: Layer, weight: Array) -> Any:
-    """A function of torch.nn.functional as a module."""
-    torch = torch_module()
-    function, own = FUNCTIONS[case.function].torch, torch.from_numpy(weight)
-    assert function is not None
-    layer = torch.nn.Module()
-    layer.forward = lambda x: function(torch.nn.functional, x, own)
-    return layer
 
 
 def moved(weight: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .cases import PASSES, Case
+from .layers import PASSES, Case
 from .run import OURS, Row, geometric_mean
 
 HEAD = (

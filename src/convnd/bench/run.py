@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import kernels
 from ..layout import Memo
-from .cases import Case, Conv, Operands, Pass
 from .check import Errors, errors
+from .layers import Case, Conv, Operands, Pass
 from .measure import REST, Ratio, Times, in_turn
 from .memory import Memory, extra_memory
 from .onnx_peers import OnnxRuntime, OpenVino
@@ -127,7 +127,7 @@ def run(
         began = time.perf_counter()
         result = contender.call()
         first[contender.name] = time.perf_counter() - began
-        found[contender.name] = errors(case, which, operands, contender.array(result))
+        found[contender.name] = errors(case, which, operands, contender.array(result), contender.own_draws)
     hopeless = _hopeless(first)
     absent |= hopeless
     times = in_turn(

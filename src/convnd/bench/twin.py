@@ -21,7 +21,7 @@ from ..nn import (
     Sequential,
 )
 from ..window import Window
-from .cases import Array
+from .functions import Array
 from .peers import FIRST, LAST, memory_format, torch_module
 
 
