@@ -13,7 +13,7 @@ SOURCE = Path(convnd.__file__).parent
 
 # docs/architecture.md: what each part may import of convnd, at any level of its code.
 BASE = {"errors", "layout"}
-CORE = BASE | {"window", "reference", "kernels", "tensor", "random"}
+CORE = BASE | {"window", "axes", "reference", "kernels", "tensor", "random"}
 DATA = {"errors", "layout", "data"}
 NETWORKS = CORE | {"ops", "nn", "loss"}
 TRAIN = NETWORKS | DATA | {"optim", "models", "checkpoint", "metrics", "plots", "train", "features"}
@@ -21,9 +21,10 @@ ALLOWED = {
     "errors": set(),
     "layout": {"errors"},
     "window": BASE,
+    "axes": BASE | {"window"},
     "reference": BASE | {"window", "reference"},
     "random": {"errors"},
-    "kernels": BASE | {"window", "reference", "kernels", "_core"},
+    "kernels": BASE | {"window", "axes", "reference", "kernels", "_core"},
     "tensor": CORE - {"random"},
     "ops": CORE | {"ops"},
     "nn": CORE | {"ops", "nn"},

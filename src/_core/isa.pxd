@@ -156,12 +156,18 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_scale_tile)(
         const char *x, const char *scale, const char *shift, char *out, int64_t n, int64_t width,
         int64_t activation, int64_t streams) noexcept nogil
+    ctypedef void (*convnd_leaky_tile)(
+        const char *x, const char *g, const char *slope, char *out, int64_t n, int64_t width) noexcept nogil
+    ctypedef void (*convnd_centred_tile)(
+        const char *g, const char *x, const char *near, const char *scale, const char *b, const char *c, char *out,
+        int64_t n, int64_t width, int64_t streams) noexcept nogil
     ctypedef void (*convnd_norm_grad_tile)(
         const char *g, const char *x, const convnd_norm *norm, const char *b, const char *c, char *out, int64_t n,
         int64_t width, int64_t streams) noexcept nogil
     ctypedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels) noexcept nogil
     ctypedef void (*convnd_standard_tile)(
-        const char *x, char *out, char *inverse, double eps, int64_t rows, int64_t channels) noexcept nogil
+        const char *x, const char *scale, const char *shift, char *out, char *inverse, double eps, int64_t rows,
+        int64_t channels) noexcept nogil
     ctypedef void (*convnd_standard_grad_tile)(
         const char *y, const char *g, const char *scale, const char *inverse, char *out, int64_t rows,
         int64_t channels) noexcept nogil
@@ -267,10 +273,21 @@ cdef extern from "tile/tile.h":
         convnd_pool_scatter_tile scatter
         convnd_pool_scatter_part_tile scatter_part
 
+    ctypedef struct convnd_axes_tiles:
+        void (*copy)(const char *x, char *out, int64_t n, int64_t streams) noexcept nogil
+        void (*combine)(
+            const char *x, const int64_t *offsets, const double *weights, int64_t terms, char *out,
+            int64_t n) noexcept nogil
+        void (*blend)(
+            const char *x, const int64_t *first, const int64_t *index, const double *weights, char *out, int64_t begin,
+            int64_t end, int64_t channels, int64_t streams) noexcept nogil
+
     ctypedef struct convnd_pointwise_tiles:
         convnd_activate_tile activate
         convnd_activate_grad_tile activate_grad
         convnd_scale_tile scale_shift
+        convnd_leaky_tile leaky
+        convnd_centred_tile centred
         convnd_norm_grad_tile norm_grad
         convnd_softmax_tile softmax
         convnd_softmax_tile log_softmax
@@ -306,6 +323,7 @@ cdef extern from "tile/tile.h":
         const convnd_depthwise_tiles *depthwise
         const convnd_winograd_tiles *winograd
         const convnd_pool_tiles *pool
+        const convnd_axes_tiles *axes
         const convnd_pointwise_tiles *pointwise
         const convnd_segment_tiles *segment
         const convnd_spectrum_tiles *spectrum

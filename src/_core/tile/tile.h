@@ -12,7 +12,7 @@ enum { CONVND_MAX_HEIGHT = 28 };
 
 typedef enum {
     ACT_NONE, ACT_RELU, ACT_LEAKY_RELU, ACT_SIGMOID, ACT_TANH, ACT_ELU, /* derivative follows from the output */
-    ACT_GELU, ACT_SILU, ACT_SOFTPLUS
+    ACT_GELU, ACT_SILU, ACT_SOFTPLUS, ACT_SELU, ACT_HARDSIGMOID, ACT_HARDSWISH, ACT_ABSOLUTE
 } convnd_activation;
 
 /* A tile of `height` positions x one panel of filters.
@@ -199,6 +199,11 @@ typedef void (*convnd_activate_tile)(const char *x, char *out, int64_t n, int64_
 typedef void (*convnd_activate_grad_tile)(const char *y, const char *g, char *out, int64_t n, int64_t activation);
 typedef void (*convnd_scale_tile)(const char *x, const char *scale, const char *shift, char *out, int64_t n,
                                   int64_t width, int64_t activation, int64_t streams);
+/* g where x is positive, else g times the slope of its channel. */
+typedef void (*convnd_leaky_tile)(const char *x, const char *g, const char *slope, char *out, int64_t n, int64_t width);
+/* (x - near) b + c, and g scale more if g isn't NULL. */
+typedef void (*convnd_centred_tile)(const char *g, const char *x, const char *near, const char *scale, const char *b,
+                                    const char *c, char *out, int64_t n, int64_t width, int64_t streams);
 /* A normalisation's gradient to x: g times the activation's slope times scale, + x b + c. */
 typedef void (*convnd_norm_grad_tile)(const char *g, const char *x, const convnd_norm *norm, const char *b,
                                       const char *c, char *out, int64_t n, int64_t width, int64_t streams);
@@ -222,8 +227,8 @@ typedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int6
 typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out, int64_t rows, int64_t channels);
 /* Rows to mean 0 and variance 1, and 1 / sqrt(variance + eps) of each; the gradient to x takes the result, and g is
  * times scale first. */
-typedef void (*convnd_standard_tile)(const char *x, char *out, char *inverse, double eps, int64_t rows,
-                                     int64_t channels);
+typedef void (*convnd_standard_tile)(const char *x, const char *scale, const char *shift, char *out, char *inverse,
+                                     double eps, int64_t rows, int64_t channels);
 typedef void (*convnd_standard_grad_tile)(const char *y, const char *g, const char *scale, const char *inverse,
                                           char *out, int64_t rows, int64_t channels);
 /* out[i] = keep if draw number first + i of this key is at least the threshold, else 0 */
@@ -296,10 +301,20 @@ typedef struct {
     convnd_pool_scatter_part_tile scatter_part;
 } convnd_pool_tiles;
 
+/* Weighted sums of positions; offsets in numbers, taps of output q first[q] ... first[q + 1] - 1. */
+typedef struct {
+    void (*copy)(const char *x, char *out, int64_t n, int64_t streams);
+    void (*combine)(const char *x, const int64_t *offsets, const double *weights, int64_t terms, char *out, int64_t n);
+    void (*blend)(const char *x, const int64_t *first, const int64_t *index, const double *weights, char *out,
+                  int64_t begin, int64_t end, int64_t channels, int64_t streams);
+} convnd_axes_tiles;
+
 typedef struct {
     convnd_activate_tile activate;
     convnd_activate_grad_tile activate_grad;
     convnd_scale_tile scale_shift;
+    convnd_leaky_tile leaky;
+    convnd_centred_tile centred;
     convnd_norm_grad_tile norm_grad;
     convnd_softmax_tile softmax, log_softmax;
     convnd_softmax_grad_tile softmax_grad, log_softmax_grad;
@@ -337,6 +352,7 @@ typedef struct {
     const convnd_depthwise_tiles *depthwise;
     const convnd_winograd_tiles *winograd;
     const convnd_pool_tiles *pool;
+    const convnd_axes_tiles *axes;
     const convnd_pointwise_tiles *pointwise;
     const convnd_segment_tiles *segment;
     const convnd_spectrum_tiles *spectrum;

@@ -11,12 +11,14 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..axes import AxisTaps, Reads
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout
-from ..tensor import Array, Batch, Tensor, X, record
+from ..tensor import Batch, X
 from ..window import axis_lengths, padding_rule, refuse_empty
-from ._axes import AxisMap, first_sample, like_layout
+from ._axes import first_sample, like_layout, take
 from ._operands import batch, give_back, layout_of
 
 PAD_MODES = ("constant", "reflect", "replicate", "circular")
@@ -71,11 +73,11 @@ def pad(x: X, padding: Any, mode: str = "constant", value: float = 0.0) -> X:
     layout = layout_of(t)
     pairs = pair_per_axis(padding, layout.ndim, "padding")
     key = ("pad", check_mode(mode, value), pairs)
-    maps: list[AxisMap] | None = layout.memo.find(key)
-    if maps is None:
-        maps = _maps(layout, *_sides(layout, pairs), mode)
-        layout.memo.keep(key, maps)
-    return give_back(_pad(t, maps, mode, value), x)
+    taps: AxisTaps | None = layout.memo.find(key)
+    if taps is None:
+        taps = _pad_taps(layout, *_sides(layout, pairs), mode)
+        layout.memo.keep(key, taps)
+    return give_back(take(t, taps, float(value)), x)
 
 
 def pad_like(x: X, like: Batch | Layout, *, at: str = "centre", mode: str = "constant", value: float = 0.0) -> X:
@@ -107,11 +109,11 @@ def pad_like(x: X, like: Batch | Layout, *, at: str = "centre", mode: str = "con
     t = batch(x)
     layout, wanted = layout_of(t), like_layout(like, t)
     key = ("pad_like", check_mode(mode, value), at, wanted)
-    maps: list[AxisMap] | None = layout.memo.find(key)
-    if maps is None:
-        maps = _maps(layout, *_rest(wanted, layout, at, "larger than in like", layout, wanted), mode)
-        layout.memo.keep(key, maps)
-    return give_back(_pad(t, maps, mode, value), x)
+    taps: AxisTaps | None = layout.memo.find(key)
+    if taps is None:
+        taps = _pad_taps(layout, *_rest(wanted, layout, at, "larger than in like", layout, wanted), mode)
+        layout.memo.keep(key, taps)
+    return give_back(take(t, taps, float(value)), x)
 
 
 def crop(x: X, cropping: Any) -> X:
@@ -138,11 +140,11 @@ def crop(x: X, cropping: Any) -> X:
     layout = layout_of(t)
     pairs = pair_per_axis(cropping, layout.ndim, "cropping")
     key = ("crop", pairs)
-    found: AxisMap | None = layout.memo.find(key)
-    if found is None:
-        found = AxisMap.crop(layout, cropped(layout, pairs), _sides(layout, pairs)[0])
-        layout.memo.keep(key, found)
-    return give_back(_crop(t, found), x)
+    taps: AxisTaps | None = layout.memo.find(key)
+    if taps is None:
+        taps = _crop_taps(layout, cropped(layout, pairs), _sides(layout, pairs)[0])
+        layout.memo.keep(key, taps)
+    return give_back(take(t, taps), x)
 
 
 def crop_like(x: X, like: Batch | Layout, *, at: str = "centre") -> X:
@@ -173,15 +175,11 @@ def crop_like(x: X, like: Batch | Layout, *, at: str = "centre") -> X:
     t = batch(x)
     layout, wanted = layout_of(t), like_layout(like, t)
     key = ("crop_like", at, wanted)
-    found: AxisMap | None = layout.memo.find(key)
-    if found is None:
-        found = AxisMap.crop(layout, wanted, _rest(layout, wanted, at, "smaller than in like", layout, wanted)[0])
-        layout.memo.keep(key, found)
-    return give_back(_crop(t, found), x)
-
-
-def _crop(x: Tensor, of: AxisMap) -> Tensor:
-    return record(of.gather(x.values), of.output, x.kind, (x,), lambda g: (of.put(g, 0.0),))
+    taps: AxisTaps | None = layout.memo.find(key)
+    if taps is None:
+        taps = _crop_taps(layout, wanted, _rest(layout, wanted, at, "smaller than in like", layout, wanted)[0])
+        layout.memo.keep(key, taps)
+    return give_back(take(t, taps), x)
 
 
 def cropped(layout: Layout, pairs: tuple[tuple[int, int], ...]) -> Layout:
@@ -197,48 +195,36 @@ def cropped(layout: Layout, pairs: tuple[tuple[int, int], ...]) -> Layout:
     return Layout.own(shapes)
 
 
-def _pad(x: Tensor, maps: list[AxisMap], mode: str, value: float) -> Tensor:
-    if mode == "constant":
-        (back,) = maps
-        return record(back.put(x.values, float(value)), back.input, x.kind, (x,), lambda g: (back.gather(g),))
-    y, output = x.values, layout_of(x)
-    for each in maps:
-        y, output = each.gather(y), each.output
-
-    def grad_fn(g: Array) -> tuple[Array]:
-        for each in reversed(maps):
-            g = each.gather_grad(g)
-        return (g,)
-
-    return record(y, output, x.kind, (x,), grad_fn)
+def _crop_taps(layout: Layout, output: Layout, low: Ints) -> AxisTaps:
+    """Output q of an axis reads input q + low."""
+    return AxisTaps.of(layout, output, lambda input, output: _moved(output, low, lambda p, rows: (p, p >= 0)))
 
 
-def _maps(layout: Layout, low: Ints, high: Ints, mode: str) -> list[AxisMap]:
-    """What padding reads: the crop that undoes it with "constant"; else the positions, one axis after the other.
-
-    All axes at once would do as well; but the gradient then lists the outputs that might hold a position, between the
-    first and the last, and at an edge of a circle that is everything on an axis.
-    """
+def _pad_taps(layout: Layout, low: Ints, high: Ints, mode: str) -> AxisTaps:
+    """What padding reads: nothing outside of the sample with "constant"."""
     refuse_empty(layout)
-    if mode == "constant":
-        return [AxisMap.crop(Layout.own(layout.shapes + low + high), layout, low)]
-    _check_reach(layout, low, high, mode)
-    maps: list[AxisMap] = []
-    for axis in range(layout.ndim):
-        if not (low[:, axis].any() or high[:, axis].any()):
-            continue
-        shapes = layout.shapes.copy()
-        shapes[:, axis] += low[:, axis] + high[:, axis]
-        output = Layout.own(shapes)
-        rows, q = axis_lengths(output)
-        here = rows % layout.ndim == axis
-        source = q.copy()
-        source[here] = SOURCES[mode](
-            (q - low.reshape(-1)[rows])[here], layout.shapes.reshape(-1)[rows[here]]
-        )
-        maps.append(AxisMap(layout, output, source, (axis,)))
-        layout = output
-    return maps
+    if mode != "constant":
+        _check_reach(layout, low, high, mode)
+
+    def reads(input: Layout, output: Layout) -> Reads:
+        sizes = input.shapes.reshape(-1)
+
+        def source(p: Ints, rows: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+            size = sizes[rows]
+            if mode == "constant":
+                return p, (p >= 0) & (p < size)
+            return SOURCES[mode](p, size), np.ones(len(p), dtype=np.bool_)
+
+        return _moved(output, -low, source)
+
+    return AxisTaps.of(layout, Layout.own(layout.shapes + low + high), reads)
+
+
+def _moved(output: Layout, by: Ints, source: Callable[[Ints, Ints], tuple[Ints, NDArray[np.bool_]]]) -> Reads:
+    """One tap for each place q of ``output``: ``source`` gives it, and whether it exists, from q + by and the row."""
+    rows, q = axis_lengths(output)
+    place, exists = source(q + by.reshape(-1)[rows], rows)
+    return place[:, None], exists[:, None].astype(np.float64)
 
 
 def _reflect(p: Ints, size: Ints) -> Ints:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..axes import AxisTaps, Doubles, Reads
 from ..errors import ArgumentError, ShapeError
-from ..layout import Ints, Layout
-from ..tensor import Array, Batch, Tensor, X, record
+from ..layout import Layout
+from ..tensor import Batch, X
 from ..window import axis_lengths, per_axis, refuse_empty
-from ._axes import AxisMap, axis_entries, first_sample, like_layout
+from ._axes import first_sample, like_layout, take
 from ._operands import batch, give_back, layout_of
 
 RESIZE_MODES = ("nearest", "nearest_exact", "linear")
 
-Doubles = NDArray[np.float64]
 Scales = tuple[float, ...]
 
 
@@ -83,27 +81,14 @@ def resize(
     t = batch(x)
     layout, wanted = layout_of(t), None if like is None else like_layout(like, t)
     key = ("resize", size, type(size), scale, type(scale), wanted, mode, align_corners)
-    steps: list[_Step] | None = layout.memo.find(key)
-    if steps is None:
+    taps: AxisTaps | None = layout.memo.find(key)
+    if taps is None:
         check_resize(size, scale, like is not None, mode, align_corners)
         scales = None if scale is None else number_per_axis(scale, layout.ndim)
         output = resized(layout, size, scales, wanted)
-        steps = _steps(layout, output, scales, mode, align_corners)
-        layout.memo.keep(key, steps)
-    return give_back(_resize(t, steps), x)
-
-
-def _resize(x: Tensor, steps: list[_Step]) -> Tensor:
-    y, output = x.values, layout_of(x)
-    for step in steps:
-        y, output = step.forward(y), step.output
-
-    def grad_fn(g: Array) -> tuple[Array]:
-        for step in reversed(steps):
-            g = step.backward(g)
-        return (g,)
-
-    return record(y, output, x.kind, (x,), grad_fn)
+        taps = AxisTaps.of(layout, output, lambda a, b: _reads(a, b, scales, mode, align_corners))
+        layout.memo.keep(key, taps)
+    return give_back(take(t, taps), x)
 
 
 def check_resize(size: Any, scale: Any, like: bool, mode: Any, align_corners: Any) -> None:
@@ -152,96 +137,24 @@ def resized(layout: Layout, size: Any, scales: Scales | None, like: Layout | Non
     return Layout.own(shapes)
 
 
-class _Nearest:
-    """All axes at once."""
+def _reads(layout: Layout, output: Layout, scales: Scales | None, mode: str, align_corners: bool) -> Reads:
+    """The position that an output reads on an axis, or two and their shares.
 
-    def __init__(self, of: AxisMap) -> None:
-        self._map = of
-        self.output = of.output
-
-    def forward(self, values: Array) -> Array:
-        return self._map.gather(values)
-
-    def backward(self, g: Array) -> Array:
-        return self._map.gather_grad(g)
-
-
-class _Linear:
-    """One axis: the blend of two positions, whose weights are a table of two rows."""
-
-    def __init__(self, low: AxisMap, high: AxisMap, weights: Doubles, axis: int) -> None:
-        self._sides = (low, high)
-        self._weights = weights
-        self._axis = axis
-        self.output = low.output
-
-    def forward(self, values: Array) -> Array:
-        y, more = (
-            self._weighted(side.gather(values), weights)
-            for side, weights in zip(self._sides, self._weights, strict=True)
-        )
-        y += more
-        return y
-
-    def backward(self, g: Array) -> Array:
-        y, more = (
-            side.gather_grad(self._weighted(g.copy(), weights))
-            for side, weights in zip(self._sides, self._weights, strict=True)
-        )
-        y += more
-        return y
-
-    @cached_property
-    def _entries(self) -> Ints:
-        return axis_entries(self.output, self._axis)
-
-    def _weighted(self, values: Array, weights: Doubles) -> Array:
-        """``values`` times the weight of each position's place on the axis. In place."""
-        table, output, axis = weights.astype(values.dtype), self.output, self._axis
-        if self._sides[0].alike:
-            shape = output.shape(0)
-            start = sum(shape[:axis])
-            box = values.reshape(*output.box, values.shape[1])
-            box *= table[start : start + shape[axis]].reshape(-1, *(1,) * (output.ndim - axis))
-        else:
-            values *= table[self._entries, None]
-        return values
-
-
-_Step = _Nearest | _Linear
-
-
-def _steps(layout: Layout, output: Layout, scales: Scales | None, mode: str, align_corners: bool) -> list[_Step]:
-    # Only an axis whose scale is 1 by the arguments is passed over, so that a sample is computed alike in any batch.
-    axes = tuple(axis for axis in range(layout.ndim) if scales is None or scales[axis] != 1)
-    if not axes:
-        return []
+    On a position it reads that alone: a share of 0 would make NaN of an infinite neighbour.
+    """
+    place = _places(layout, output, scales, mode, align_corners)
+    low = np.floor(place).astype(np.int64)
     if mode != "linear":
-        rows, place = _places(layout, output, scales, mode, align_corners)
-        return [_Nearest(AxisMap(layout, output, np.floor(place).astype(np.int64), axes))]
-    steps: list[_Step] = []
-    for axis in axes:
-        shapes = layout.shapes.copy()
-        shapes[:, axis] = output.shapes[:, axis]
-        between = Layout.own(shapes)
-        rows, place = _places(layout, between, scales, mode, align_corners)
-        here = rows % layout.ndim == axis
-        low, high = np.floor(place), np.ceil(place)
-        weight = place - low
-        # On a position both sides read it, by halves: one weight of zero would make NaN of an infinite value.
-        weight[weight == 0] = 0.5
-        place_here = axis_lengths(between)[1]
-        sources = [np.where(here, side, place_here).astype(np.int64) for side in (low, high)]
-        maps = [AxisMap(layout, between, source, (axis,)) for source in sources]
-        steps.append(_Linear(maps[0], maps[1], np.stack([1 - weight, weight]), axis))
-        layout = between
-    return steps
+        return low[:, None], np.ones((len(low), 1))
+    high = np.ceil(place).astype(np.int64)
+    share = place - low
+    return np.stack([low, high], axis=1), np.stack([1 - share, share], axis=1)
 
 
 def _places(
     layout: Layout, output: Layout, scales: Scales | None, mode: str, align_corners: bool
-) -> tuple[Ints, Doubles]:
-    """For every output place of each (sample, axis): its row, and where it reads, within 0 ... S - 1."""
+) -> Doubles:
+    """Where every output place of each (sample, axis) reads, within 0 ... S - 1."""
     rows, q = axis_lengths(output)
     inputs, outputs = layout.shapes.reshape(-1), output.shapes.reshape(-1)
     # A ratio as two numbers: products of sizes are exact in float64, so that a floor isn't one short.
@@ -258,4 +171,5 @@ def _places(
         place = (2 * q + 1) * above / (2 * below)
     else:
         place = ((2 * q + 1) * above / below - 1) / 2
-    return rows, np.clip(place, 0, inputs[rows] - 1)
+    read: Doubles = np.clip(place, 0, inputs[rows] - 1)
+    return read
