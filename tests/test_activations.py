@@ -1,4 +1,4 @@
-"""The activations that are composed of others, and parametric rectification."""
+"""Scaled and hard activations, magnitude and parametric rectification."""
 
 import json
 
@@ -8,10 +8,10 @@ import pytest
 from convnd import nn, ops, reference
 from convnd.errors import ArgumentError, DtypeError, ShapeError
 from convnd.layout import Ragged
-from convnd.ops.pointwise import COMPOSED
 from convnd.tensor import Tensor
 from convnd.testing import check_gradient, check_law
 
+SIMPLE = ("selu", "hardsigmoid", "hardswish", "absolute")
 KINKS = [-40.0, -4.0, -3.0, -1.0, -0.0, 0.0, 1.0, 3.0, 4.0, 40.0]
 
 
@@ -21,7 +21,7 @@ def pytorchs(name):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.parametrize("name", SIMPLE)
 def test_they_are_the_reference(rng, name, dtype):
     x = np.concatenate([4 * rng.standard_normal(200), KINKS]).astype(dtype).reshape(1, 42, 5)
     y = ops.activate(x, name)
@@ -32,7 +32,7 @@ def test_they_are_the_reference(rng, name, dtype):
     assert np.isnan(ops.activate(np.full((1, 1), np.nan, dtype), name)).all()
 
 
-@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.parametrize("name", SIMPLE)
 def test_values_and_gradients_are_pytorchs_at_the_kinks_too(rng, name):
     torch = pytest.importorskip("torch")
     x = np.concatenate([4 * rng.standard_normal(50), KINKS])
@@ -50,11 +50,11 @@ def test_values_and_gradients_are_pytorchs_at_the_kinks_too(rng, name):
 @pytest.mark.parametrize("ndim", [0, 1, 2, 3, 4])
 def test_the_law(draw, ndim, dtype):
     slope = np.array([0.1, 2.0, -1.0], dtype)
-    for op in (*(lambda x, n=name: ops.activate(x, n) for name in COMPOSED), lambda x: ops.prelu(x, slope)):
+    for op in (*(lambda x, n=name: ops.activate(x, n) for name in SIMPLE), lambda x: ops.prelu(x, slope)):
         check_law(op, draw(ndim, 3, dtype, count=6))
 
 
-@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.parametrize("name", SIMPLE)
 def test_gradients(rng, name):
     check_gradient(lambda x: ops.activate(x, name), [Tensor(3 * rng.standard_normal((2, 7, 3)), requires_grad=True)])
 
@@ -94,7 +94,7 @@ def test_selu_keeps_mean_0_and_variance_1(rng):
     assert abs(y.var() - 1) < 0.02
 
 
-@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.parametrize("name", SIMPLE)
 def test_the_layer_takes_the_names(rng, name):
     layer = nn.Activation(name)
     assert nn.from_config(json.loads(json.dumps(layer.config()))).config() == layer.config()

@@ -57,12 +57,15 @@ def test_blocks_in_use_never_overlap(rng):
 
 
 def test_what_waits_longest_goes_first():
-    small, large = memory.Buffer(MEGA), memory.Buffer(8 * MEGA)
+    unit = MEGA
+    while unit < memory.usage()[0]:  # other tests' results count as well
+        unit *= 2
+    small, large = memory.Buffer(unit), memory.Buffer(8 * unit)
     del large
-    one, other = (memory.Buffer(3 * MEGA) for _ in range(2))
-    assert memory.usage()[2] == 8 * MEGA
-    del one  # 1 + 3 MB in use and 8 + 3 that wait are more than half above the 9 that were in use at once
-    assert memory.usage()[2] == 3 * MEGA
+    one, other = (memory.Buffer(3 * unit) for _ in range(2))
+    assert memory.usage()[2] == 8 * unit
+    del one  # 1 + 3 units in use and 8 + 3 that wait are more than half above the 9 that were in use at once
+    assert memory.usage()[2] == 3 * unit
     del small, other
 
 

@@ -6,11 +6,12 @@ Tasks are pieces of the array; where they are cut never shows in a result.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from convnd._core.isa cimport convnd_adam, convnd_descent, convnd_norm, convnd_tiles, tiles
 from convnd._core.plan cimport gcd
 from convnd._core.stream cimport streams
-from convnd._core.threads cimport parallel_for
+from convnd._core.threads cimport parallel_for, slots
 
 ctypedef fused real:
     float
@@ -167,6 +168,132 @@ def norm_grad(const real[:, ::1] g, const real[:, ::1] x, const real[::1] scale,
         raise MemoryError("no memory for the vectors of batch_norm_grad")
 
 
+cdef void leaky_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t at = index * job.piece * job.tiles.itemsize
+    job.tiles.pointwise.leaky(job.x + at, job.g + at, job.norm.scale, job.out + at, piece_size(job, index), job.width)
+
+
+def leaky(const real[:, ::1] x, const real[:, ::1] g, const real[::1] slope, real[:, ::1] out):
+    """out = g where x is positive, else g times the slope of the channel."""
+    cdef Job job
+    cdef int64_t times
+    cdef real *vector
+    job.tiles = tiles(sizeof(real))
+    times = repeats(job.tiles, x.shape[1])
+    job.x, job.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0]
+    by_channel(&job, x.shape[0], x.shape[1], times)
+    with nogil:
+        vector = <real *>malloc(job.width * sizeof(real))
+        if vector:
+            repeat(slope, vector, times)
+            job.norm.scale = <const char *>vector
+            parallel_for(leaky_task, &job, pieces(&job), job.count * MOVED)
+            free(vector)
+    if not vector:
+        raise MemoryError("no memory for the vector of leaky")
+
+
+# ----------------------------------------------------------------------------------------------- by sample and channel
+
+cdef struct Centred:
+    const convnd_tiles *tiles
+    const char *g           # NULL: none
+    const char *x
+    const char *near        # (samples, channels) all four
+    const char *scale
+    const char *b
+    const char *c
+    char *out
+    const int64_t *offsets
+    const int64_t *starts   # the first task of each sample
+    int64_t samples, channels, times, piece
+    char *scratch
+    bint streams
+
+
+cdef inline int64_t sample_of(const int64_t *starts, int64_t samples, int64_t index) noexcept nogil:
+    """The last whose first task isn't after this one."""
+    cdef int64_t low = 0, high = samples, middle
+    while high - low > 1:
+        middle = (low + high) // 2
+        if starts[middle] <= index:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+cdef const char *spread(const Centred *job, const char *vector, int64_t sample, char *room) noexcept nogil:
+    """A sample's vector, repeated."""
+    cdef int64_t size = job.channels * job.tiles.itemsize, r
+    for r in range(job.times):
+        memcpy(room + r * size, vector + sample * size, size)
+    return room
+
+
+cdef void centred_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Centred *job = <const Centred *>context
+    cdef int64_t n = sample_of(job.starts, job.samples, index), width = job.channels * job.times
+    cdef int64_t first = (index - job.starts[n]) * job.piece, size = job.tiles.itemsize
+    cdef int64_t count = min(job.piece, (job.offsets[n + 1] - job.offsets[n]) * job.channels - first)
+    cdef int64_t at = (job.offsets[n] * job.channels + first) * size
+    cdef char *room = job.scratch + slot * 4 * width * size
+    cdef const char *near = spread(job, job.near, n, room)
+    cdef const char *b = spread(job, job.b, n, room + width * size)
+    cdef const char *c = spread(job, job.c, n, room + 2 * width * size)
+    if job.g:
+        job.tiles.pointwise.centred(job.g + at, job.x + at, near, spread(job, job.scale, n, room + 3 * width * size), b,
+                                    c, job.out + at, count, width, job.streams)
+    else:
+        job.tiles.pointwise.centred(NULL, job.x + at, near, near, b, c, job.out + at, count, width, job.streams)
+
+
+cdef int run_centred(Centred *job, int64_t size, int64_t positions) except -1:
+    cdef int64_t n, total = 0, width
+    cdef int64_t *starts
+    job.tiles = tiles(size)
+    job.times = repeats(job.tiles, job.channels)
+    width = job.channels * job.times
+    job.piece = max(1, PIECE // width) * width
+    job.streams = streams(job.out, width * size, positions * job.channels * size)
+    with nogil:
+        starts = <int64_t *>malloc(job.samples * sizeof(int64_t))
+        job.scratch = <char *>malloc(slots() * 4 * width * size)
+        if starts and job.scratch:
+            for n in range(job.samples):
+                starts[n] = total
+                total += ((job.offsets[n + 1] - job.offsets[n]) * job.channels + job.piece - 1) // job.piece
+            job.starts = starts
+            parallel_for(centred_task, job, total, positions * job.channels * MOVED)
+        free(job.scratch)
+        free(starts)
+    if not (starts and job.scratch):
+        raise MemoryError("no memory for the tasks of a normalisation")
+    return 0
+
+
+def centred(const real[:, ::1] x, const int64_t[::1] offsets, const real[:, ::1] near, const real[:, ::1] b,
+            const real[:, ::1] c, real[:, ::1] out):
+    """out = (x - near) b + c, by sample and channel."""
+    cdef Centred job
+    job.g, job.x, job.out = NULL, <const char *>&x[0, 0], <char *>&out[0, 0]
+    job.near, job.scale, job.b, job.c = <const char *>&near[0, 0], NULL, <const char *>&b[0, 0], <const char *>&c[0, 0]
+    job.offsets, job.samples, job.channels = &offsets[0], near.shape[0], x.shape[1]
+    run_centred(&job, sizeof(real), x.shape[0])
+
+
+def centred_grad(const real[:, ::1] g, const real[:, ::1] x, const int64_t[::1] offsets, const real[:, ::1] near,
+                 const real[:, ::1] scale, const real[:, ::1] b, const real[:, ::1] c, real[:, ::1] out):
+    """out = g scale + (x - near) b + c, by sample and channel."""
+    cdef Centred job
+    job.g, job.x, job.out = <const char *>&g[0, 0], <const char *>&x[0, 0], <char *>&out[0, 0]
+    job.near, job.scale = <const char *>&near[0, 0], <const char *>&scale[0, 0]
+    job.b, job.c = <const char *>&b[0, 0], <const char *>&c[0, 0]
+    job.offsets, job.samples, job.channels = &offsets[0], near.shape[0], x.shape[1]
+    run_centred(&job, sizeof(real), x.shape[0])
+
+
 # ------------------------------------------------------------------------------------------------------ over channels
 
 cdef void softmax_task(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -197,7 +324,8 @@ cdef void standard_task(void *context, int64_t index, int64_t slot) noexcept nog
         job.tiles.pointwise.standard_grad(job.x + at, job.g + at, job.norm.scale, job.inverse + row, job.out + at, rows,
                                           job.channels)
     else:
-        job.tiles.pointwise.standard(job.x + at, job.out + at, job.inverse + row, job.eps, rows, job.channels)
+        job.tiles.pointwise.standard(job.x + at, job.norm.scale, job.norm.shift, job.out + at, job.inverse + row,
+                                     job.eps, rows, job.channels)
 
 
 cdef void over_channels(Job *job, int64_t positions, int64_t channels) noexcept nogil:
@@ -226,12 +354,17 @@ def softmax_grad(const real[:, ::1] y, const real[:, ::1] g, bint log, real[:, :
         parallel_for(softmax_grad_task, &job, pieces(&job), job.count * (COMPUTED if log else MOVED))
 
 
-def standard(const real[:, ::1] x, double eps, real[:, ::1] out, real[::1] inverse):
-    """Each position's channels to mean 0 and variance 1; inverse = 1 / sqrt(variance + eps)."""
+def standard(const real[:, ::1] x, double eps, const real[::1] scale, const real[::1] shift, real[:, ::1] out,
+             real[::1] inverse):
+    """Each position's channels to mean 0 and variance 1; inverse = 1 / sqrt(variance + eps). Then times scale, plus
+    shift, unless they are None."""
     cdef Job job
     job.tiles = tiles(sizeof(real))
     over_channels(&job, x.shape[0], x.shape[1])
     job.x, job.g, job.out = <const char *>&x[0, 0], NULL, <char *>&out[0, 0]
+    job.norm.scale, job.norm.shift = NULL, NULL
+    if scale is not None:
+        job.norm.scale, job.norm.shift = <const char *>&scale[0], <const char *>&shift[0]
     job.inverse, job.eps = <char *>&inverse[0], eps
     with nogil:
         parallel_for(standard_task, &job, pieces(&job), job.count * MOVED)
@@ -264,15 +397,9 @@ cdef struct Draw:
 
 cdef void dropout_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Draw *job = <const Draw *>context
-    cdef int64_t low = 0, high = job.samples, middle, first, count
-    while high - low > 1:   # the last sample whose first task isn't after this one
-        middle = (low + high) // 2
-        if job.starts[middle] <= index:
-            low = middle
-        else:
-            high = middle
-    first = (index - job.starts[low]) * PIECE
-    count = min(PIECE, (job.offsets[low + 1] - job.offsets[low]) * job.channels - first)
+    cdef int64_t low = sample_of(job.starts, job.samples, index)
+    cdef int64_t first = (index - job.starts[low]) * PIECE
+    cdef int64_t count = min(PIECE, (job.offsets[low + 1] - job.offsets[low]) * job.channels - first)
     job.tiles.pointwise.dropout(job.keys[low], <uint64_t>first, job.threshold, job.keep,
                                 job.out + (job.offsets[low] * job.channels + first) * job.tiles.itemsize, count)
 

@@ -1,5 +1,5 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
-"""Sums over all positions of a batch, by channel: cut by shapes alone, added in a fixed tree.
+"""Sums over positions by channel, of a whole batch or of each segment (a sample): cut by shapes, added in a fixed tree.
 
 A block is what the first-level cache holds. Its sums are in the element type; blocks are added in float64, those of a
 chunk in order and the chunks' totals pairwise. The number of chunks follows from the shape, never from the threads.
@@ -7,6 +7,7 @@ chunk in order and the chunks' totals pairwise. The number of chunks follows fro
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
 
 from convnd._core.isa cimport convnd_norm, convnd_tiles, tiles
 from convnd._core.plan cimport gcd
@@ -37,7 +38,6 @@ cdef struct Job:
     int64_t activation
     double *first           # (chunks, channels): sums; means of MOMENTS
     double *second          # (chunks, channels): sums of products; of squared deviations
-    char *scratch
     int64_t scratch_size
     int64_t positions, channels
     int64_t repeat          # positions side by side, so that few channels fill whole vectors
@@ -45,6 +45,12 @@ cdef struct Job:
     int64_t width           # repeat * columns, the row of a block
     int64_t rows            # positions of a block
     int64_t blocks, chunks, splits
+
+cdef struct Segments:
+    Job *jobs           # one a segment
+    int64_t count
+    int64_t *starts     # the first task of each
+    char *scratch
 
 cdef struct Piece:          # some rows of a task's columns
     const char *x
@@ -170,11 +176,20 @@ cdef void add_pieces(const Job *job, int64_t chunk, int64_t column, double *a, r
 
 
 cdef void reduce_task(void *context, int64_t index, int64_t slot) noexcept nogil:
-    """One chunk of the blocks, for one share of the channels."""
-    cdef const Job *job = <const Job *>context
-    cdef int64_t chunk = index // job.splits, column = index % job.splits * job.columns
-    cdef double *scratch = <double *>(job.scratch + slot * job.scratch_size)
+    """One chunk of the blocks of a segment, for one share of the channels."""
+    cdef const Segments *all = <const Segments *>context
+    cdef int64_t low = 0, high = all.count, middle
+    while high - low > 1:   # the last segment whose first task isn't after this one
+        middle = (low + high) // 2
+        if all.starts[middle] <= index:
+            low = middle
+        else:
+            high = middle
+    cdef const Job *job = &all.jobs[low]
+    cdef int64_t chunk = (index - all.starts[low]) // job.splits, column = (index - all.starts[low]) % job.splits
+    cdef double *scratch = <double *>(all.scratch + slot * job.scratch_size)
     cdef double *sums = scratch + 2 * job.columns
+    column *= job.columns
     if job.tiles.itemsize == 4:
         add_pieces(job, chunk, column, scratch, <float *>sums)
     else:
@@ -202,64 +217,95 @@ cdef void join_chunks(const Job *job) noexcept nogil:
         step *= 2
 
 
-cdef bint run(Job *job, double[::1] first, double[::1] second) noexcept nogil:
-    """Whether there was memory."""
-    cdef int64_t c
-    cut(job)
-    job.first = <double *>calloc(2 * max(1, job.chunks) * job.channels, sizeof(double))
-    job.scratch = <char *>malloc(slots() * job.scratch_size)
-    cdef bint done = job.first and job.scratch
+cdef bint run(Job *jobs, int64_t count, double *first, double *second) noexcept nogil:
+    """All segments, which have the same channels. Whether there was memory."""
+    cdef int64_t n, total = 0, chunks = 0, positions = 0, c = jobs[0].channels
+    cdef double *sums = NULL
+    cdef Segments all
+    all.jobs, all.count = jobs, count
+    all.starts = <int64_t *>malloc(count * sizeof(int64_t))
+    for n in range(count):
+        cut(&jobs[n])
+        chunks += jobs[n].chunks
+        positions += jobs[n].positions
+    sums = <double *>calloc(2 * max(1, chunks) * c, sizeof(double))
+    all.scratch = <char *>malloc(slots() * jobs[0].scratch_size)
+    cdef bint done = sums and all.scratch and all.starts
     if done:
-        job.second = job.first + max(1, job.chunks) * job.channels
-        parallel_for(reduce_task, job, job.chunks * job.splits, job.positions * job.channels * WORK)
-        join_chunks(job)
-        for c in range(job.channels):
-            first[c] = job.first[c]
-            second[c] = job.second[c]
-    free(job.first)
-    free(job.scratch)
+        chunks = 0
+        for n in range(count):
+            all.starts[n] = total
+            total += jobs[n].chunks * jobs[n].splits
+            jobs[n].first = sums + 2 * chunks * c
+            jobs[n].second = jobs[n].first + jobs[n].chunks * c
+            chunks += jobs[n].chunks
+        parallel_for(reduce_task, &all, total, positions * c * WORK)
+        for n in range(count):
+            if jobs[n].chunks:
+                join_chunks(&jobs[n])
+                memcpy(first + n * c, jobs[n].first, c * sizeof(double))
+                memcpy(second + n * c, jobs[n].second, c * sizeof(double))
+    free(sums)
+    free(all.scratch)
+    free(all.starts)
     return done
 
 
-cdef void start(Job *job, What what, const real[:, ::1] x) noexcept nogil:
-    job.tiles, job.what = tiles(sizeof(real)), what
-    job.x = <const char *>&x[0, 0]
-    job.positions, job.channels = x.shape[0], x.shape[1]
+cdef void start(Job *job, What what, const char *x, int64_t positions, int64_t channels, int64_t size) noexcept nogil:
+    job.tiles, job.what = tiles(size), what
+    job.x, job.g = x, x
+    job.positions, job.channels = positions, channels
+
+
+cdef int finish(bint done) except -1:
+    if not done:
+        raise MemoryError("no memory for the partial sums")
+    return 0
 
 
 def column_sum(const real[:, ::1] x, double[::1] sums, double[::1] spare):
     """The sum of each channel."""
     cdef Job job
     cdef bint done
-    start(&job, SUM, x)
-    job.g, job.centre = job.x, &spare[0]
+    start(&job, SUM, <const char *>&x[0, 0], x.shape[0], x.shape[1], sizeof(real))
+    job.centre = &spare[0]
     with nogil:
-        done = run(&job, sums, spare)
-    if not done:
-        raise MemoryError("no memory for the partial sums")
+        done = run(&job, 1, &sums[0], &spare[0])
+    finish(done)
 
 
-def moments(const real[:, ::1] x, double[::1] mean, double[::1] square):
-    """The mean of each channel, and the sum of its squared deviations from it."""
-    cdef Job job
-    cdef bint done
-    start(&job, MOMENTS, x)
-    job.g, job.centre = job.x, &mean[0]
+def moments(const real[:, ::1] x, const int64_t[::1] offsets, double[:, ::1] mean, double[:, ::1] square):
+    """The mean of each segment's channels, and the sum of their squared deviations from it."""
+    cdef int64_t n, count = mean.shape[0], c = x.shape[1]
+    cdef bint done = False
+    cdef Job *jobs = <Job *>malloc(count * sizeof(Job))
     with nogil:
-        done = run(&job, mean, square)
-    if not done:
-        raise MemoryError("no memory for the partial sums")
+        if jobs:
+            for n in range(count):
+                start(&jobs[n], MOMENTS, <const char *>(&x[0, 0] + offsets[n] * c), offsets[n + 1] - offsets[n], c,
+                      sizeof(real))
+                jobs[n].centre = &mean[n, 0]
+            done = run(jobs, count, &mean[0, 0], &square[0, 0])
+            free(jobs)
+    finish(done)
 
 
-def products(const real[:, ::1] g, const real[:, ::1] x, const double[::1] centre, const double[::1] scale,
-             const double[::1] shift, int64_t activation, double[::1] sums, double[::1] products):
-    """The sums of h = g slope and of h (x - centre) of each channel, with the activation's slope at x scale + shift."""
-    cdef Job job
-    cdef bint done
-    start(&job, PRODUCTS, x)
-    job.g, job.centre, job.scale, job.shift = <const char *>&g[0, 0], &centre[0], &scale[0], &shift[0]
-    job.activation = activation
+def products(const real[:, ::1] g, const real[:, ::1] x, const int64_t[::1] offsets, const double[:, ::1] centre,
+             const double[::1] scale, const double[::1] shift, int64_t activation, double[:, ::1] sums,
+             double[:, ::1] products):
+    """The sums of h = g slope and of h (x - centre) of each segment's channels, with the activation's slope at
+    x scale + shift; a centre for each segment."""
+    cdef int64_t n, count = centre.shape[0], c = x.shape[1]
+    cdef bint done = False
+    cdef Job *jobs = <Job *>malloc(count * sizeof(Job))
     with nogil:
-        done = run(&job, sums, products)
-    if not done:
-        raise MemoryError("no memory for the partial sums")
+        if jobs:
+            for n in range(count):
+                start(&jobs[n], PRODUCTS, <const char *>(&x[0, 0] + offsets[n] * c), offsets[n + 1] - offsets[n], c,
+                      sizeof(real))
+                jobs[n].g = <const char *>(&g[0, 0] + offsets[n] * c)
+                jobs[n].centre, jobs[n].scale, jobs[n].shift = &centre[n, 0], &scale[0], &shift[0]
+                jobs[n].activation = activation
+            done = run(jobs, count, &sums[0, 0], &products[0, 0])
+            free(jobs)
+    finish(done)

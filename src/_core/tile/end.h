@@ -13,7 +13,12 @@
 #undef load_part
 #undef store_part
 #undef choose
+#undef choose_less
+#undef choose_up_to
 #undef larger
+#undef BLEND
+#undef COMPARE
+#undef LARGER
 #undef EXP_LOW
 #undef GAUSS_MOST
 #undef ERFC_CENTRE
@@ -21,7 +26,6 @@
 #undef ROUND_SHIFT
 #undef LN2_HIGH
 #undef LN2_LOW
-#undef EXP_FACTORIAL
 #undef EXP_TERMS
 #undef EXPONENT_BIAS
 #undef MANTISSA_BITS

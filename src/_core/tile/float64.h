@@ -2,7 +2,7 @@
 #define real double
 #define integer int64_t
 #define EXP_LOW (-708.0)
-#define GAUSS_MOST 40.0
+#define GAUSS_MOST 37.5
 #define ERFC_CENTRE 3.75
 #define ERFC_TERMS {-2.623107347133476e-09, -1.9551358868985616e-09, 3.197926671666804e-08, 1.879082322370048e-08, \
     -2.4857126248016745e-07, -5.084465378687302e-08, 1.7419821586224816e-06, -9.792625707303523e-07, \
@@ -13,12 +13,14 @@
 #define ROUND_SHIFT 6755399441055744.0
 #define LN2_HIGH 6.93147180369123816490e-01
 #define LN2_LOW 1.90821492927058770002e-10
-#define EXP_FACTORIAL 6227020800.0
-#define EXP_TERMS {1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, \
-    1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0, 1.0}
+#define EXP_TERMS {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, \
+    1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1.0}
 #define EXPONENT_BIAS 1023
 #define MANTISSA_BITS 52
 #define LOG_LAST 37
 #define TANH_TERMS {-443861162.0 / 1856156927625, 6404582.0 / 10854718875, -929569.0 / 638512875, \
     21844.0 / 6081075, -1382.0 / 155925, 62.0 / 2835, -17.0 / 315, 2.0 / 15, -1.0 / 3}
 #define TANH_SMALL 0.125
+#define BLEND(m, b, a) _mm512_mask_blend_pd(m, (__m512d)(b), (__m512d)(a))
+#define COMPARE(x, y, how) _mm512_cmp_pd_mask((__m512d)(x), (__m512d)(y), how)
+#define LARGER(a, b) _mm512_max_pd((__m512d)(a), (__m512d)(b))

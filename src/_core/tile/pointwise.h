@@ -15,29 +15,57 @@ INLINE void NAME(put)(real *p, vec a, int64_t streams) {
     else store(p, a);
 }
 
-static void NAME(activate_all)(const char *x_, char *out_, int64_t n, int64_t kind) {
-    const real *x = (const real *)x_;
-    real *out = (real *)out_;
-#define MAP(f) EACH_VECTOR(n, store(out + i, f(load(x + i), kind)), \
-                           store_part(out + i, f(load_part(x + i, n - i), kind), n - i))
-#define RELU(v, kind) choose((v) <= (vec){0}, (vec){0}, (v))
-    if (kind == ACT_RELU) MAP(RELU); /* as fast as memory only if it's inline */
-    else MAP(NAME(activate));
-#undef RELU
-#undef MAP
-}
+/* out = F(whole vectors of x and g) for n numbers. Where fewer are left they are copied into a whole vector, so that there
+ * is one copy of F. */
+#define EACH_ELEMENT(F) do { \
+    for (int64_t i = 0; i < n; i += VL) { \
+        real rest[3][VL]; \
+        const real *a = x + i, *b = g + i; \
+        real *to = out + i; \
+        if (n - i < VL) { \
+            store(rest[0], load_part(a, n - i)); \
+            store(rest[1], load_part(b, n - i)); \
+            a = rest[0], b = rest[1], to = rest[2]; \
+        } \
+        store(to, F); \
+        if (n - i < VL) NAME(copy_part)(out + i, rest[2], n - i); \
+    } \
+} while (0)
+/* F(kind), with the kind known as it is compiled. */
+#define EACH_KIND(F, kind) do { \
+    switch (kind) { \
+    case ACT_RELU: F(ACT_RELU); break; \
+    case ACT_LEAKY_RELU: F(ACT_LEAKY_RELU); break; \
+    case ACT_SIGMOID: F(ACT_SIGMOID); break; \
+    case ACT_TANH: F(ACT_TANH); break; \
+    case ACT_ELU: F(ACT_ELU); break; \
+    case ACT_GELU: F(ACT_GELU); break; \
+    case ACT_SILU: F(ACT_SILU); break; \
+    case ACT_SOFTPLUS: F(ACT_SOFTPLUS); break; \
+    case ACT_SELU: F(ACT_SELU); break; \
+    case ACT_HARDSIGMOID: F(ACT_HARDSIGMOID); break; \
+    case ACT_HARDSWISH: F(ACT_HARDSWISH); break; \
+    case ACT_ABSOLUTE: F(ACT_ABSOLUTE); break; \
+    } \
+} while (0)
 
-SLOW vec NAME(times_slope_slow)(vec y, vec g, int64_t kind) { return NAME(times_slope)(y, g, kind); }
+static void NAME(activate_all)(const char *x_, char *out_, int64_t n, int64_t kind) {
+    const real *x = (const real *)x_, *g = x;
+    real *out = (real *)out_;
+#define ALL(kind) EACH_ELEMENT(NAME(activate_as)(load(a), kind))
+    EACH_KIND(ALL, kind);
+#undef ALL
+}
 
 static void NAME(activate_grad_all)(const char *y_, const char *g_, char *out_, int64_t n, int64_t kind) {
-    const real *y = (const real *)y_, *g = (const real *)g_;
+    const real *x = (const real *)y_, *g = (const real *)g_;
     real *out = (real *)out_;
-#define MAP(f, k) EACH_VECTOR(n, store(out + i, f(load(y + i), load(g + i), k)), \
-                              store_part(out + i, f(load_part(y + i, n - i), load_part(g + i, n - i), k), n - i))
-    if (kind == ACT_RELU) MAP(NAME(times_slope), ACT_RELU);
-    else MAP(NAME(times_slope_slow), kind);
-#undef MAP
+#define ALL(kind) EACH_ELEMENT(NAME(times_slope)(load(a), load(b), kind))
+    EACH_KIND(ALL, kind);
+#undef ALL
 }
+#undef EACH_KIND
+#undef EACH_ELEMENT
 
 static void NAME(scale_shift)(const char *x_, const char *scale_, const char *shift_, char *out_, int64_t n,
                               int64_t width, int64_t kind, int64_t streams) {
@@ -78,22 +106,60 @@ static void NAME(norm_grad)(const char *g_, const char *x_, const convnd_norm *n
 #undef ALL
 }
 
-/* Lanes in order, so that a sum is one chain. */
+/* (x - near) b + c by channel, and g scale more if there is a g. */
+static void NAME(centred)(const char *g_, const char *x_, const char *near_, const char *scale_, const char *b_,
+                          const char *c_, char *out_, int64_t n, int64_t width, int64_t streams) {
+    const real *g = (const real *)g_, *x = (const real *)x_, *near = (const real *)near_;
+    const real *scale = (const real *)scale_, *b = (const real *)b_, *c = (const real *)c_;
+    real *out = (real *)out_;
+    for (; n > 0; n -= width, x += width, out += width) {
+        const int64_t m = n < width ? n : width;
+#define OWN(LOAD) const vec own = (LOAD(x) - LOAD(near)) * LOAD(b) + LOAD(c)
+#define BOTH(LOAD) OWN(LOAD); const vec sum = LOAD(g) * LOAD(scale) + own
+#define WHOLE(p) load((p) + i)
+#define PART(p) load_part((p) + i, m - i)
+        if (g) {
+            EACH_VECTOR(m, BOTH(WHOLE); NAME(put)(out + i, sum, streams), BOTH(PART); store_part(out + i, sum, m - i));
+            g += width;
+        } else {
+            EACH_VECTOR(m, OWN(WHOLE); NAME(put)(out + i, own, streams), OWN(PART); store_part(out + i, own, m - i));
+        }
+#undef PART
+#undef WHOLE
+#undef BOTH
+#undef OWN
+    }
+}
+
+/* g, times the slope of its channel where x isn't positive; the value itself is that of g = x. */
+static void NAME(leaky)(const char *x_, const char *g_, const char *slope_, char *out_, int64_t n, int64_t width) {
+    const real *x = (const real *)x_, *g = (const real *)g_, *slope = (const real *)slope_;
+    real *out = (real *)out_;
+    for (; n > 0; n -= width, x += width, g += width, out += width) {
+        const int64_t m = n < width ? n : width;
+#define LEAKY(LOAD) choose_less((vec){0}, LOAD(x), LOAD(g), LOAD(g) * LOAD(slope))
+#define WHOLE(p) load((p) + i)
+#define PART(p) load_part((p) + i, m - i)
+        EACH_VECTOR(m, store(out + i, LEAKY(WHOLE)), store_part(out + i, LEAKY(PART), m - i));
+#undef PART
+#undef WHOLE
+#undef LEAKY
+    }
+}
+
+/* The sum of all lanes in each of them: a tree, so that every lane has the same bits. */
 INLINE vec NAME(lane_sum)(vec a) {
-    real sum = 0;
-    for (int64_t i = 0; i < VL; i++) sum += a[i];
-    return splat(sum);
+    UNROLL for (int half = (int)VL / 2; half > 0; half /= 2) a += NAME(swap)(a, half);
+    return a;
 }
 
 /* The largest of a row. A NaN may be lost here, but never in the sum of the exponentials. */
 INLINE vec NAME(row_largest)(const real *x, int64_t channels) {
-    real top = -(real)__builtin_inf();
-    vec most = splat(top);
-    int64_t i = 0;
-    for (; i + VL <= channels; i += VL) most = larger(load(x + i), most);
-    for (int64_t k = 0; k < VL; k++) top = most[k] > top ? most[k] : top;
-    for (; i < channels; i++) top = x[i] > top ? x[i] : top;
-    return splat(top);
+    vec most = load(x);
+    for (int64_t i = VL; i + VL <= channels; i += VL) most = larger(load(x + i), most);
+    most = larger(load(x + channels - VL), most); /* some of it again, if it isn't whole */
+    UNROLL for (int half = (int)VL / 2; half > 0; half /= 2) most = larger(NAME(swap)(most, half), most);
+    return most;
 }
 
 typedef enum { NAME(SOFTMAX), NAME(LOG_SOFTMAX), NAME(SOFTMAX_GRAD), NAME(LOG_SOFTMAX_GRAD) } NAME(over_channels);
@@ -186,9 +252,11 @@ INLINE vec NAME(only)(vec a, int64_t rest) {
     return a;
 }
 
-/* The mean is taken off twice: as rounded, a large one would leave some of it. */
-static void NAME(standard)(const char *x_, char *out_, char *inverse_, double eps, int64_t rows, int64_t channels) {
-    const real *x = (const real *)x_;
+/* The mean is taken off twice: as rounded, a large one would leave some of it. Without scale and shift (NULL) the result
+ * has mean 0 and variance 1. */
+static void NAME(standard)(const char *x_, const char *scale_, const char *shift_, char *out_, char *inverse_, double eps,
+                           int64_t rows, int64_t channels) {
+    const real *x = (const real *)x_, *scale = (const real *)scale_, *shift = (const real *)shift_;
     real *out = (real *)out_, *inverse = (real *)inverse_;
     const int64_t whole = channels - channels % VL, rest = channels % VL;
     const vec count = splat((real)channels);
@@ -211,8 +279,19 @@ static void NAME(standard)(const char *x_, char *out_, char *inverse_, double ep
         const vec off = NAME(lane_sum)(sum) / count, spread = NAME(lane_sum)(square) / count - off * off;
         *inverse = (real)(1 / __builtin_sqrt((double)spread[0] + eps));
         const vec by = splat(*inverse);
-        for (int64_t i = 0; i < whole; i += VL) store(out + i, (load(x + i) - mean - off) * by);
-        if (rest) store_part(out + whole, (load_part(x + whole, rest) - mean - off) * by, rest);
+#define NORMAL(LOAD) ((LOAD(x) - mean - off) * by)
+#define WHOLE(p) load((p) + i)
+#define PART(p) load_part((p) + whole, rest)
+        if (scale) {
+            for (int64_t i = 0; i < whole; i += VL) store(out + i, NORMAL(WHOLE) * WHOLE(scale) + WHOLE(shift));
+            if (rest) store_part(out + whole, NORMAL(PART) * PART(scale) + PART(shift), rest);
+        } else {
+            for (int64_t i = 0; i < whole; i += VL) store(out + i, NORMAL(WHOLE));
+            if (rest) store_part(out + whole, NORMAL(PART), rest);
+        }
+#undef PART
+#undef WHOLE
+#undef NORMAL
     }
 }
 
@@ -302,7 +381,8 @@ static void NAME(descent)(const convnd_descent *a, const char *g_, char *p_, cha
 
 const convnd_pointwise_tiles NAME(convnd_pointwise_tiles) = {
     .activate = NAME(activate_all), .activate_grad = NAME(activate_grad_all),
-    .scale_shift = NAME(scale_shift), .norm_grad = NAME(norm_grad),
+    .scale_shift = NAME(scale_shift), .leaky = NAME(leaky), .centred = NAME(centred),
+    .norm_grad = NAME(norm_grad),
     .softmax = NAME(softmax), .log_softmax = NAME(log_softmax),
     .softmax_grad = NAME(softmax_grad), .log_softmax_grad = NAME(log_softmax_grad),
     .standard = NAME(standard), .standard_grad = NAME(standard_grad),

@@ -1,6 +1,10 @@
 /* One family of tiles for one instruction set: this file is compiled once for each of both, with FAMILY (its header),
  * CONVND_LEVEL and CONVND_VECTOR set. */
 #include "tile.h"
+#include <string.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #define INLINE static inline __attribute__((always_inline, unused))
 #define SLOW static __attribute__((noinline, unused)) /* off the inner loops: one copy, out of line */

@@ -5,6 +5,7 @@
 typedef real NAME(vec) __attribute__((vector_size(CONVND_VECTOR), aligned(CONVND_VECTOR), may_alias));
 typedef real NAME(vec_u) __attribute__((vector_size(CONVND_VECTOR), aligned(sizeof(real)), may_alias));
 typedef integer NAME(mask) __attribute__((vector_size(CONVND_VECTOR), aligned(CONVND_VECTOR), may_alias));
+typedef integer NAME(mask_any) __attribute__((vector_size(CONVND_VECTOR), aligned(sizeof(integer)), may_alias));
 typedef long long NAME(line) __attribute__((vector_size(CONVND_VECTOR), aligned(CONVND_VECTOR), may_alias));
 #define vec NAME(vec)
 #define vec_u NAME(vec_u)
@@ -49,6 +50,18 @@ INLINE vec NAME(spread)(vec x, const int group, const int k) {
 #endif
 }
 
+/* Lane i takes that of lane i ^ by. */
+INLINE vec NAME(swap)(vec x, const int by) {
+#if defined(__clang__)
+    vec y = {0};
+    UNROLL for (int i = 0; i < VL; i++) y[i] = x[i ^ by];
+    return y;
+#else
+    static const integer lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return __builtin_shuffle(x, *(const NAME(mask_any) *)lanes ^ by);
+#endif
+}
+
 /* The first n elements; the other lanes are zero, so the operations on them are those of a full vector. */
 SLOW vec NAME(load_part)(const real *p, int64_t n) {
     real a[VL];
@@ -69,7 +82,16 @@ INLINE void NAME(store_part)(real *p, vec a, int64_t n) {
 
 /* Where the mask is set a, else b. */
 INLINE vec NAME(choose)(mask m, vec a, vec b) { return (vec)(((mask)a & m) | ((mask)b & ~m)); }
+/* Where x < y (or x <= y) a, else b. With AVX-512 in two instructions, of which compilers make more from `choose`. */
+#if defined(__AVX512F__)
+INLINE vec NAME(choose_less)(vec x, vec y, vec a, vec b) { return (vec)BLEND(COMPARE(x, y, _CMP_LT_OQ), b, a); }
+INLINE vec NAME(choose_up_to)(vec x, vec y, vec a, vec b) { return (vec)BLEND(COMPARE(x, y, _CMP_LE_OQ), b, a); }
+INLINE vec NAME(larger)(vec a, vec b) { return (vec)LARGER(a, b); } /* b if either is NaN, as below */
+#else
+INLINE vec NAME(choose_less)(vec x, vec y, vec a, vec b) { return NAME(choose)(x < y, a, b); }
+INLINE vec NAME(choose_up_to)(vec x, vec y, vec a, vec b) { return NAME(choose)(x <= y, a, b); }
 INLINE vec NAME(larger)(vec a, vec b) { return NAME(choose)(a > b, a, b); }
+#endif
 
 #define load NAME(load)
 #define store NAME(store)
@@ -78,4 +100,6 @@ INLINE vec NAME(larger)(vec a, vec b) { return NAME(choose)(a > b, a, b); }
 #define load_part NAME(load_part)
 #define store_part NAME(store_part)
 #define choose NAME(choose)
+#define choose_less NAME(choose_less)
+#define choose_up_to NAME(choose_up_to)
 #define larger NAME(larger)

@@ -20,7 +20,8 @@ from .task import Implementation, Kind, Operation, Packs, Part, Problem, Side, T
 # The first that takes a task does it.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, narrow, grouped, winograd, direct)
 
-ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus")
+ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus",
+               "selu", "hardsigmoid", "hardswish", "absolute")
 FUSED = ACTIVATIONS[:5]  # their derivative follows from the output
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._core import pointwise as core
 from .._core import segment
 from ..errors import ArgumentError, ShapeError
-from ..layout import Layout
+from ..layout import Ints, Layout
 from .checks import Array, empty, empty_like, floats, rows, vector
 from .conv import activation_number
 
@@ -45,7 +45,7 @@ def activate(x: Array, name: str) -> Array:
 
 def activate_grad(y: Array, g: Array, name: str) -> Array:
     """g times the activation's derivative. ``y`` is the output of "relu", "leaky_relu", "sigmoid", "tanh" and "elu",
-    the input of "gelu", "silu" and "softplus"."""
+    the input of all others."""
     floats(y=y, grad=g)
     number = activation_number(name, fused=False)
     y = np.asarray(y, order="C")
@@ -103,6 +103,44 @@ def batch_norm_grad(
     return out
 
 
+def leaky(x: Array, g: Array, slope: Array) -> Array:
+    """g where x is positive, else g slope, slope (C,). With g = x the activation, else its gradient."""
+    floats(x=x, grad=g, slope=slope)
+    x = _matrix("x", x)
+    g = _alike("grad", g, "x", x)
+    slope = vector("slope", slope, x.shape[1])
+    out = empty(len(x), x.shape[1], x.dtype)
+    if x.size:
+        core.leaky(x, g, slope, out)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ by sample and channel
+
+
+def centred(x: Array, offsets: Ints, near: Array, by: Array, plus: Array, out: Array | None = None) -> Array:
+    """(x - near) by + plus, the three (N, C): of each sample, as for :func:`sample_moments`. Into ``out`` if given."""
+    floats(x=x, near=near, by=by, plus=plus)
+    x = rows("x", x, int(offsets[-1]))
+    out = _target(out, x)
+    if x.size:
+        core.centred(x, offsets, near, by, plus, out)
+    return out
+
+
+def centred_grad(
+    g: Array, x: Array, offsets: Ints, near: Array, scale: Array, by: Array, plus: Array, out: Array | None = None
+) -> Array:
+    """g scale + (x - near) by + plus, the four (N, C). Into ``out`` if given."""
+    floats(grad=g, x=x, near=near, scale=scale, by=by, plus=plus)
+    x = rows("x", x, int(offsets[-1]))
+    g = _alike("grad", g, "x", x)
+    out = _target(out, x)
+    if x.size:
+        core.centred_grad(g, x, offsets, near, scale, by, plus, out)
+    return out
+
+
 # -------------------------------------------------------------------------------------------------------- over channels
 
 
@@ -151,8 +189,19 @@ def standardise(x: Array, eps: float) -> tuple[Array, Array]:
     x = _matrix("x", x)
     out, inverse = empty(len(x), x.shape[1], x.dtype), np.empty(len(x), x.dtype)
     if x.size:
-        core.standard(x, float(eps), out, inverse)
+        core.standard(x, float(eps), None, None, out, inverse)
     return out, inverse
+
+
+def layer_norm(x: Array, scale: Array, shift: Array, eps: float) -> Array:
+    """``scale n + shift`` by channel, n the first result of :func:`standardise`."""
+    floats(x=x, scale=scale, shift=shift)
+    x = _matrix("x", x)
+    scale, shift = vector("scale", scale, x.shape[1]), vector("shift", shift, x.shape[1])
+    out = empty(len(x), x.shape[1], x.dtype)
+    if x.size:
+        core.standard(x, float(eps), scale, shift, out, np.empty(len(x), x.dtype))
+    return out
 
 
 def standardise_grad(y: Array, g: Array, scale: Array, inverse: Array) -> Array:
@@ -192,10 +241,19 @@ def moments(x: Array) -> tuple[Doubles, Doubles]:
     x = _matrix("x", x)
     if len(x) == 0:
         raise ShapeError("x must have at least one position. Received: 0 positions")
-    mean, square = np.zeros((2, x.shape[1]))
+    mean, variance = sample_moments(x, np.array([0, len(x)]))
+    return mean[0], variance[0]
+
+
+def sample_moments(x: Array, offsets: Ints) -> tuple[Doubles, Doubles]:
+    """:func:`moments` of each sample's positions, (N, C); those of sample n are ``offsets[n]`` to ``offsets[n + 1]``,
+    one at least."""
+    floats(x=x)
+    x = rows("x", x, int(offsets[-1]))
+    mean, square = np.zeros((2, len(offsets) - 1, x.shape[1]))
     if x.size:
-        segment.moments(x, mean, square)
-    return mean, square / len(x)
+        segment.moments(x, offsets, mean, square)
+    return mean, square / np.diff(offsets)[:, None]
 
 
 def batch_norm_sums(
@@ -211,10 +269,24 @@ def batch_norm_sums(
     g = _alike("grad", g, "x", x)
     named = (("mean", mean), ("scale", scale), ("shift", shift))
     vectors = [vector(name, v, x.shape[1]).astype(np.float64) for name, v in named]
-    sums, products = np.zeros((2, x.shape[1]))
+    sums, products = np.zeros((2, 1, x.shape[1]))
     if x.size:
-        segment.products(g, x, *vectors, number, sums, products)
+        segment.products(g, x, np.array([0, len(x)]), vectors[0][None], *vectors[1:], number, sums, products)
+    return sums[0], products[0]
+
+
+def sample_sums(g: Array, x: Array, offsets: Ints, mean: Doubles) -> tuple[Doubles, Doubles]:
+    """The sums of g and of g (x - mean) over each sample's positions, float64 (N, C); ``mean`` is (N, C)."""
+    floats(grad=g, x=x)
+    x = rows("x", x, int(offsets[-1]))
+    g = _alike("grad", g, "x", x)
+    sums, products = np.zeros((2, *mean.shape))
+    zeros = np.zeros(x.shape[1])
+    if x.size:
+        segment.products(g, x, offsets, np.ascontiguousarray(mean), zeros, zeros, 0, sums, products)
     return sums, products
+
+
 
 
 # ---------------------------------------------------------------------------------------------------------------- draws

@@ -15,12 +15,12 @@ import numpy as np
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..kernels.checks import empty
-from ..layout import Layout
+from ..layout import Ints, Layout
 from ..tensor import Array, Tensor, X, check_same_dtype, record
 from ..window import refuse_empty
 from ._operands import batch, fixed, give_back, layout_of, parameter
 
-FAR = 4.0  # deviations
+CACHED = 4 * 1024 * 1024  # bytes that are surely still in a cache when they are read again
 
 
 def layer_norm(
@@ -166,13 +166,12 @@ def _record(
 def _over_channels(x: Tensor, gamma: Any, beta: Any, eps: float) -> Tensor:
     """``gamma n + beta``, n = (x - mean) inverse, inverse = 1 / sqrt(var + eps), of each position's channels."""
     scale, shift, by_channel = _vectors(x, gamma, beta, eps)
-    normal, inverse = kernels.standardise(x.values, eps)
     zeros = np.zeros(x.channels, x.dtype)
-    y = normal
-    if scale is not None or shift is not None:
-        y = kernels.scale_shift(normal, by_channel, zeros if shift is None else shift.values)
+    values = x.values
+    y = kernels.layer_norm(values, by_channel, zeros if shift is None else shift.values, eps)
 
     def grads(g: Array) -> tuple[Any, Any, Any]:
+        normal, inverse = kernels.standardise(values, eps)
         total, product = kernels.batch_norm_sums(g, normal, np.zeros(x.channels), np.ones_like(zeros), zeros)
         to_x = kernels.standardise_grad(normal, g, by_channel, inverse) if x.requires_grad else None
         return to_x, product.astype(x.dtype), total.astype(x.dtype)
@@ -186,13 +185,13 @@ def _over_channels(x: Tensor, gamma: Any, beta: Any, eps: float) -> Tensor:
 def _over_sample(x: Tensor, gamma: Any, beta: Any, groups: int, eps: float, name: str) -> Tensor:
     """``gamma n + beta``, n = (x - mean) inverse, mean and variance of each sample's groups of channels.
 
-    A sample goes through the kernels of batch norm on its own: one pass for its moments and one for its result, on the
-    way back one for two sums and one for the gradient
+    One pass for the moments and one for the result; on the way back one for two sums and one for the gradient
 
         to_x = inverse (h - S1 / M - (x - mean) inverse^2 S2 / M),   h = g gamma,
 
-    S1 and S2 the sums of h and h (x - mean) over the M members of a group. A mean that is many deviations off is taken
-    off first, rounded to the dtype of x, so that it costs no digits.
+    S1 and S2 the sums of h and h (x - mean) over the M members of a group. Some samples at a time, so that the second
+    pass finds in the caches what the first has read. The mean is taken off as rounded to the dtype of x, and then what
+    is left of it, so that a large one costs no digits.
     """
     layout = layout_of(x)
     refuse_empty(layout)
@@ -205,59 +204,69 @@ def _over_sample(x: Tensor, gamma: Any, beta: Any, groups: int, eps: float, name
         )
     scale, shift, by_channel = _vectors(x, gamma, beta, eps)
     added = np.zeros_like(by_channel) if shift is None else shift.values
-    near, rest, inverse = np.empty((3, len(layout), x.channels))  # the mean is near + rest, near in the dtype of x
+    mean, inverse = np.empty((2, len(layout), x.channels))
+    near = np.empty(mean.shape, x.dtype)
     y = empty(layout.positions, x.channels, x.dtype)
-
-    def centred(n: int, part: slice) -> Array:
-        if not near[n].any():
-            return x.values[part]
-        less: Array = x.values[part] - near[n].astype(x.dtype)
-        return less
-
-    for n, part in enumerate(_parts(layout)):
-        mean, variance = _of_groups(*kernels.moments(x.values[part]), groups)
-        near[n] = mean.astype(x.dtype) if (mean**2 > FAR**2 * variance).any() else 0
-        rest[n], inverse[n] = mean - near[n], 1 / np.sqrt(variance + eps)
-        own = by_channel * inverse[n]
-        vectors = own.astype(x.dtype), (added - own * rest[n]).astype(x.dtype)
-        kernels.scale_shift(centred(n, part), *vectors, out=y[part])
-    zeros = np.zeros(x.channels, x.dtype)
+    for some, part, offsets in _parts(layout, x):
+        mean[some], variance = _of_groups(*kernels.sample_moments(x.values[part], offsets), groups)
+        inverse[some] = 1 / np.sqrt(variance + eps)
+        near[some] = mean[some]
+        own = by_channel * inverse[some]
+        plus = added - own * (mean[some] - near[some])
+        kernels.centred(
+            x.values[part], offsets, near[some], own.astype(x.dtype), plus.astype(x.dtype), out=y[part]
+        )
 
     def grads(g: Array) -> tuple[Any, Any, Any]:
         to_x = empty(layout.positions, x.channels, x.dtype) if x.requires_grad else None
-        to_scale, to_shift = np.zeros((2, x.channels))
-        for n, part in enumerate(_parts(layout)):
-            less = centred(n, part)
-            total, product = kernels.batch_norm_sums(g[part], less, rest[n], zeros, zeros)
-            to_scale += product * inverse[n]
-            to_shift += total
+        sums, products = np.empty((2, *mean.shape))
+        for some, part, offsets in _parts(layout, x):
+            total, product = sums[some], products[some] = kernels.sample_sums(
+                g[part], x.values[part], offsets, mean[some]
+            )
             if to_x is not None:
-                count = members * int(layout.sizes[n])
-                first, second = (_sum_groups(by_channel * sums, groups) / count for sums in (total, product))
-                along = -(inverse[n] ** 3) * second
-                own = [by_channel * inverse[n], zeros, along, -inverse[n] * first - along * rest[n]]
-                by, none, b, c = (vector.astype(x.dtype) for vector in own)
-                kernels.batch_norm_grad(g[part], less, by, none, b, c, out=to_x[part])
-        return to_x, to_scale.astype(x.dtype), to_shift.astype(x.dtype)
+                count = members * np.diff(offsets)[:, None]
+                first, second = (_sum_groups(by_channel * each, groups) / count for each in (total, product))
+                along = -(inverse[some] ** 3) * second
+                plus = -inverse[some] * first - along * (mean[some] - near[some])
+                by, along, plus = (of.astype(x.dtype) for of in (by_channel * inverse[some], along, plus))
+                kernels.centred_grad(g[part], x.values[part], offsets, near[some], by, along, plus, to_x[part])
+        return to_x, _total(products * inverse, x), _total(sums, x)
 
     return _record(x, scale, shift, y, grads)
 
 
-def _parts(layout: Layout) -> list[slice]:
-    """The rows of each sample."""
-    return [slice(begin, end) for begin, end in pairwise(layout.offsets.tolist())]
+def _parts(layout: Layout, x: Tensor) -> list[tuple[slice, slice, Ints]]:
+    """The batch in parts of whole samples: which samples, which rows, and the offsets of the samples in these."""
+    most = max(1, CACHED // (x.channels * x.dtype.itemsize))
+    starts = layout.offsets[:-1] // most  # a part begins where a multiple of `most` rows is passed
+    ends = [0, *(np.flatnonzero(np.diff(starts)) + 1).tolist(), len(layout)]
+    found = []
+    for low, high in pairwise(ends):
+        offsets = layout.offsets[low : high + 1]
+        if high > low:
+            found.append((slice(low, high), slice(int(offsets[0]), int(offsets[-1])), offsets - offsets[0]))
+    return found
+
+
+def _total(by_sample: Array, x: Tensor) -> Array:
+    """The sum over samples, one by one."""
+    total = np.zeros(x.channels)
+    for own in by_sample:
+        total += own
+    return total.astype(x.dtype)
 
 
 def _sum_groups(by_channel: Array, groups: int) -> Array:
-    """The sum over the channels of a group, for each of its channels."""
-    members = len(by_channel) // groups
-    sums: Array = np.repeat(by_channel.reshape(groups, members).sum(axis=1), members)
+    """The sum over the channels of a group, for each of its channels: (N, C)."""
+    split = by_channel.reshape(len(by_channel), groups, -1)
+    sums: Array = np.repeat(split.sum(axis=2), split.shape[2], axis=1)
     return sums
 
 
 def _of_groups(mean: Array, variance: Array, groups: int) -> tuple[Array, Array]:
-    """Mean and variance of each channel's group, from those of the channels."""
-    members = len(mean) // groups
+    """Mean and variance of each channel's group, from those of the channels: (N, C)."""
+    members = mean.shape[1] // groups
     if members == 1:
         return mean, variance
     joint = _sum_groups(mean, groups) / members

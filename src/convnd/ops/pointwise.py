@@ -6,8 +6,6 @@ so op(batch) = concat(op(sample)), to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from .. import kernels
@@ -16,51 +14,7 @@ from ..random import Key
 from ..tensor import Array, Tensor, X, record
 from ._operands import FUSED, batch, give_back, layout_of, parameter
 
-SELU_SCALE = 1.0507009873554804934193349852946
-SELU_ALPHA = 1.6732632423543772848170429916717
-
-
-def _selu(x: Array) -> Array:
-    # Sums of the two sides: branches on the sign of each number take several times as long.
-    y: Array = np.minimum(kernels.activate(x, "elu"), 0) * (SELU_SCALE * SELU_ALPHA)
-    y += np.maximum(x, 0) * SELU_SCALE
-    return y
-
-
-def _selu_slope(x: Array) -> Array:
-    slope: Array = (np.minimum(kernels.activate(x, "elu"), 0) + 1) * (SELU_SCALE * SELU_ALPHA)
-    slope -= (x > 0) * x.dtype.type(SELU_SCALE * (SELU_ALPHA - 1))
-    return slope
-
-
-def _hardsigmoid(x: Array) -> Array:
-    y: Array = np.clip(x + 3, 0, 6) / 6
-    return y
-
-
-def _hardsigmoid_slope(x: Array) -> Array:
-    return ((x > -3) & (x < 3)).astype(x.dtype) / 6
-
-
-def _hardswish(x: Array) -> Array:
-    y: Array = x * np.clip(x + 3, 0, 6) / 6
-    return y
-
-
-def _hardswish_slope(x: Array) -> Array:
-    slope: Array = (np.clip(x, -3, 3) / 3 + 0.5) * ((x > -3) & (x < 3))
-    slope += x >= 3
-    return slope
-
-
-# Those the core has no kernel for: the function, and its derivative, both of the input.
-COMPOSED: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "selu": (_selu, _selu_slope),
-    "hardsigmoid": (_hardsigmoid, _hardsigmoid_slope),
-    "hardswish": (_hardswish, _hardswish_slope),
-    "absolute": (np.abs, np.sign),
-}
-ACTIVATIONS = (*FUSED, "gelu", "silu", "softplus", *COMPOSED)
+ACTIVATIONS = (*FUSED, "gelu", "silu", "softplus", "selu", "hardsigmoid", "hardswish", "absolute")
 
 
 def activate(x: X, name: str) -> X:
@@ -73,9 +27,6 @@ def activate(x: X, name: str) -> X:
     if name not in ACTIVATIONS:
         raise ArgumentError(f"name must be one of {', '.join(ACTIVATIONS)}. Received: name={name!r}")
     t = batch(x)
-    if name in COMPOSED:
-        function, slope = COMPOSED[name]
-        return give_back(record(function(t.values), t.layout, t.kind, (t,), lambda g: (g * slope(t.values),)), x)
     y = kernels.activate(t.values, name)
     # The derivative follows from the output where it can: then the input needn't be kept.
     kept = y if name in FUSED else t.values
@@ -230,15 +181,15 @@ def prelu(x: X, slope: Array | Tensor) -> X:
     t = batch(x)
     s = parameter(slope, "slope", t, (t.channels,))
     values = t.values
-    y = np.minimum(values, 0) * s.values
-    y += np.maximum(values, 0)
+    y = kernels.leaky(values, values, s.values)
 
     def grad_fn(g: Array) -> tuple[Array | None, Array | None]:
-        to_x = None
-        if t.requires_grad:
-            positive = (values > 0).astype(t.dtype)
-            to_x = ((1 - positive) * s.values + positive) * g
-        to_slope = kernels.column_sum(np.minimum(values, 0) * g) if s.requires_grad else None
+        to_x = kernels.leaky(values, g, s.values) if t.requires_grad else None
+        to_slope = None
+        if s.requires_grad:  # the sum of g x where x is negative: where ReLU has its slope at -x
+            zeros = np.zeros(t.channels)
+            slope, shift = -np.ones(t.channels, t.dtype), zeros.astype(t.dtype)
+            to_slope = kernels.batch_norm_sums(g, values, zeros, slope, shift, "relu")[1].astype(t.dtype)
         return to_x, to_slope
 
     return give_back(record(y, t.layout, t.kind, (t, s), grad_fn), x, slope)
