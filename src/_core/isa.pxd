@@ -166,10 +166,10 @@ cdef extern from "tile/tile.h":
         int64_t width, int64_t streams) noexcept nogil
     ctypedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels) noexcept nogil
     ctypedef void (*convnd_standard_tile)(
-        const char *x, const char *scale, const char *shift, char *out, char *inverse, double eps, int64_t rows,
+        const char *x, const char *scale, const char *shift, char *out, double eps, int64_t rows,
         int64_t channels) noexcept nogil
     ctypedef void (*convnd_standard_grad_tile)(
-        const char *y, const char *g, const char *scale, const char *inverse, char *out, int64_t rows,
+        const char *x, const char *g, const char *scale, char *out, double eps, int64_t rows,
         int64_t channels) noexcept nogil
     ctypedef void (*convnd_softmax_grad_tile)(
         const char *y, const char *g, char *out, int64_t rows, int64_t channels) noexcept nogil
@@ -282,6 +282,28 @@ cdef extern from "tile/tile.h":
             const char *x, const int64_t *first, const int64_t *index, const double *weights, char *out, int64_t begin,
             int64_t end, int64_t channels, int64_t streams) noexcept nogil
 
+    int64_t RUN_ZEROS
+    int64_t RUN_PICK
+
+    ctypedef struct convnd_run:
+        int64_t to
+        int64_t from_ "from"
+        int64_t count
+
+    ctypedef struct convnd_moves_tiles:
+        void (*take)(
+            const char *x, int64_t x_step, char *out, int64_t out_step, int64_t rows, const convnd_run *runs,
+            int64_t n_runs, const int64_t *index, int64_t streams) noexcept nogil
+        void (*add)(const char *x, const char *y, char *out, int64_t n, int64_t streams) noexcept nogil
+        void (*multiply)(const char *x, const char *y, char *out, int64_t n, int64_t streams) noexcept nogil
+        void (*multiply_rows)(
+            const char *x, const char *factor, char *out, int64_t rows, int64_t channels,
+            int64_t streams) noexcept nogil
+        void (*keep)(const char *x, const char *kept, char *out, int64_t n, int64_t width) noexcept nogil
+        void (*sum)(const char *x, int64_t step, int64_t rows, char *out, int64_t width) noexcept nogil
+        void (*maxout)(const char *x, char *out, int64_t groups, int64_t pieces) noexcept nogil
+        void (*maxout_grad)(const char *x, const char *g, char *out, int64_t groups, int64_t pieces) noexcept nogil
+
     ctypedef struct convnd_pointwise_tiles:
         convnd_activate_tile activate
         convnd_activate_grad_tile activate_grad
@@ -324,6 +346,7 @@ cdef extern from "tile/tile.h":
         const convnd_winograd_tiles *winograd
         const convnd_pool_tiles *pool
         const convnd_axes_tiles *axes
+        const convnd_moves_tiles *moves
         const convnd_pointwise_tiles *pointwise
         const convnd_segment_tiles *segment
         const convnd_spectrum_tiles *spectrum

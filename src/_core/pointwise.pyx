@@ -38,7 +38,6 @@ cdef struct Job:
     int64_t channels
     int64_t kind
     bint streams    # past the caches
-    char *inverse   # of each row
     double eps
 
 
@@ -249,14 +248,14 @@ cdef void centred_task(void *context, int64_t index, int64_t slot) noexcept nogi
         job.tiles.pointwise.centred(NULL, job.x + at, near, near, b, c, job.out + at, count, width, job.streams)
 
 
-cdef int run_centred(Centred *job, int64_t size, int64_t positions) except -1:
+cdef int run_centred(Centred *job, int64_t size, int64_t positions, int64_t whole) except -1:
     cdef int64_t n, total = 0, width
     cdef int64_t *starts
     job.tiles = tiles(size)
     job.times = repeats(job.tiles, job.channels)
     width = job.channels * job.times
     job.piece = max(1, PIECE // width) * width
-    job.streams = streams(job.out, width * size, positions * job.channels * size)
+    job.streams = streams(job.out, width * size, whole * job.channels * size)
     with nogil:
         starts = <int64_t *>malloc(job.samples * sizeof(int64_t))
         job.scratch = <char *>malloc(slots() * 4 * width * size)
@@ -274,24 +273,25 @@ cdef int run_centred(Centred *job, int64_t size, int64_t positions) except -1:
 
 
 def centred(const real[:, ::1] x, const int64_t[::1] offsets, const real[:, ::1] near, const real[:, ::1] b,
-            const real[:, ::1] c, real[:, ::1] out):
-    """out = (x - near) b + c, by sample and channel."""
+            const real[:, ::1] c, real[:, ::1] out, int64_t whole):
+    """out = (x - near) b + c, by sample and channel; out is of a result of so many positions."""
     cdef Centred job
     job.g, job.x, job.out = NULL, <const char *>&x[0, 0], <char *>&out[0, 0]
     job.near, job.scale, job.b, job.c = <const char *>&near[0, 0], NULL, <const char *>&b[0, 0], <const char *>&c[0, 0]
     job.offsets, job.samples, job.channels = &offsets[0], near.shape[0], x.shape[1]
-    run_centred(&job, sizeof(real), x.shape[0])
+    run_centred(&job, sizeof(real), x.shape[0], whole)
 
 
 def centred_grad(const real[:, ::1] g, const real[:, ::1] x, const int64_t[::1] offsets, const real[:, ::1] near,
-                 const real[:, ::1] scale, const real[:, ::1] b, const real[:, ::1] c, real[:, ::1] out):
+                 const real[:, ::1] scale, const real[:, ::1] b, const real[:, ::1] c, real[:, ::1] out,
+                 int64_t whole):
     """out = g scale + (x - near) b + c, by sample and channel."""
     cdef Centred job
     job.g, job.x, job.out = <const char *>&g[0, 0], <const char *>&x[0, 0], <char *>&out[0, 0]
     job.near, job.scale = <const char *>&near[0, 0], <const char *>&scale[0, 0]
     job.b, job.c = <const char *>&b[0, 0], <const char *>&c[0, 0]
     job.offsets, job.samples, job.channels = &offsets[0], near.shape[0], x.shape[1]
-    run_centred(&job, sizeof(real), x.shape[0])
+    run_centred(&job, sizeof(real), x.shape[0], whole)
 
 
 # ------------------------------------------------------------------------------------------------------ over channels
@@ -318,14 +318,13 @@ cdef void softmax_grad_task(void *context, int64_t index, int64_t slot) noexcept
 
 cdef void standard_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
-    cdef int64_t size = job.tiles.itemsize, at = index * job.piece * size
-    cdef int64_t rows = piece_size(job, index) // job.channels, row = index * job.piece // job.channels * size
+    cdef int64_t at = index * job.piece * job.tiles.itemsize, rows = piece_size(job, index) // job.channels
     if job.g:
-        job.tiles.pointwise.standard_grad(job.x + at, job.g + at, job.norm.scale, job.inverse + row, job.out + at, rows,
+        job.tiles.pointwise.standard_grad(job.x + at, job.g + at, job.norm.scale, job.out + at, job.eps, rows,
                                           job.channels)
     else:
-        job.tiles.pointwise.standard(job.x + at, job.norm.scale, job.norm.shift, job.out + at, job.inverse + row,
-                                     job.eps, rows, job.channels)
+        job.tiles.pointwise.standard(job.x + at, job.norm.scale, job.norm.shift, job.out + at, job.eps, rows,
+                                     job.channels)
 
 
 cdef void over_channels(Job *job, int64_t positions, int64_t channels) noexcept nogil:
@@ -354,10 +353,8 @@ def softmax_grad(const real[:, ::1] y, const real[:, ::1] g, bint log, real[:, :
         parallel_for(softmax_grad_task, &job, pieces(&job), job.count * (COMPUTED if log else MOVED))
 
 
-def standard(const real[:, ::1] x, double eps, const real[::1] scale, const real[::1] shift, real[:, ::1] out,
-             real[::1] inverse):
-    """Each position's channels to mean 0 and variance 1; inverse = 1 / sqrt(variance + eps). Then times scale, plus
-    shift, unless they are None."""
+def standard(const real[:, ::1] x, double eps, const real[::1] scale, const real[::1] shift, real[:, ::1] out):
+    """Each position's channels to mean 0 and variance 1. Then times scale, plus shift, unless they are None."""
     cdef Job job
     job.tiles = tiles(sizeof(real))
     over_channels(&job, x.shape[0], x.shape[1])
@@ -365,19 +362,18 @@ def standard(const real[:, ::1] x, double eps, const real[::1] scale, const real
     job.norm.scale, job.norm.shift = NULL, NULL
     if scale is not None:
         job.norm.scale, job.norm.shift = <const char *>&scale[0], <const char *>&shift[0]
-    job.inverse, job.eps = <char *>&inverse[0], eps
+    job.eps = eps
     with nogil:
         parallel_for(standard_task, &job, pieces(&job), job.count * MOVED)
 
 
-def standard_grad(const real[:, ::1] y, const real[:, ::1] g, const real[::1] scale, real[::1] inverse,
-                  real[:, ::1] out):
-    """The gradient to x of standard, from its output y and inverse, where y is times scale afterwards."""
+def standard_grad(const real[:, ::1] x, const real[:, ::1] g, double eps, const real[::1] scale, real[:, ::1] out):
+    """The gradient to x of standard."""
     cdef Job job
     job.tiles = tiles(sizeof(real))
-    over_channels(&job, y.shape[0], y.shape[1])
-    job.x, job.g, job.out = <const char *>&y[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0]
-    job.norm.scale, job.inverse = <const char *>&scale[0], <char *>&inverse[0]
+    over_channels(&job, x.shape[0], x.shape[1])
+    job.x, job.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0]
+    job.norm.scale, job.eps = <const char *>&scale[0], eps
     with nogil:
         parallel_for(standard_task, &job, pieces(&job), job.count * MOVED)
 

@@ -147,7 +147,7 @@ class Tensor:
     def __init__(self, x: ArrayLike | Ragged, requires_grad: bool = False) -> None:
         if isinstance(x, Ragged):
             check_dtype(x.values, "x")
-            self._fill(np.asarray(x.values, order="C"), x.layout, "ragged", bool(requires_grad))
+            self._fill(x.values, x.layout, "ragged", bool(requires_grad))
             return
         array = np.asarray(x)
         check_dtype(array, "x")
@@ -158,7 +158,7 @@ class Tensor:
         self._fill(array.reshape(layout.positions, shape[-1]), layout, "dense", bool(requires_grad))
 
     def _fill(self, values: Array, layout: Layout | None, kind: Kind, requires_grad: bool) -> None:
-        self.values = values if values.flags.c_contiguous else values.copy()
+        self.values = values if _usable(values) else np.ascontiguousarray(values)
         self.layout = layout
         self.kind = kind
         self.requires_grad = requires_grad
@@ -332,9 +332,8 @@ class Tensor:
                 for parent, part in zip(node.parents, node.grad_fn(gradient), strict=True):
                     if part is None or not parent.requires_grad:
                         continue
-                    part = np.asarray(part, order="C")
                     known = waiting.get(id(parent))
-                    waiting[id(parent)] = part if known is None else known + part
+                    waiting[id(parent)] = np.asarray(part) if known is None else kernels.add(known, np.asarray(part))
             node.free()
 
     def _accumulate(self, gradient: Array) -> None:
@@ -400,6 +399,12 @@ X = TypeVar("X", bound=Batch)  # an operation gives back the kind it was given
 def dense_shape(layout: Layout) -> tuple[int, ...]:
     """The spatial shape all samples of a dense batch have; zeros if there are none."""
     return layout.box[1:]
+
+
+def _usable(values: Array) -> bool:
+    """Row-major, or rows that lie apart, such as some channels of a batch: a kernel that minds takes a copy."""
+    step = values.itemsize
+    return values.flags.c_contiguous or (values.ndim == 2 and values.strides[1] == step <= values.strides[0])
 
 
 def record(values: Array, layout: Layout | None, kind: Kind, parents: Sequence[Tensor], grad_fn: GradFn) -> Tensor:

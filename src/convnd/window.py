@@ -139,6 +139,12 @@ class Window:
             pairs = [(e, 0) for e in spread[:1]] if self.padding == "causal" else []
         return np.array(pairs, dtype=np.int64).reshape(len(pairs), 2).T
 
+    @cached_property
+    def reaches_over(self) -> bool:
+        """Whether it may lie over a sample's border, be that of no sample at hand."""
+        fixed = self.fixed_padding
+        return self.ceil_mode or fixed.shape[1] < self.ndim or bool(fixed.any())
+
     def on(self, layout: Layout) -> Placement:
         """Where this window falls on every sample of ``layout``."""
         found: Placement | None = layout.memo.get(self)

@@ -64,16 +64,13 @@ INLINE vec NAME(logistic)(vec x) { return NAME(exp)(-x) + splat(1); }
 
 INLINE vec NAME(sigmoid)(vec x) { return choose_less(x, splat(EXP_LOW), splat(0), splat(1) / NAME(logistic)(x)); }
 
-/* Small arguments by the odd Taylor series (no cancellation), others by exp. */
+/* (exp(2 x) - 1) / (exp(2 x) + 1), where the numerator is as exact for small x. */
 INLINE vec NAME(tanh)(vec x) {
-    const vec a = NAME(magnitude)(x), one = splat(1), z = x * x;
-    const vec e = NAME(exp)(a * splat(-2));
-    const vec t = (one - e) / (one + e);
-    const vec big = choose_less(x, splat(0), -t, t);
-    static const real odd[] = TANH_TERMS;
-    vec p = splat(0);
-    UNROLL for (int i = 0; i < (int)(sizeof(odd) / sizeof(odd[0])); i++) p = p * z + splat(odd[i]);
-    return choose_less(a, splat(TANH_SMALL), x + x * z * p, big);
+    const vec a = NAME(magnitude)(x), most = splat(TANH_MOST);
+    vec power;
+    const vec b = choose_less(most, a, most, a), rest = NAME(exp_rest)(b + b, NULL, &power);
+    const vec less = rest * power + (power - splat(1)), t = less / (less + splat(2));
+    return (vec)((mask)t | ((mask)x & (mask)splat((real)-0.0)));
 }
 
 INLINE vec NAME(softplus)(vec x) {

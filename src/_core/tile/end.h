@@ -19,6 +19,7 @@
 #undef BLEND
 #undef COMPARE
 #undef LARGER
+#undef PERMUTE
 #undef EXP_LOW
 #undef GAUSS_MOST
 #undef ERFC_CENTRE
@@ -30,5 +31,4 @@
 #undef EXPONENT_BIAS
 #undef MANTISSA_BITS
 #undef LOG_LAST
-#undef TANH_TERMS
-#undef TANH_SMALL
+#undef TANH_MOST

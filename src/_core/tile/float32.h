@@ -14,8 +14,8 @@
 #define EXPONENT_BIAS 127
 #define MANTISSA_BITS 23
 #define LOG_LAST 15
-#define TANH_TERMS {62.0f / 2835, -17.0f / 315, 2.0f / 15, -1.0f / 3}
-#define TANH_SMALL 0.25f
+#define TANH_MOST 10.0f
 #define BLEND(m, b, a) _mm512_mask_blend_ps(m, (__m512)(b), (__m512)(a))
 #define COMPARE(x, y, how) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), how)
+#define PERMUTE(a, lanes, b) (vec)_mm512_permutex2var_ps((__m512)(a), (__m512i)(lanes), (__m512)(b))
 #define LARGER(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))

@@ -18,9 +18,8 @@
 #define EXPONENT_BIAS 1023
 #define MANTISSA_BITS 52
 #define LOG_LAST 37
-#define TANH_TERMS {-443861162.0 / 1856156927625, 6404582.0 / 10854718875, -929569.0 / 638512875, \
-    21844.0 / 6081075, -1382.0 / 155925, 62.0 / 2835, -17.0 / 315, 2.0 / 15, -1.0 / 3}
-#define TANH_SMALL 0.125
+#define TANH_MOST 20.0
 #define BLEND(m, b, a) _mm512_mask_blend_pd(m, (__m512d)(b), (__m512d)(a))
 #define COMPARE(x, y, how) _mm512_cmp_pd_mask((__m512d)(x), (__m512d)(y), how)
+#define PERMUTE(a, lanes, b) (vec)_mm512_permutex2var_pd((__m512d)(a), (__m512i)(lanes), (__m512d)(b))
 #define LARGER(a, b) _mm512_max_pd((__m512d)(a), (__m512d)(b))

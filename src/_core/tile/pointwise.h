@@ -252,36 +252,44 @@ INLINE vec NAME(only)(vec a, int64_t rest) {
     return a;
 }
 
-/* The mean is taken off twice: as rounded, a large one would leave some of it. Without scale and shift (NULL) the result
- * has mean 0 and variance 1. */
-static void NAME(standard)(const char *x_, const char *scale_, const char *shift_, char *out_, char *inverse_, double eps,
-                           int64_t rows, int64_t channels) {
-    const real *x = (const real *)x_, *scale = (const real *)scale_, *shift = (const real *)shift_;
-    real *out = (real *)out_, *inverse = (real *)inverse_;
-    const int64_t whole = channels - channels % VL, rest = channels % VL;
-    const vec count = splat((real)channels);
-    for (; rows > 0; rows--, x += channels, out += channels, inverse++) {
-        vec sum = {0}, square = {0};
-        for (int64_t i = 0; i < whole; i += VL) sum += load(x + i);
-        if (rest) sum += load_part(x + whole, rest);
-        const vec mean = NAME(lane_sum)(sum) / count;
-        sum = (vec){0};
-        for (int64_t i = 0; i < whole; i += VL) {
-            const vec d = load(x + i) - mean;
-            sum += d;
-            square += d * d;
-        }
-        if (rest) {
-            const vec d = NAME(only)(load_part(x + whole, rest) - mean, rest);
-            sum += d;
-            square += d * d;
-        }
-        const vec off = NAME(lane_sum)(sum) / count, spread = NAME(lane_sum)(square) / count - off * off;
-        *inverse = (real)(1 / __builtin_sqrt((double)spread[0] + eps));
-        const vec by = splat(*inverse);
-#define NORMAL(LOAD) ((LOAD(x) - mean - off) * by)
+/* What makes a row standard: x less `near`, then less `off`, times `by`. The mean is taken off twice: as rounded, a large
+ * one would leave some of it. */
+typedef struct {
+    vec near, off, by;
+} NAME(standards);
+
+INLINE NAME(standards) NAME(standards_of)(const real *x, int64_t whole, int64_t rest, double eps) {
+    const vec share = splat(1 / (real)(whole + rest));
+    vec sum = {0}, square = {0};
+    for (int64_t i = 0; i < whole; i += VL) sum += load(x + i);
+    if (rest) sum += load_part(x + whole, rest);
+    const vec near = NAME(lane_sum)(sum) * share;
+    sum = (vec){0};
+    for (int64_t i = 0; i < whole; i += VL) {
+        const vec d = load(x + i) - near;
+        sum += d;
+        square += d * d;
+    }
+    if (rest) {
+        const vec d = NAME(only)(load_part(x + whole, rest) - near, rest);
+        sum += d;
+        square += d * d;
+    }
+    const vec off = NAME(lane_sum)(sum) * share, spread = NAME(lane_sum)(square) * share - off * off;
+    return (NAME(standards)){near, off, splat((real)(1 / __builtin_sqrt((double)spread[0] + eps)))};
+}
+
+#define NORMAL(LOAD) ((LOAD(x) - of.near - of.off) * of.by)
 #define WHOLE(p) load((p) + i)
 #define PART(p) load_part((p) + whole, rest)
+/* Without scale and shift (NULL) the result has mean 0 and variance 1. */
+static void NAME(standard)(const char *x_, const char *scale_, const char *shift_, char *out_, double eps, int64_t rows,
+                           int64_t channels) {
+    const real *x = (const real *)x_, *scale = (const real *)scale_, *shift = (const real *)shift_;
+    real *out = (real *)out_;
+    const int64_t whole = channels - channels % VL, rest = channels % VL;
+    for (; rows > 0; rows--, x += channels, out += channels) {
+        const NAME(standards) of = NAME(standards_of)(x, whole, rest, eps);
         if (scale) {
             for (int64_t i = 0; i < whole; i += VL) store(out + i, NORMAL(WHOLE) * WHOLE(scale) + WHOLE(shift));
             if (rest) store_part(out + whole, NORMAL(PART) * PART(scale) + PART(shift), rest);
@@ -289,45 +297,40 @@ static void NAME(standard)(const char *x_, const char *scale_, const char *shift
             for (int64_t i = 0; i < whole; i += VL) store(out + i, NORMAL(WHOLE));
             if (rest) store_part(out + whole, NORMAL(PART), rest);
         }
-#undef PART
-#undef WHOLE
-#undef NORMAL
     }
 }
 
-/* inverse (h - mean(h) - y mean(h y)), h = g scale. */
-static void NAME(standard_grad)(const char *y_, const char *g_, const char *scale_, const char *inverse_, char *out_,
-                                int64_t rows, int64_t channels) {
-    const real *y = (const real *)y_, *g = (const real *)g_, *scale = (const real *)scale_;
-    const real *inverse = (const real *)inverse_;
+/* by (h - mean(h) - n mean(h n)), h = g scale, n the standard row. */
+static void NAME(standard_grad)(const char *x_, const char *g_, const char *scale_, char *out_, double eps, int64_t rows,
+                                int64_t channels) {
+    const real *x = (const real *)x_, *g = (const real *)g_, *scale = (const real *)scale_;
     real *out = (real *)out_;
     const int64_t whole = channels - channels % VL, rest = channels % VL;
-    const vec count = splat((real)channels);
-    for (; rows > 0; rows--, y += channels, g += channels, out += channels, inverse++) {
+    const vec share = splat(1 / (real)channels);
+    for (; rows > 0; rows--, x += channels, g += channels, out += channels) {
+        const NAME(standards) of = NAME(standards_of)(x, whole, rest, eps);
         vec sum = {0}, product = {0};
         for (int64_t i = 0; i < whole; i += VL) {
-            const vec h = load(g + i) * load(scale + i);
+            const vec h = WHOLE(g) * WHOLE(scale);
             sum += h;
-            product += h * load(y + i);
+            product += h * NORMAL(WHOLE);
         }
         if (rest) { /* parts are filled with zeros */
-            const vec h = load_part(g + whole, rest) * load_part(scale + whole, rest);
+            const vec h = PART(g) * PART(scale);
             sum += h;
-            product += h * load_part(y + whole, rest);
+            product += h * NORMAL(PART);
         }
-        sum = NAME(lane_sum)(sum) / count;
-        product = NAME(lane_sum)(product) / count;
-        const vec by = splat(*inverse);
-#define BACK(LOAD) (((LOAD(g) * LOAD(scale)) - sum - LOAD(y) * product) * by)
-#define WHOLE(p) load((p) + i)
-#define PART(p) load_part((p) + whole, rest)
+        sum = NAME(lane_sum)(sum) * share;
+        product = NAME(lane_sum)(product) * share;
+#define BACK(LOAD) ((LOAD(g) * LOAD(scale) - sum - NORMAL(LOAD) * product) * of.by)
         for (int64_t i = 0; i < whole; i += VL) store(out + i, BACK(WHOLE));
         if (rest) store_part(out + whole, BACK(PART), rest);
-#undef PART
-#undef WHOLE
 #undef BACK
     }
 }
+#undef PART
+#undef WHOLE
+#undef NORMAL
 
 static void NAME(log_softmax_grad)(const char *x, const char *g, char *out, int64_t rows, int64_t channels) {
     OVER_CHANNELS(NAME(LOG_SOFTMAX_GRAD));

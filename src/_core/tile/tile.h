@@ -227,10 +227,10 @@ typedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int6
 typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out, int64_t rows, int64_t channels);
 /* Rows to mean 0 and variance 1, and 1 / sqrt(variance + eps) of each; the gradient to x takes the result, and g is
  * times scale first. */
-typedef void (*convnd_standard_tile)(const char *x, const char *scale, const char *shift, char *out, char *inverse,
-                                     double eps, int64_t rows, int64_t channels);
-typedef void (*convnd_standard_grad_tile)(const char *y, const char *g, const char *scale, const char *inverse,
-                                          char *out, int64_t rows, int64_t channels);
+typedef void (*convnd_standard_tile)(const char *x, const char *scale, const char *shift, char *out, double eps,
+                                     int64_t rows, int64_t channels);
+typedef void (*convnd_standard_grad_tile)(const char *x, const char *g, const char *scale, char *out, double eps,
+                                          int64_t rows, int64_t channels);
 /* out[i] = keep if draw number first + i of this key is at least the threshold, else 0 */
 typedef void (*convnd_dropout_tile)(uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out,
                                     int64_t n);
@@ -309,6 +309,24 @@ typedef struct {
                   int64_t begin, int64_t end, int64_t channels, int64_t streams);
 } convnd_axes_tiles;
 
+/* Channels of the result that are made alike: next to each other in both; zeros; or each from its own. */
+enum { RUN_ZEROS = -1, RUN_PICK = -2 };
+typedef struct {
+    int64_t to, from, count;
+} convnd_run;
+
+typedef struct {
+    void (*take)(const char *x, int64_t x_step, char *out, int64_t out_step, int64_t rows, const convnd_run *runs,
+                 int64_t n_runs, const int64_t *index, int64_t streams);
+    void (*add)(const char *x, const char *y, char *out, int64_t n, int64_t streams);
+    void (*multiply)(const char *x, const char *y, char *out, int64_t n, int64_t streams);
+    void (*multiply_rows)(const char *x, const char *factor, char *out, int64_t rows, int64_t channels, int64_t streams);
+    void (*keep)(const char *x, const char *kept, char *out, int64_t n, int64_t width);
+    void (*sum)(const char *x, int64_t step, int64_t rows, char *out, int64_t width);
+    void (*maxout)(const char *x, char *out, int64_t groups, int64_t pieces);
+    void (*maxout_grad)(const char *x, const char *g, char *out, int64_t groups, int64_t pieces);
+} convnd_moves_tiles;
+
 typedef struct {
     convnd_activate_tile activate;
     convnd_activate_grad_tile activate_grad;
@@ -353,6 +371,7 @@ typedef struct {
     const convnd_winograd_tiles *winograd;
     const convnd_pool_tiles *pool;
     const convnd_axes_tiles *axes;
+    const convnd_moves_tiles *moves;
     const convnd_pointwise_tiles *pointwise;
     const convnd_segment_tiles *segment;
     const convnd_spectrum_tiles *spectrum;

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import ops
+from .. import kernels, ops
+from ..kernels.checks import contiguous
 from ..tensor import Tensor, _oldest_first, no_grad
 from .check import EPS
 from .functions import Array, Shape
@@ -131,10 +132,10 @@ def way_back(result: Tensor, leaf: Tensor) -> Callable[[Array], Array]:
             parts = grad_fn(waiting[number])
             waiting[number] = None
             for place, to in parents:
-                part = np.asarray(parts[place], order="C")
-                waiting[to] = part if waiting[to] is None else waiting[to] + part
-        gradient: Array = waiting[-1]
-        return gradient
+                part = parts[place]
+                if part is not None:
+                    waiting[to] = part if waiting[to] is None else kernels.add(waiting[to], part)
+        return contiguous(waiting[-1])
 
     return back
 

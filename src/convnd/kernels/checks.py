@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._core import moves
 from .._core.memory import Buffer
 from ..errors import DtypeError, ShapeError
 
@@ -48,7 +49,18 @@ def rows(name: str, x: Array, positions: int) -> Array:
     """x as a C-contiguous (positions, channels) array."""
     if x.ndim != 2 or x.shape[0] != positions:
         raise ShapeError(f"{name} must have shape ({positions} positions, channels). Received: {x.shape}")
-    return np.ascontiguousarray(x)
+    return contiguous(x)
+
+
+def contiguous(x: Array) -> Array:
+    """x in row-major order: itself, or a copy. Channels taken out of a batch lie in rows that are apart."""
+    if x.flags.c_contiguous:
+        return x
+    if x.ndim != 2 or x.strides[1] != x.itemsize or x.dtype not in DTYPES or not x.size:
+        return np.ascontiguousarray(x)
+    out = empty(x.shape[0], x.shape[1], x.dtype)
+    moves.take(x, np.arange(x.shape[1]), out, 0)
+    return out
 
 
 def vector(name: str, given: Array, channels: int) -> Array:

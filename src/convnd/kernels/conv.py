@@ -14,7 +14,7 @@ from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from ..window import Placement, Window
 from . import depthwise, direct, fft, grouped, narrow, winograd
-from .checks import Array, check_rank, empty, floats, rows
+from .checks import Array, check_rank, contiguous, empty, floats, rows
 from .task import Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
@@ -124,7 +124,7 @@ def _run(plan: Plan, x: Array, weight: Array, bias: Array | None, packs: Packs |
     out = empty(plan.positions, plan.filters, x.dtype)
     if bias is not None:
         bias = np.ascontiguousarray(bias)
-    perform(Task(plan.problem, np.ascontiguousarray(x), out, weight, bias, None, packs), plan.parts)
+    perform(Task(plan.problem, contiguous(x), out, weight, bias, None, packs), plan.parts)
     return out
 
 
@@ -199,6 +199,6 @@ def conv_weight(
     weight: Array = np.empty((math.prod(kernel), x.shape[1] // groups, g.shape[1]), dtype=x.dtype)
     if len(g) == 0:
         weight[:] = 0
-    perform(Task(plan.problem, np.ascontiguousarray(x), weight, grad=np.ascontiguousarray(g)), plan.parts)
+    perform(Task(plan.problem, contiguous(x), weight, grad=contiguous(g)), plan.parts)
     weight = weight.reshape(*kernel, *weight.shape[1:])
     return np.ascontiguousarray(np.flip(weight, tuple(range(len(kernel))))) if flip else weight

@@ -11,10 +11,13 @@ from .._core import pointwise as core
 from .._core import segment
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout
-from .checks import Array, empty, empty_like, floats, rows, vector
+from .checks import Array, contiguous, empty, empty_like, floats, rows, vector
 from .conv import activation_number
+from .moves import sum_few
 
 Doubles = NDArray[np.float64]
+
+FEW, WIDE = 64, 1024  # positions and channels of a sum that is one chain
 
 
 def _matrix(name: str, x: Array) -> Array:
@@ -26,7 +29,7 @@ def _alike(name: str, g: Array, other: str, x: Array) -> Array:
     """g, C-contiguous and of the shape of x."""
     if g.shape != x.shape:
         raise ShapeError(f"{name} must have the shape of {other}, {x.shape}. Received: {g.shape}")
-    return np.asarray(g, order="C")
+    return contiguous(g)
 
 
 # ---------------------------------------------------------------------------------------------------------- activations
@@ -36,7 +39,7 @@ def activate(x: Array, name: str) -> Array:
     """The activation called ``name`` of every number, in the shape of x."""
     floats(x=x)
     number = activation_number(name, fused=False)
-    x = np.asarray(x, order="C")
+    x = contiguous(x)
     out = empty_like(x)
     if x.size:
         core.activate(x.reshape(-1), number, out.reshape(-1))
@@ -48,7 +51,7 @@ def activate_grad(y: Array, g: Array, name: str) -> Array:
     the input of all others."""
     floats(y=y, grad=g)
     number = activation_number(name, fused=False)
-    y = np.asarray(y, order="C")
+    y = contiguous(y)
     g = _alike("grad", g, "y", y)
     out = empty_like(y)
     if y.size:
@@ -118,26 +121,37 @@ def leaky(x: Array, g: Array, slope: Array) -> Array:
 # ------------------------------------------------------------------------------------------------ by sample and channel
 
 
-def centred(x: Array, offsets: Ints, near: Array, by: Array, plus: Array, out: Array | None = None) -> Array:
-    """(x - near) by + plus, the three (N, C): of each sample, as for :func:`sample_moments`. Into ``out`` if given."""
+def centred(
+    x: Array, offsets: Ints, near: Array, by: Array, plus: Array, out: Array | None = None, whole: int = 0
+) -> Array:
+    """(x - near) by + plus, the three (N, C): of each sample, as for :func:`sample_moments`. Into ``out`` if given, a
+    part of a result of ``whole`` positions."""
     floats(x=x, near=near, by=by, plus=plus)
     x = rows("x", x, int(offsets[-1]))
     out = _target(out, x)
     if x.size:
-        core.centred(x, offsets, near, by, plus, out)
+        core.centred(x, offsets, near, by, plus, out, max(whole, len(x)))
     return out
 
 
 def centred_grad(
-    g: Array, x: Array, offsets: Ints, near: Array, scale: Array, by: Array, plus: Array, out: Array | None = None
+    g: Array,
+    x: Array,
+    offsets: Ints,
+    near: Array,
+    scale: Array,
+    by: Array,
+    plus: Array,
+    out: Array | None = None,
+    whole: int = 0,
 ) -> Array:
-    """g scale + (x - near) by + plus, the four (N, C). Into ``out`` if given."""
+    """g scale + (x - near) by + plus, the four (N, C). ``out`` and ``whole`` as for :func:`centred`."""
     floats(grad=g, x=x, near=near, scale=scale, by=by, plus=plus)
     x = rows("x", x, int(offsets[-1]))
     g = _alike("grad", g, "x", x)
     out = _target(out, x)
     if x.size:
-        core.centred_grad(g, x, offsets, near, scale, by, plus, out)
+        core.centred_grad(g, x, offsets, near, scale, by, plus, out, max(whole, len(x)))
     return out
 
 
@@ -183,37 +197,36 @@ def log_softmax_grad(y: Array, g: Array) -> Array:
     return _over_channels_grad(y, g, True)
 
 
-def standardise(x: Array, eps: float) -> tuple[Array, Array]:
-    """(x_c - mean) inverse over the channels of each position, and inverse = 1 / sqrt(variance + eps) of each, (P,)."""
+def standardise(x: Array, eps: float) -> Array:
+    """(x_c - mean) / sqrt(variance + eps) over the channels of each position."""
     floats(x=x)
     x = _matrix("x", x)
-    out, inverse = empty(len(x), x.shape[1], x.dtype), np.empty(len(x), x.dtype)
+    out = empty(len(x), x.shape[1], x.dtype)
     if x.size:
-        core.standard(x, float(eps), None, None, out, inverse)
-    return out, inverse
+        core.standard(x, float(eps), None, None, out)
+    return out
 
 
 def layer_norm(x: Array, scale: Array, shift: Array, eps: float) -> Array:
-    """``scale n + shift`` by channel, n the first result of :func:`standardise`."""
+    """``scale n + shift`` by channel, n the result of :func:`standardise`."""
     floats(x=x, scale=scale, shift=shift)
     x = _matrix("x", x)
     scale, shift = vector("scale", scale, x.shape[1]), vector("shift", shift, x.shape[1])
     out = empty(len(x), x.shape[1], x.dtype)
     if x.size:
-        core.standard(x, float(eps), scale, shift, out, np.empty(len(x), x.dtype))
+        core.standard(x, float(eps), scale, shift, out)
     return out
 
 
-def standardise_grad(y: Array, g: Array, scale: Array, inverse: Array) -> Array:
-    """inverse (h - mean(h) - y mean(h y)), h = g scale: the gradient to x, from y and inverse of :func:`standardise`,
-    where y is times scale (C,) afterwards."""
-    floats(y=y, grad=g, scale=scale, inverse=inverse)
-    y = _matrix("y", y)
-    g = _alike("grad", g, "y", y)
-    scale, inverse = vector("scale", scale, y.shape[1]), vector("inverse", inverse, len(y))
-    out = empty(len(y), y.shape[1], y.dtype)
-    if y.size:
-        core.standard_grad(y, g, scale, inverse, out)
+def layer_norm_grad(x: Array, g: Array, scale: Array, eps: float) -> Array:
+    """(h - mean(h) - n mean(h n)) / sqrt(variance + eps), h = g scale: the gradient to x of :func:`layer_norm`."""
+    floats(x=x, grad=g, scale=scale)
+    x = _matrix("x", x)
+    g = _alike("grad", g, "x", x)
+    scale = vector("scale", scale, x.shape[1])
+    out = empty(len(x), x.shape[1], x.dtype)
+    if x.size:
+        core.standard_grad(x, g, float(eps), scale, out)
     return out
 
 
@@ -221,9 +234,12 @@ def standardise_grad(y: Array, g: Array, scale: Array, inverse: Array) -> Array:
 
 
 def column_sum(x: Array) -> Array:
-    """The sum of each channel, (C,), in the dtype of x: totals in float64, added in a fixed tree."""
+    """The sum of each channel, (C,), in the dtype of x: totals in float64, added in a fixed tree. Few positions of many
+    channels are one chain."""
     floats(x=x)
     x = _matrix("x", x)
+    if 0 < len(x) <= FEW and x.shape[1] >= WIDE:
+        return sum_few(x)
     sums, spare = np.zeros((2, x.shape[1]))
     if x.size:
         segment.column_sum(x, sums, spare)

@@ -61,24 +61,12 @@ def maxout(x: X, pieces: int) -> X:
 
 
 def _maxout(x: Tensor, pieces: int) -> Tensor:
-    shape = (len(x.values), x.channels // pieces, pieces)
-    groups = x.values.reshape(shape)
-    y = groups[..., 0] + 0.0  # of 0.0 and -0.0 a maximum may be either: 0.0 from here on
-    for piece in range(1, pieces):
-        np.maximum(y, groups[..., piece], out=y)  # NaN wins, as in max_pool
-        y += 0.0
+    values = x.values
 
     def grad_fn(g: Array) -> tuple[Array]:
-        to_x = np.empty(shape, dtype=g.dtype)
-        waiting = np.ones(y.shape, dtype=bool)
-        for piece in range(pieces):
-            value = groups[..., piece]
-            first = waiting & ((value == y) | np.isnan(value))
-            to_x[..., piece] = np.where(first, g, 0)
-            waiting &= ~first
-        return (to_x.reshape(x.values.shape),)
+        return (kernels.maxout_grad(values, g),)
 
-    return record(y, x.layout, x.kind, (x,), grad_fn)
+    return record(kernels.maxout(values, pieces), x.layout, x.kind, (x,), grad_fn)
 
 
 def pool_channels(
@@ -158,35 +146,38 @@ def channel_numbers(channels: Any, count: int) -> Ints:
 
 def _pool_channels(x: Tensor, pooled: Ints, regions: Regions, mode: str) -> Tensor:
     others = np.setdiff1d(np.arange(x.channels), pooled)
-    of_pool, rest = _columns(pooled), _columns(others)
-    part, index = kernels.pool(x.values[:, of_pool], regions, mode)
-    central = _central(regions)
-    rows = positions_of(central, regions)[:, 0] + np.repeat(regions.input.offsets[:-1], regions.output.sizes)
-    y = x.values[rows]
-    y[:, of_pool] = part
+    back = np.argsort(np.concatenate([pooled, others]))  # where each channel is among both
+    part, index = kernels.pool(kernels.take_channels(x.values, pooled), regions, mode)
+    central, rows = _central(regions)
+    rest = kernels.take_channels(kernels.take_rows(x.values, rows), others)
+    y = _in_order([part, rest], back)
 
     def grad_fn(g: Array) -> tuple[Array]:
-        to_x = np.empty_like(x.values)
-        to_x[:, of_pool] = kernels.pool_grad(g[:, of_pool], regions, mode, index)
+        to_part = kernels.pool_grad(kernels.take_channels(g, pooled), regions, mode, index)
         chosen = np.repeat(central, len(others), axis=1)
-        to_x[:, rest] = kernels.pool_grad(g[:, rest], regions, "max", chosen)
-        return (to_x,)
+        to_rest = kernels.pool_grad(kernels.take_channels(g, others), regions, "max", chosen)
+        return (_in_order([to_part, to_rest], back),)
 
     return record(y, regions.output, x.kind, (x,), grad_fn)
 
 
-def _columns(numbers: Ints) -> Ints | slice:
-    """The numbers, as a slice where they follow each other: it spares the copy of each on its own."""
-    if len(numbers) and (np.diff(numbers) == 1).all():
-        return slice(int(numbers[0]), int(numbers[-1]) + 1)
-    return numbers
+def _in_order(parts: list[Array], back: Ints) -> Array:
+    """The channels of all parts, each where ``back`` has its number."""
+    joint = kernels.join_channels(parts)
+    return joint if (np.diff(back) > 0).all() else kernels.take_channels(joint, back)
 
 
-def _central(regions: Regions) -> Array:
-    """The number within each region of the position that is nearest the window's centre, int32 (P_out, 1)."""
-    assert regions.window is not None
-    sample, ranges = output_ranges(regions)
-    number = np.zeros(len(sample), dtype=np.int64)
-    for size, (_, count, tap) in zip(regions.window, ranges, strict=True):
-        number = number * count + np.clip((size - 1) // 2 - tap, 0, count - 1)
-    return number.astype(np.int32)[:, None]
+def _central(regions: Regions) -> tuple[Array, Ints]:
+    """For each region the position that is nearest the window's centre: its number within the region, int32 (P_out, 1),
+    and its row in the batch. Kept with the regions, as these are with their layout."""
+    known = regions.__dict__
+    if "central" not in known:
+        assert regions.window is not None
+        sample, ranges = output_ranges(regions)
+        number = np.zeros(len(sample), dtype=np.int64)
+        for size, (_, count, tap) in zip(regions.window, ranges, strict=True):
+            number = number * count + np.clip((size - 1) // 2 - tap, 0, count - 1)
+        central = number.astype(np.int32)[:, None]
+        known["central"] = central, positions_of(central, regions)[:, 0] + regions.input.offsets[sample]
+    found: tuple[Array, Ints] = known["central"]
+    return found

@@ -14,8 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
+from ..kernels.checks import empty_like
+from ..layout import Ints, Layout
 from ..tensor import Array, Tensor, X, check_same_dtype, record
-from ..window import proportional_regions, refuse_empty
+from ..window import refuse_empty
 from ._operands import batch, check_alike, fixed, give_back, layout_of
 
 LENET5_C3 = (
@@ -60,16 +62,41 @@ def split(x: X, sizes: Sequence[int]) -> list[X]:
     if sum(sizes) != t.channels:
         raise ShapeError(f"sizes must sum to the {t.channels} channels of x. Received: sizes={sizes!r}")
     ends = np.cumsum(sizes).tolist()
-    return [give_back(_part(t, slice(end - int(size), end)), x) for size, end in zip(sizes, ends, strict=True)]
+    gradient: list[Array] = []  # of all, once one of the parts has one
+    waiting: set[tuple[int, int]] = set()  # parts whose channels of it aren't written yet
 
-
-def _part(x: Tensor, channels: slice) -> Tensor:
     def grad_fn(g: Array) -> tuple[Array]:
-        whole = np.zeros_like(x.values)
-        whole[:, channels] = g
-        return (whole,)
+        for first, end in waiting:
+            g[:, first:end] = 0
+        waiting.clear()
+        gradient.clear()
+        return (g,)
 
-    return record(x.values[:, channels], x.layout, x.kind, (x,), grad_fn)
+    whole = record(t.values, t.layout, t.kind, (t,), grad_fn)
+    bounds = [(end - int(size), end) for size, end in zip(sizes, ends, strict=True)]
+
+    def part(first: int, end: int) -> Tensor:
+        def grad_fn(g: Array) -> tuple[Array | None]:
+            fresh = not gradient
+            if fresh:
+                gradient.append(empty_like(t.values))
+                waiting.update(bounds)
+            kernels.put_channels(gradient[0], first, g)
+            waiting.remove((first, end))
+            return (gradient[0] if fresh else None,)
+
+        return record(whole.values[:, first:end], whole.layout, whole.kind, (whole,), grad_fn)
+
+    return [give_back(part(first, end), x) for first, end in bounds]
+
+
+def _take(x: Tensor, channels: Ints, back: Ints) -> Tensor:
+    """The channels of these numbers; ``back`` says which of them each channel of x became, -1 that none."""
+
+    def grad_fn(g: Array) -> tuple[Array]:
+        return (kernels.take_channels(g, back),)
+
+    return record(kernels.take_channels(x.values, channels), x.layout, x.kind, (x,), grad_fn)
 
 
 def multiply(xs: Sequence[X]) -> X:
@@ -123,7 +150,8 @@ def multiply(xs: Sequence[X]) -> X:
 def _product(factors: list[Array]) -> Array:
     result = factors[0]
     for factor in factors[1:]:
-        result = result * factor
+        wide, other = (result, factor) if result.shape[1] >= factor.shape[1] else (factor, result)
+        result = kernels.multiply(wide, other)
     return result
 
 
@@ -171,14 +199,20 @@ def scale_channels(x: X, factor: Any) -> X:
     refuse_empty(layout)
 
     def grad_fn(g: Array) -> tuple[Array | None, Array | None]:
-        to_x = g * np.repeat(f.values, layout.sizes, axis=0) if t.requires_grad else None
+        to_x = by_sample(g, layout, f.values) if t.requires_grad else None
         to_f = None
         if f.requires_grad:
-            to_f, _ = kernels.pool(g * t.values, proportional_regions(layout, (1,) * layout.ndim), "sum")
+            sums = kernels.sample_sums(g, t.values, layout.offsets, np.zeros(f.values.shape))[1]
+            to_f = sums.astype(f.dtype)
         return to_x, to_f
 
-    y = t.values * np.repeat(f.values, layout.sizes, axis=0)
-    return give_back(record(y, layout, t.kind, (t, f), grad_fn), x, factor)
+    return give_back(record(by_sample(t.values, layout, f.values), layout, t.kind, (t, f), grad_fn), x, factor)
+
+
+def by_sample(values: Array, layout: Layout, factor: Array) -> Array:
+    """The values of each sample times its own factors (N, C)."""
+    zeros = np.zeros_like(factor)
+    return kernels.centred(values, layout.offsets, zeros, factor, -zeros)  # to add 0.0 would take the sign of -0.0
 
 
 def channel_shuffle(x: X, groups: int) -> X:
@@ -209,14 +243,8 @@ def channel_shuffle(x: X, groups: int) -> X:
         raise ArgumentError(f"groups must be an int of at least 1. Received: groups={groups!r}")
     if t.channels % groups:
         raise ShapeError(f"groups must divide the {t.channels} channels of x. Received: groups={groups}")
-    within = t.channels // int(groups)
-    y = _transposed(t.values, int(groups), within)
-    return give_back(record(y, t.layout, t.kind, (t,), lambda g: (_transposed(g, within, int(groups)),)), x)
-
-
-def _transposed(values: Array, rows: int, columns: int) -> Array:
-    """Each position's channels as a matrix of ``rows``, transposed."""
-    return np.ascontiguousarray(values.reshape(-1, rows, columns).swapaxes(1, 2)).reshape(values.shape)
+    shuffled = np.arange(t.channels).reshape(int(groups), -1).T.reshape(-1)
+    return give_back(_take(t, shuffled, np.argsort(shuffled)), x)
 
 
 def mask_weight(weight: Array | Tensor, mask: ArrayLike) -> Array | Tensor:
@@ -263,10 +291,8 @@ def mask_weight(weight: Array | Tensor, mask: ArrayLike) -> Array | Tensor:
             f"Received: mask of shape {kept.shape}"
         )
 
-    def masked(values: Array) -> Array:
-        return np.where(kept, values, values.dtype.type(0))  # not a product, which keeps what isn't finite
-
-    result = record(masked(w.values), None, "array", (w,), lambda g: (masked(g),))
+    # Not a product, which keeps what isn't finite.
+    result = record(kernels.keep(w.values, kept), None, "array", (w,), lambda g: (kernels.keep(g, kept),))
     return result if isinstance(weight, Tensor) else result.values
 
 
@@ -276,6 +302,7 @@ def check_mask(mask: ArrayLike) -> NDArray[np.bool_]:
         given = np.asarray(mask)
     except ValueError:  # rows of several lengths
         given = np.asarray(None)
-    if given.dtype.kind not in "biuf" or given.ndim < 1 or not np.isin(given, (0, 1)).all():
+    kept = given.astype(bool)
+    if given.dtype.kind not in "biuf" or given.ndim < 1 or not np.array_equal(kept, given):
         raise ArgumentError(f"mask must be an array of 0 and 1, or of bools. Received: mask={mask!r}")
-    return given.astype(bool)
+    return kept

@@ -18,6 +18,7 @@ from ..tensor import Array, X, record
 from ..window import per_axis, refuse_empty
 from ._operands import batch, give_back, layout_of
 from ._regions import coordinates
+from .channels import by_sample
 from .pooling import pooled_regions
 
 
@@ -46,11 +47,9 @@ def spatial_dropout(x: X, rate: float, key: Key) -> X:
     layout = layout_of(t)
     refuse_empty(layout)
     count = len(layout)
-    by_sample = kernels.dropout_mask(
-        key.per_sample(count), Layout.dense(count, ()), t.channels, float(rate), t.dtype
-    )
-    mask = np.repeat(by_sample, layout.sizes, axis=0)
-    return give_back(record(t.values * mask, t.layout, t.kind, (t,), lambda g: (g * mask,)), x)
+    mask = kernels.dropout_mask(key.per_sample(count), Layout.dense(count, ()), t.channels, float(rate), t.dtype)
+    y = by_sample(t.values, layout, mask)
+    return give_back(record(y, t.layout, t.kind, (t,), lambda g: (by_sample(g, layout, mask),)), x)
 
 
 def drop_block(x: X, size: Any, rate: float, key: Key) -> X:

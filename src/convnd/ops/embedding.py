@@ -13,7 +13,6 @@ from .. import kernels
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layout import Ints, Layout, Ragged
 from ..tensor import Array, Kind, Tensor, record
-from ..window import proportional_regions
 from ._operands import fixed
 
 
@@ -91,18 +90,6 @@ def _check_range(flat: Array, layout: Layout, count: int) -> None:
 
 def _look_up(numbers: Ints, layout: Layout, kind: Kind, table: Tensor) -> Tensor:
     def grad_fn(g: Array) -> tuple[Array]:
-        return (_sum_by_number(g, numbers, len(table.values)),)
+        return (kernels.sum_rows(g, numbers, len(table.values)),)
 
-    return record(table.values[numbers], layout, kind, (table,), grad_fn)
-
-
-def _sum_by_number(g__pc: Array, numbers: Ints, count: int) -> Array:
-    """For each number the sum of its rows of g, in float64 and in the order of positions."""
-    total = np.zeros((count, g__pc.shape[1]), dtype=g__pc.dtype)
-    if numbers.size:
-        order = np.argsort(numbers, kind="stable")
-        met, times = np.unique(numbers, return_counts=True)
-        # The rows of one number, one after the other, are a sample: the sum over a whole sample is a pool.
-        regions = proportional_regions(Layout(times[:, None]), (1,))
-        total[met] = kernels.pool(g__pc[order].astype(np.float64), regions, "sum")[0]
-    return total
+    return record(kernels.take_rows(table.values, numbers), layout, kind, (table,), grad_fn)

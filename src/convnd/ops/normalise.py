@@ -20,7 +20,7 @@ from ..tensor import Array, Tensor, X, check_same_dtype, record
 from ..window import refuse_empty
 from ._operands import batch, fixed, give_back, layout_of, parameter
 
-CACHED = 4 * 1024 * 1024  # bytes that are surely still in a cache when they are read again
+CACHED = 8 * 1024 * 1024  # bytes that are surely still in a cache when they are read again
 
 
 def layer_norm(
@@ -160,6 +160,11 @@ def _record(
     return record(y, x.layout, x.kind, parents, grad_fn)
 
 
+def _wanted(*parameters: Tensor | None) -> bool:
+    """Whether any of these needs a gradient."""
+    return any(each is not None and each.requires_grad for each in parameters)
+
+
 # -------------------------------------------------------------------------------------- over the channels of a position
 
 
@@ -171,9 +176,11 @@ def _over_channels(x: Tensor, gamma: Any, beta: Any, eps: float) -> Tensor:
     y = kernels.layer_norm(values, by_channel, zeros if shift is None else shift.values, eps)
 
     def grads(g: Array) -> tuple[Any, Any, Any]:
-        normal, inverse = kernels.standardise(values, eps)
+        to_x = kernels.layer_norm_grad(values, g, by_channel, eps) if x.requires_grad else None
+        if not _wanted(scale, shift):
+            return to_x, None, None
+        normal = kernels.standardise(values, eps)
         total, product = kernels.batch_norm_sums(g, normal, np.zeros(x.channels), np.ones_like(zeros), zeros)
-        to_x = kernels.standardise_grad(normal, g, by_channel, inverse) if x.requires_grad else None
         return to_x, product.astype(x.dtype), total.astype(x.dtype)
 
     return _record(x, scale, shift, y, grads)
@@ -213,9 +220,8 @@ def _over_sample(x: Tensor, gamma: Any, beta: Any, groups: int, eps: float, name
         near[some] = mean[some]
         own = by_channel * inverse[some]
         plus = added - own * (mean[some] - near[some])
-        kernels.centred(
-            x.values[part], offsets, near[some], own.astype(x.dtype), plus.astype(x.dtype), out=y[part]
-        )
+        by, plus = own.astype(x.dtype), plus.astype(x.dtype)
+        kernels.centred(x.values[part], offsets, near[some], by, plus, y[part], layout.positions)
 
     def grads(g: Array) -> tuple[Any, Any, Any]:
         to_x = empty(layout.positions, x.channels, x.dtype) if x.requires_grad else None
@@ -230,7 +236,9 @@ def _over_sample(x: Tensor, gamma: Any, beta: Any, groups: int, eps: float, name
                 along = -(inverse[some] ** 3) * second
                 plus = -inverse[some] * first - along * (mean[some] - near[some])
                 by, along, plus = (of.astype(x.dtype) for of in (by_channel * inverse[some], along, plus))
-                kernels.centred_grad(g[part], x.values[part], offsets, near[some], by, along, plus, to_x[part])
+                kernels.centred_grad(
+                    g[part], x.values[part], offsets, near[some], by, along, plus, to_x[part], layout.positions
+                )
         return to_x, _total(products * inverse, x), _total(sums, x)
 
     return _record(x, scale, shift, y, grads)
@@ -314,17 +322,20 @@ def weight_norm(v: Array | Tensor, g: Array | Tensor) -> Array | Tensor:
     if gain.values.shape != shape[-1:]:
         raise ShapeError(f"g must have shape {shape[-1:]}. Received: g of shape {gain.values.shape}")
     v__kf = direction.values.reshape(-1, shape[-1])
-    norm = np.sqrt(kernels.column_sum(v__kf * v__kf))
+    zeros, ones = np.zeros_like(gain.values), np.ones_like(gain.values)
+    norm = np.sqrt(kernels.batch_norm_sums(v__kf, v__kf, zeros, ones, zeros)[1])
     if not norm.all():
         raise ArgumentError(f"v must have a direction in every filter. Received: filter {int(np.argmin(norm))} is zero")
-    factor = gain.values / norm
+    factor = (gain.values / norm).astype(v__kf.dtype)
 
     def grad_fn(to_w: Array) -> tuple[Array, Array]:
         to_w__kf = to_w.reshape(v__kf.shape)
-        along = kernels.column_sum(to_w__kf * v__kf) / norm
-        return (factor * (to_w__kf - v__kf * (along / norm))).reshape(shape), along
+        along = kernels.batch_norm_sums(to_w__kf, v__kf, zeros, ones, zeros)[1] / norm
+        less = (-factor * along / norm).astype(v__kf.dtype)
+        to_v = kernels.batch_norm_grad(to_w__kf, v__kf, factor, ones, less, zeros)
+        return to_v.reshape(shape), along.astype(v__kf.dtype)
 
-    result = record((v__kf * factor).reshape(shape), None, "array", (direction, gain), grad_fn)
+    result = record(kernels.scale_shift(v__kf, factor, zeros).reshape(shape), None, "array", (direction, gain), grad_fn)
     given: Any = result if isinstance(v, Tensor) or isinstance(g, Tensor) else result.values
     own: Array | Tensor = given
     return own

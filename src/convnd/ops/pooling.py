@@ -5,7 +5,7 @@ All of it is defined on one sample: op(batch) = concat(op(sample)), to the last 
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, NoReturn, overload
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ..layout import Ints, Layout, Ragged
 from ..tensor import Array, Batch, Tensor, X, record
 from ..window import Regions, per_axis, proportional_regions, refuse_empty, window_regions
 from ._operands import batch, give_back, layout_of, window
-from ._regions import coordinates, elements, positions_of, scatter_add
+from ._regions import coordinates, positions_of
 
 MODES = ("max", "mean", "sum")
 
@@ -145,9 +145,11 @@ def max_unpool(y: X, indices: Array | Ragged, *, like: Batch | Layout) -> X:
     """
     t = batch(y, "y")
     layout = like if isinstance(like, Layout) else layout_of(batch(like, "like"))
-    where = elements(_check_indices(indices, t, layout), layout_of(t), layout)
-    x = scatter_add(where, t.values, (layout.positions, t.channels))
-    return give_back(record(x, layout, t.kind, (t,), lambda g: (g.reshape(-1)[where],)), y)
+    own, places = layout_of(t), _check_indices(indices, t, layout)
+    x = kernels.scatter(t.values, places, own, layout)
+    if x is None:
+        _refuse_outside(places, own, layout)
+    return give_back(record(x, layout, t.kind, (t,), lambda g: (kernels.gather(g, places, own, layout),)), y)
 
 
 def _check_indices(indices: Any, y: Tensor, layout: Layout) -> Ints:
@@ -175,15 +177,17 @@ def _check_indices(indices: Any, y: Tensor, layout: Layout) -> Ints:
             f"indices must have the layout of y and its {y.channels} channels. "
             f"Received: {given.shape[1]} channels, {found!r}"
         )
-    wrong = (given < 0) | (given >= np.repeat(layout.sizes, own.sizes)[:, None])
-    if wrong.any():
-        row, channel = (int(number) for number in np.argwhere(wrong)[0])
-        sample = int(np.searchsorted(own.offsets, row, side="right")) - 1
-        raise ShapeError(
-            f"sample {sample}: indices must be at least 0 and below its {layout.sizes[sample]} positions. "
-            f"Received: index {given[row, channel]}"
-        )
     return given.astype(np.int64, copy=False)
+
+
+def _refuse_outside(places: Ints, at: Layout, of: Layout) -> NoReturn:
+    wrong = (places < 0) | (places >= np.repeat(of.sizes, at.sizes)[:, None])
+    row, channel = (int(number) for number in np.argwhere(wrong)[0])
+    sample = int(np.searchsorted(at.offsets, row, side="right")) - 1
+    raise ShapeError(
+        f"sample {sample}: indices must be at least 0 and below its {of.sizes[sample]} positions. "
+        f"Received: index {places[row, channel]}"
+    )
 
 
 def avg_pool(

@@ -135,47 +135,16 @@ def k_max_pool(x: X, k: int) -> X:
 
 
 def _k_max(x: Tensor, k: int) -> Tensor:
-    layout, channels = layout_of(x), x.channels
+    layout = layout_of(x)
     output = Layout.own(np.concatenate([np.full((len(layout), 1), k), layout.shapes[:, 1:]], axis=1))
-    # A line is a channel at one position of the further axes. Its values lie a pitch apart, in the output as well.
-    pitches = output.sizes // k * channels
-    sample = np.repeat(np.arange(len(layout)), pitches)
-    inside = np.arange(len(sample)) - (np.cumsum(pitches) - pitches)[sample]
-    pitch, length = pitches[sample], layout.shapes[sample, 0]
-    first, out_first = (own.offsets[sample] * channels + inside for own in (layout, output))
-    flat = x.values.reshape(-1)
-    where: Ints = np.empty((output.positions, channels), dtype=np.int64)
-    # Lines of about one length are taken together, so that they aren't much longer with their padding.
-    magnitude = np.frexp(length)[1]
-    for size in np.unique(magnitude):
-        lines = np.flatnonzero(magnitude == size)
-        step, begin = pitch[lines, None], first[lines, None]
-        number = np.arange(length[lines].max())
-        true = number < length[lines, None]
-        values = np.where(true, flat[np.where(true, begin + number * step, 0)], -np.inf)
-        chosen = begin + _largest(values, k) * step
-        where.reshape(-1)[out_first[lines, None] + np.arange(k) * step] = chosen
+    y, where = kernels.largest(x.values, layout, output, k)
 
     def grad_fn(g: Array) -> tuple[Array]:
-        to_x = np.zeros_like(x.values)
+        to_x = np.zeros(x.values.shape, x.dtype)
         to_x.reshape(-1)[where] = g
         return (to_x,)
 
-    return record(flat[where], output, x.kind, (x,), grad_fn)
-
-
-def _largest(values: Array, k: int) -> Ints:
-    """Where in each row the k largest stand, in ascending order, (rows, k): the first of equals, NaN the largest."""
-    at = values.shape[1] - k
-    least = np.partition(values, at, axis=1)[:, at, None]
-    above, equal = values > least, values == least
-    missing = np.isnan(values)
-    if missing.any():
-        above |= missing & ~np.isnan(least)
-        equal |= missing & np.isnan(least)
-    left = k - np.count_nonzero(above, axis=1)[:, None]
-    chosen = above | (equal & (np.cumsum(equal, axis=1) <= left))
-    return np.nonzero(chosen)[1].reshape(len(values), k)
+    return record(y, output, x.kind, (x,), grad_fn)
 
 
 def roi_pool(x: X, boxes: Batch, bins: Any, mode: str = "max") -> X:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Layout
 from ..tensor import Array, X, dense_shape, record
@@ -71,12 +72,15 @@ def concat(xs: Sequence[X]) -> X:
     tensors = [batch(x, f"xs[{number}]") for number, x in enumerate(xs)]
     check_alike(tensors)
     first = tensors[0]
-    ends = np.cumsum([t.channels for t in tensors])[:-1]
+    ends = np.cumsum([t.channels for t in tensors]).tolist()
 
-    def grad_fn(g: Array) -> list[Array]:
-        return [np.ascontiguousarray(part) for part in np.split(g, ends, axis=1)]
+    def grad_fn(g: Array) -> list[Array | None]:
+        return [
+            g[:, end - t.channels : end] if t.requires_grad else None
+            for t, end in zip(tensors, ends, strict=True)
+        ]
 
-    values = np.concatenate([t.values for t in tensors], axis=1)
+    values = kernels.join_channels([t.values for t in tensors])
     return give_back(record(values, first.layout, first.kind, tensors, grad_fn), xs[0], *xs[1:])
 
 
@@ -104,5 +108,5 @@ def add(xs: Sequence[X]) -> X:
             raise ShapeError(
                 f"xs[{number}] must have the {first.channels} channels of xs[0]. Received: {t.channels} channels"
             )
-        values = values + t.values
+        values = kernels.add(values, t.values)
     return give_back(record(values, first.layout, first.kind, tensors, lambda g: [g] * len(tensors)), xs[0], *xs[1:])

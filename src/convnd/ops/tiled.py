@@ -249,21 +249,25 @@ def _check_bias(b: Tensor, x: Tensor, rank: int, channels: int) -> None:
 def _add_bias(x: Tensor, b: Tensor) -> Tensor:
     layout = layout_of(x)
     _check_bias(b, x, layout.ndim, x.channels)
-    shape, flat = b.values.shape, b.values.reshape(-1, x.channels)
-    if len(flat) == 1:
-        y = x.values + flat
+    shape = b.values.shape
+    tile = shape[:-1] or (1,) * layout.ndim
+    if len(flat := b.values.reshape(-1)) == x.channels:
+        y = kernels.scale_shift(x.values, np.ones_like(flat), flat)
         return record(y, layout, x.kind, (x, b), lambda g: (g, kernels.column_sum(g).reshape(shape)))
-    number = _residues(layout, shape[:-1])
+    if layout.uniform and len(layout) and tile == layout.shape(0):
 
-    def grad_fn(g: Array) -> tuple[Array, Array]:
-        order = np.argsort(number, kind="stable")
-        present, starts = np.unique(number[order], return_index=True)
-        total = np.zeros(flat.shape, dtype=np.float64)
-        if len(order):
-            total[present] = np.add.reduceat(g[order], starts, axis=0, dtype=np.float64)
-        return g, total.astype(g.dtype).reshape(shape)
+        def whole_grad_fn(g: Array) -> tuple[Array, Array | None]:
+            return g, kernels.column_sum(g.reshape(-1, len(flat))).reshape(shape) if b.requires_grad else None
 
-    return record(x.values + flat[number], layout, x.kind, (x, b), grad_fn)
+        y = kernels.add(x.values.reshape(-1, len(flat)), flat).reshape(x.values.shape)
+        return record(y, layout, x.kind, (x, b), whole_grad_fn)
+    number, rows = _residues(layout, tile), b.values.reshape(-1, x.channels)
+
+    def tiled_grad_fn(g: Array) -> tuple[Array, Array | None]:
+        return g, kernels.sum_rows(g, number, len(rows)).reshape(shape) if b.requires_grad else None
+
+    y = kernels.add(x.values, kernels.take_rows(rows, number))
+    return record(y, layout, x.kind, (x, b), tiled_grad_fn)
 
 
 def _residues(layout: Layout, tile: tuple[int, ...]) -> Ints:

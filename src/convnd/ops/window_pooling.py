@@ -201,13 +201,28 @@ def weighted_pool(
 
 def _weighted(x: Tensor, place: Placement, sigma: float) -> Tensor:
     own = gaussian(place.window.kernel, sigma).astype(x.dtype)[..., None, None]
-    weight = np.repeat(own, x.channels, axis=-1)
     # Directly: a Fourier transform's errors would be divided by the small sums of windows at the border.
     direct: dict[str, Any] = {"groups": x.channels, "algorithm": "direct"}
-    key = "gaussian", sigma, x.dtype
+    total: Array | None = _total_weight(place, own, sigma)
+    if not place.window.reaches_over:
+        own, total = own / own.sum(), None
+    weight = np.repeat(own, x.channels, axis=-1)
+    y = kernels.conv(x.values, place, weight, **direct)
+    if total is not None:
+        y /= total
+
+    def grad_fn(g: Array) -> tuple[Array]:
+        return (kernels.conv_transpose(g if total is None else g / total, place, weight, **direct),)
+
+    return record(y, place.output, x.kind, (x,), grad_fn)
+
+
+def _total_weight(place: Placement, own: Array, sigma: float) -> Array:
+    """The sum of the weights of each window's true positions, (P_out, 1). Kept with the placement."""
+    key = "gaussian", sigma, own.dtype
     total: Array | None = place.memo.get(key)
     if total is None:
-        ones = np.ones((place.input.positions, 1), dtype=x.dtype)
+        ones = np.ones((place.input.positions, 1), dtype=own.dtype)
         total = place.memo[key] = kernels.conv(ones, place, own, algorithm="direct")
     if not total.all():
         sample = _sample_of(place.output, int(np.argmin(total[:, 0])))
@@ -215,13 +230,7 @@ def _weighted(x: Tensor, place: Placement, sigma: float) -> Tensor:
             f"sigma is too small for the window: in sample {sample} all true positions of a window weigh 0. "
             f"Received: sigma={sigma}, a window of size {place.window.kernel}"
         )
-    norm = total
-    y = kernels.conv(x.values, place, weight, **direct) / norm
-
-    def grad_fn(g: Array) -> tuple[Array]:
-        return (kernels.conv_transpose(g / norm, place, weight, **direct),)
-
-    return record(y, place.output, x.kind, (x,), grad_fn)
+    return total
 
 
 def gaussian(size: tuple[int, ...], sigma: float) -> Array:
@@ -355,17 +364,45 @@ def uniforms(keys: NDArray[np.uint64], layout: Layout, channels: int) -> Array:
 
 
 def _expected(x: Tensor, regions: Regions) -> Tensor:
-    values = x.values.astype(np.float64)  # squares of float32 neither overflow nor vanish there
-    total, _ = kernels.pool(values, regions, "sum")
-    squares, _ = kernels.pool(values * values, regions, "sum")
-    zero = total == 0
-    y = np.divide(squares, total, out=np.zeros_like(total), where=~zero)
+    """In the dtype of x. Windows whose squares overflow there, or come so close to underflow that terms may be lost,
+    are done again in float64, and so is their way back."""
+    values = x.values
+    total, squares, zero = _sums(values, regions)
+    limits = np.finfo(x.dtype)
+    least = math.prod(regions.window or ()) * float(limits.tiny / limits.eps)
+    again = (squares < least) & ~zero | ~(squares <= limits.max)
+    with np.errstate(all="ignore"):
+        y = np.divide(squares, total if not zero.any() else np.where(zero, 1, total), out=squares)
+    total64 = total
+    if again.any():
+        total64, squares64, _ = _sums(values.astype(np.float64), regions)
+        y[again] = squares64[again] / total64[again]
 
     def grad_fn(g: Array) -> tuple[Array]:
-        part = np.divide(g, total, out=np.zeros_like(total), where=~zero)
-        to_x = 2 * values * kernels.pool_grad(part, regions, "sum") - kernels.pool_grad(part * y, regions, "sum")
+        left = zero | again
+        part = np.divide(g, total, out=np.zeros_like(g), where=~left) if left.any() else g / total
+        to_x = kernels.multiply(values, kernels.pool_grad(part, regions, "sum"))
+        to_x *= 2
+        to_x -= kernels.pool_grad(part * y, regions, "sum")
+        if again.any():
+            part = np.divide(g, total64, out=np.zeros_like(total64), where=again)
+            more = 2 * values * kernels.pool_grad(part, regions, "sum")
+            _add_where(to_x, again, more - kernels.pool_grad(part * y, regions, "sum"), regions)
         if zero.any():
-            to_x += kernels.pool_grad(np.where(zero, g, 0).astype(np.float64), regions, "mean")
-        return (to_x.astype(x.dtype),)
+            _add_where(to_x, zero, kernels.pool_grad(np.where(zero, g, 0), regions, "mean"), regions)
+        return (to_x,)
 
-    return record(y.astype(x.dtype), regions.output, x.kind, (x,), grad_fn)
+    return record(y, regions.output, x.kind, (x,), grad_fn)
+
+
+def _add_where(to_x: Array, outputs: NDArray[np.bool_], more: Array, regions: Regions) -> None:
+    """Add what some outputs give to the inputs that they read, and nothing to others, be it 0.0."""
+    read = kernels.pool_grad(outputs.astype(to_x.dtype), regions, "sum") > 0
+    to_x[read] += more[read].astype(to_x.dtype)
+
+
+def _sums(values: Array, regions: Regions) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """The sums of the values and of their squares, and where the first are 0."""
+    total, _ = kernels.pool(values, regions, "sum")
+    squares, _ = kernels.pool(kernels.multiply(values, values), regions, "sum")
+    return total, squares, total == 0
