@@ -150,6 +150,9 @@ void compare(const char *p, const wanted *want, int64_t n) {
 }
 
 /* In long double, as an argument's rounding shows in the exponential. */
+#define SELU_SCALE 1.0507009873554804934193349852946 /* Klambauer et al. 2017 */
+#define SELU_ALPHA 1.6732632423543772848170429916717
+
 double activated(double number, int64_t kind) {
     const long double x = number;
     switch (kind) {
@@ -161,6 +164,10 @@ double activated(double number, int64_t kind) {
     case ACT_GELU: return number == -INFINITY ? 0 : (double)(0.5L * x * erfcl(-x * sqrtl(0.5L)));
     case ACT_SILU: return number == -INFINITY ? 0 : (double)(x / (1 + expl(-x)));
     case ACT_SOFTPLUS: return (double)((x > 0 ? x : 0) + log1pl(expl(-fabsl(x))));
+    case ACT_SELU: return SELU_SCALE * (number <= 0 ? SELU_ALPHA * expm1(number) : number);
+    case ACT_HARDSIGMOID: return number <= -3 ? 0 : number >= 3 ? 1 : (number + 3) / 6;
+    case ACT_HARDSWISH: return number * activated(number, ACT_HARDSIGMOID);
+    case ACT_ABSOLUTE: return fabs(number);
     default: return number;
     }
 }
@@ -176,6 +183,10 @@ double slope(double y, int64_t kind) {
     case ACT_GELU: return 0.5 * erfc(-y * sqrt(0.5)) + 0.39894228040143267794 * y * exp(-y * y / 2);
     case ACT_SILU: return s + y * s * (1 - s);
     case ACT_SOFTPLUS: return s;
+    case ACT_SELU: return SELU_SCALE * (y > 0 ? 1 : SELU_ALPHA * exp(y));
+    case ACT_HARDSIGMOID: return fabs(y) < 3 ? 1.0 / 6 : 0;
+    case ACT_HARDSWISH: return y <= -3 ? 0 : y >= 3 ? 1 : y / 3 + 0.5;
+    case ACT_ABSOLUTE: return y > 0 ? 1 : y < 0 ? -1 : 0;
     default: return 1;
     }
 }

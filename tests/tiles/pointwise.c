@@ -103,9 +103,9 @@ static void check_standard(int64_t rows, int64_t channels) {
     const int64_t n = rows * channels;
     const double eps = 1e-3;
     begin("pointwise: standardise, %lld rows of %lld channels", (long long)rows, (long long)channels);
-    char *x = numbers(n), *out = numbers(n), *inverse = numbers(rows), *back = numbers(n);
-    char *g = numbers(n), *scale = numbers(channels);
-    wanted *want = as_is(out, n), *spread = as_is(inverse, rows), *grad = as_is(back, n);
+    char *x = numbers(n), *out = numbers(n), *scaled = numbers(n), *back = numbers(n);
+    char *g = numbers(n), *scale = numbers(channels), *shift = numbers(channels);
+    wanted *want = as_is(out, n), *of_scaled = as_is(scaled, n), *grad = as_is(back, n);
     for (int64_t r = 0; r < rows; r++) {
         double mean = 0, square = 0, sum = 0, product = 0;
         for (int64_t c = 0; c < channels; c++) mean += get(x, r * channels + c) / (double)channels;
@@ -114,10 +114,12 @@ static void check_standard(int64_t rows, int64_t channels) {
             square += d * d / (double)channels;
         }
         const double by = 1 / sqrt(square + eps);
-        spread[r] = (wanted){by, 4 * by};
         for (int64_t c = 0; c < channels; c++) {
             const double y = (get(x, r * channels + c) - mean) * by, h = get(g, r * channels + c) * get(scale, c);
             want[r * channels + c] = (wanted){y, 8 * by + fabs(y)};
+            of_scaled[r * channels + c] = (wanted){0, (8 * by + fabs(y)) * fabs(get(scale, c))};
+            add(&of_scaled[r * channels + c], y * get(scale, c));
+            add(&of_scaled[r * channels + c], get(shift, c));
             sum += h / (double)channels;
             product += h * y / (double)channels;
         }
@@ -126,11 +128,38 @@ static void check_standard(int64_t rows, int64_t channels) {
             grad[r * channels + c] = (wanted){by * (h - sum - y * product), by * 40 * (1 + fabs(y)) * (1 + fabs(h))};
         }
     }
-    tiles->pointwise->standard(x, out, inverse, eps, rows, channels);
-    tiles->pointwise->standard_grad(out, g, scale, inverse, back, rows, channels);
+    tiles->pointwise->standard(x, NULL, NULL, out, eps, rows, channels);
+    tiles->pointwise->standard(x, scale, shift, scaled, eps, rows, channels);
+    tiles->pointwise->standard_grad(x, g, scale, back, eps, rows, channels);
     compare(out, want, n);
-    compare(inverse, spread, rows);
+    compare(scaled, of_scaled, n);
     compare(back, grad, n);
+}
+
+static void check_leaky(int64_t width, int64_t n) {
+    begin("pointwise: leaky, %lld numbers by %lld", (long long)n, (long long)width);
+    char *x = wide_numbers(n), *g = numbers(n), *slope = numbers(width), *out = numbers(n);
+    wanted *want = as_is(out, n);
+    for (int64_t i = 0; i < n; i++) want[i] = result(get(g, i) * (get(x, i) > 0 ? 1 : get(slope, i % width)), 0);
+    tiles->pointwise->leaky(x, g, slope, out, n, width);
+    compare(out, want, n);
+}
+
+static void check_centred(int64_t width, int64_t n, int with_g) {
+    begin("pointwise: centred%s, %lld numbers by %lld", with_g ? " and g" : "", (long long)n, (long long)width);
+    char *x = numbers(n), *near = numbers(width), *scale = numbers(width), *b = numbers(width), *c = numbers(width);
+    char *g = with_g ? numbers(n) : NULL, *out = numbers(n);
+    wanted *want = as_is(out, n);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t k = i % width;
+        want[i] = (wanted){0, 0};
+        add(&want[i], get(x, i) * get(b, k));
+        add(&want[i], -get(near, k) * get(b, k));
+        add(&want[i], get(c, k));
+        if (with_g) add(&want[i], get(g, i) * get(scale, k));
+    }
+    tiles->pointwise->centred(g, x, near, scale, b, c, out, n, width, (n | width) % tiles->lanes == 0);
+    compare(out, want, n);
 }
 
 static void check_softmax_grad(int64_t rows, int64_t channels) {
@@ -168,18 +197,21 @@ static void check_dropout(int64_t n) {
 
 void check_pointwise(void) {
     for (int64_t n = 0; n <= 4 * tiles->lanes + 1; n++) {
-        for (int64_t kind = ACT_NONE; kind <= ACT_SOFTPLUS; kind++) {
+        for (int64_t kind = ACT_NONE; kind <= ACT_ABSOLUTE; kind++) {
             check_activate(kind, n);
             check_activate_grad(kind, n);
         }
         check_dropout(n);
     }
-    for (int64_t kind = ACT_RELU; kind <= ACT_SOFTPLUS; kind++) check_activate(kind, 5000);
+    for (int64_t kind = ACT_RELU; kind <= ACT_ABSOLUTE; kind++) check_activate(kind, 5000);
     for (int64_t width = 1; width <= 3 * tiles->lanes + 1; width++) {
         for (int64_t kind = ACT_NONE; kind <= ACT_ELU; kind++) {
             check_scale_shift(width, width * draw(0, 4) + draw(0, width - 1), kind);
             check_norm_grad(width, width * draw(0, 4) + draw(0, width - 1), kind);
         }
+        check_leaky(width, width * draw(0, 4) + draw(0, width - 1));
+        for (int with_g = 0; with_g < 2; with_g++)
+            check_centred(width, width * draw(0, 4) + draw(0, width - 1), with_g);
         for (int64_t rows = 1; rows <= 2 * tiles->lanes + 1; rows += draw(1, 4)) {
             check_softmax(rows, width);
             check_softmax_grad(rows, width);

@@ -93,7 +93,7 @@ INLINE vec NAME(gauss)(vec x) {
 /* The normal distribution's function at -x, x from 0 to GAUSS_MOST. For a = x / sqrt(2), erfc(a) = exp(-a^2) f(t) /
  * (1 + 2 a), where f is smooth in t = (a - k) / (a + k), and here its Chebyshev expansion as a polynomial: Shepherd &
  * Laframboise 1981, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x in 0 <= x < infinity". `density` is
- * exp(-x^2 / 2). One division serves both fractions. */
+ * exp(-x^2 / 2), or that times what the result is to be times. One division serves both fractions. */
 INLINE vec NAME(tail)(vec x, vec density) {
     const vec root = splat((real)0.70710678118654752440), k = splat(ERFC_CENTRE), one = splat(1);
     const vec above = x * root + k, below = x * root - k, twice = x * (root + root) + one;
@@ -112,7 +112,7 @@ INLINE vec NAME(gauss_distance)(vec x) {
 
 /* GELU, x times the distribution's function (Hendrycks & Gimpel 2016); below -GAUSS_MOST 0. */
 INLINE vec NAME(gelu)(vec x) {
-    const vec a = NAME(gauss_distance)(x), y = larger(splat(0), x) - a * NAME(tail)(a, NAME(gauss)(a));
+    const vec a = NAME(gauss_distance)(x), y = larger(splat(0), x) - NAME(tail)(a, a * NAME(gauss)(a));
     return choose_less(x, splat(-GAUSS_MOST), splat(0), y);
 }
 

@@ -34,6 +34,7 @@ INLINE void NAME(put)(real *p, vec a, int64_t streams) {
 /* F(kind), with the kind known as it is compiled. */
 #define EACH_KIND(F, kind) do { \
     switch (kind) { \
+    case ACT_NONE: F(ACT_NONE); break; \
     case ACT_RELU: F(ACT_RELU); break; \
     case ACT_LEAKY_RELU: F(ACT_LEAKY_RELU); break; \
     case ACT_SIGMOID: F(ACT_SIGMOID); break; \
