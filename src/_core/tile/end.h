@@ -19,6 +19,7 @@
 #undef BLEND
 #undef COMPARE
 #undef LARGER
+#undef ABOUT_INVERSE
 #undef PERMUTE
 #undef EXP_LOW
 #undef GAUSS_MOST

@@ -18,4 +18,5 @@
 #define BLEND(m, b, a) _mm512_mask_blend_ps(m, (__m512)(b), (__m512)(a))
 #define COMPARE(x, y, how) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), how)
 #define PERMUTE(a, lanes, b) (vec)_mm512_permutex2var_ps((__m512)(a), (__m512i)(lanes), (__m512)(b))
+#define ABOUT_INVERSE(a) (vec)_mm512_rcp14_ps((__m512)(a))
 #define LARGER(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
