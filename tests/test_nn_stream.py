@@ -49,6 +49,7 @@ NETS = {
     "full": lambda ndim: nn.Sequential(direct(3, 3, padding="full"), nn.MaxPool(2, ceil_mode=True)),
     "pairs": lambda ndim: nn.Sequential(direct(3, 5, padding=((3, 1),) * ndim, stride=3)),
     "branches": residual,
+    "norms": lambda ndim: nn.Sequential(nn.WeightNorm(direct(5, 3, padding="causal")), nn.LayerNorm(), direct(2, 2)),
     "back": lambda ndim: nn.Sequential(
         direct(4, 2, stride=2, padding="causal"), nn.ConvTranspose(3, 3, stride=2), nn.Activation("tanh")
     ),

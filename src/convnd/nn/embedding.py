@@ -50,6 +50,7 @@ class Embedding(Layer):
     """
 
     fixed = ("channels",)
+    pointwise = True
 
     def __init__(self, rows: int, features: int, init: Any = "lecun_normal") -> None:
         self.rows = count(rows, "rows")

@@ -145,6 +145,15 @@ class Layer:
 
         return Stream(self)
 
+    def predict(
+        self, x: Any, tile: Any = None, overlap: Any = "receptive field", out: Any = None, progress: Any = None
+    ) -> Any:
+        """The results in inference, of samples in memory or in files, a tile of the result at a time where they are too
+        large as a whole: to the bit what the whole gives, with direct convolutions. See :mod:`convnd.nn.predict`."""
+        from .predict import predict
+
+        return predict(self, x, tile, overlap, out, progress)
+
     # Build.
 
     @property

@@ -72,6 +72,8 @@ class LayerNorm(_SampleNorm):
     CVPR 2022.
     """
 
+    pointwise = True
+
     def forward(self, *inputs: Tensor, mode: Mode) -> Batch:
         return ops.layer_norm(inputs[0], self.params.get("gamma"), self.params.get("beta"), eps=self.eps)
 

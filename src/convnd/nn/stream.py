@@ -8,19 +8,19 @@ read.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 
 from ..errors import ArgumentError, DtypeError, ShapeError
 from ..layout import Layout
-from ..tensor import Array, Tensor, check_dtype, no_grad
+from ..tensor import Array, check_dtype, no_grad
 from ..window import Window
 from .conv import ConvTranspose
 from .graph import INPUT, Graph
 from .layer import Layer
-from .spec import Mode, Spec, located
+from .local import padded, run, unwrapped
+from .spec import Spec, located
 
 Pairs = tuple[tuple[int, int], ...]
 Piece = Array | None  # (N, T, *S, C); None where nothing is complete
@@ -115,11 +115,6 @@ class Stream:
         return np.zeros((chunk.shape[0], 0, *shape[1:]), dtype=chunk.dtype)
 
 
-def _run(layer: Layer, *inputs: Array) -> Array:
-    result: Array = layer.run(*map(Tensor, inputs), mode=Mode()).numpy()
-    return result
-
-
 Shape = tuple[Any, ...]  # (None, *S, C): the length of the first axis isn't known
 
 
@@ -152,12 +147,12 @@ class _Pointwise(_Step):
         self._waiting = [_tail(piece, ready) for piece in waiting]
         if ready == 0:
             return None
-        return _run(self._layer, *(piece[:, :ready] for piece in waiting if piece is not None))
+        return run(self._layer, *(piece[:, :ready] for piece in waiting if piece is not None))
 
     def shape(self, shapes: list[Shape]) -> Shape:
         channels = [shape[-1] for shape in shapes]
         probe = [np.zeros((1, 1, *shape[1:-1], c), self._dtype()) for shape, c in zip(shapes, channels, strict=True)]
-        return (None, *_run(self._layer, *probe).shape[2:])
+        return (None, *run(self._layer, *probe).shape[2:])
 
     def _dtype(self) -> Any:
         return next((p.values.dtype for p in self._layer.params.values()), np.dtype(np.float32))
@@ -229,9 +224,8 @@ class _Sliding(_Step):
         first, last = self._done * stride - low, (end - 1) * stride - low + extent
         ends = (max(0, -first), max(0, last - self._seen))
         read = self._kept[:, max(first, 0) - self._start : last - self._start]
-        layer: Any = copy.copy(self._layer)
-        layer.padding = (ends, *_other_pads(window, read.shape[2:-1]))
-        result = _run(layer, np.ascontiguousarray(read))
+        layer = padded(self._layer, (ends, *_other_pads(window, read.shape[2:-1])))
+        result = run(layer, np.ascontiguousarray(read))
         self._done = end
         keep = max(0, end * stride - low)
         self._kept = self._kept[:, max(0, keep - self._start) :].copy()
@@ -282,14 +276,12 @@ class _Transposed(_Step):
             return None
         place, window = self._place(self._kept)
         low, stride, extent = int(place.low[0, 0]), window.stride[0], window.extent[0]
-        layer: Any = copy.copy(self._layer)
-        others = _other_pads(window, place.input.shape(0)[1:])
+        layer = padded(self._layer, ((0, 0), *_other_pads(window, place.input.shape(0)[1:])))
         first = self._start * stride - low  # the position of the first output of what is kept
         room = (self._kept.shape[1] - 1) * stride + extent
-        layer.padding = ((0, 0), *others)
         extra = np.broadcast_to(np.asarray(layer.output_padding), window.ndim).tolist()
         layer.output_padding = (max(0, end - first - room), *extra[1:])
-        whole = _run(layer, np.ascontiguousarray(self._kept))
+        whole = run(layer, np.ascontiguousarray(self._kept))
         result = whole[:, self._done - first : end - first]
         self._done = end
         # The first input that reaches the next position.
@@ -341,6 +333,7 @@ class _Network(_Step):
 def _step(layer: Layer) -> _Step:
     if isinstance(layer, Graph):
         return _Network(layer)
+    layer = unwrapped(layer)
     if layer.pointwise:
         return _Pointwise(layer)
     if isinstance(layer, ConvTranspose):

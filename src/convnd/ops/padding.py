@@ -70,14 +70,7 @@ def pad(x: X, padding: Any, mode: str = "constant", value: float = 0.0) -> X:
     [-1.0, 1.0, 2.0, 3.0, -1.0]
     """
     t = batch(x)
-    layout = layout_of(t)
-    pairs = pair_per_axis(padding, layout.ndim, "padding")
-    key = ("pad", check_mode(mode, value), pairs)
-    taps: AxisTaps | None = layout.memo.find(key)
-    if taps is None:
-        taps = _pad_taps(layout, *_sides(layout, pairs), mode)
-        layout.memo.keep(key, taps)
-    return give_back(take(t, taps, float(value)), x)
+    return give_back(take(t, pad_taps(layout_of(t), padding, mode, value), float(value)), x)
 
 
 def pad_like(x: X, like: Batch | Layout, *, at: str = "centre", mode: str = "constant", value: float = 0.0) -> X:
@@ -107,12 +100,7 @@ def pad_like(x: X, like: Batch | Layout, *, at: str = "centre", mode: str = "con
     [1.0, 1.0, 0.0, 0.0, 0.0]
     """
     t = batch(x)
-    layout, wanted = layout_of(t), like_layout(like, t)
-    key = ("pad_like", check_mode(mode, value), at, wanted)
-    taps: AxisTaps | None = layout.memo.find(key)
-    if taps is None:
-        taps = _pad_taps(layout, *_rest(wanted, layout, at, "larger than in like", layout, wanted), mode)
-        layout.memo.keep(key, taps)
+    taps = pad_like_taps(layout_of(t), like_layout(like, t), at, mode, value)
     return give_back(take(t, taps, float(value)), x)
 
 
@@ -137,14 +125,7 @@ def crop(x: X, cropping: Any) -> X:
     [1.0, 2.0]
     """
     t = batch(x)
-    layout = layout_of(t)
-    pairs = pair_per_axis(cropping, layout.ndim, "cropping")
-    key = ("crop", pairs)
-    taps: AxisTaps | None = layout.memo.find(key)
-    if taps is None:
-        taps = _crop_taps(layout, cropped(layout, pairs), _sides(layout, pairs)[0])
-        layout.memo.keep(key, taps)
-    return give_back(take(t, taps), x)
+    return give_back(take(t, crop_taps(layout_of(t), cropping)), x)
 
 
 def crop_like(x: X, like: Batch | Layout, *, at: str = "centre") -> X:
@@ -173,13 +154,7 @@ def crop_like(x: X, like: Batch | Layout, *, at: str = "centre") -> X:
     [1.0, 2.0]
     """
     t = batch(x)
-    layout, wanted = layout_of(t), like_layout(like, t)
-    key = ("crop_like", at, wanted)
-    taps: AxisTaps | None = layout.memo.find(key)
-    if taps is None:
-        taps = _crop_taps(layout, wanted, _rest(layout, wanted, at, "smaller than in like", layout, wanted)[0])
-        layout.memo.keep(key, taps)
-    return give_back(take(t, taps), x)
+    return give_back(take(t, crop_like_taps(layout_of(t), like_layout(like, t), at)), x)
 
 
 def cropped(layout: Layout, pairs: tuple[tuple[int, int], ...]) -> Layout:
@@ -193,6 +168,42 @@ def cropped(layout: Layout, pairs: tuple[tuple[int, int], ...]) -> Layout:
             f"Received: sample of shape {layout.shape(sample)}"
         )
     return Layout.own(shapes)
+
+
+def pad_taps(layout: Layout, padding: Any, mode: str = "constant", value: float = 0.0) -> AxisTaps:
+    """What :func:`pad` reads, kept with the layout."""
+    pairs = pair_per_axis(padding, layout.ndim, "padding")
+    key = ("pad", check_mode(mode, value), pairs)
+    return _kept(layout, key, lambda: _pad_taps(layout, *_sides(layout, pairs), mode))
+
+
+def pad_like_taps(layout: Layout, wanted: Layout, at: str, mode: str = "constant", value: float = 0.0) -> AxisTaps:
+    """What :func:`pad_like` reads, kept with the layout."""
+    key = ("pad_like", check_mode(mode, value), at, wanted)
+    what = "larger than in like"
+    return _kept(layout, key, lambda: _pad_taps(layout, *_rest(wanted, layout, at, what, layout, wanted), mode))
+
+
+def crop_taps(layout: Layout, cropping: Any) -> AxisTaps:
+    """What :func:`crop` reads, kept with the layout."""
+    pairs = pair_per_axis(cropping, layout.ndim, "cropping")
+    return _kept(
+        layout, ("crop", pairs), lambda: _crop_taps(layout, cropped(layout, pairs), _sides(layout, pairs)[0])
+    )
+
+
+def crop_like_taps(layout: Layout, wanted: Layout, at: str) -> AxisTaps:
+    """What :func:`crop_like` reads, kept with the layout."""
+    key, what = ("crop_like", at, wanted), "smaller than in like"
+    return _kept(layout, key, lambda: _crop_taps(layout, wanted, _rest(layout, wanted, at, what, layout, wanted)[0]))
+
+
+def _kept(layout: Layout, key: Any, make: Callable[[], AxisTaps]) -> AxisTaps:
+    taps: AxisTaps | None = layout.memo.find(key)
+    if taps is None:
+        taps = make()
+        layout.memo.keep(key, taps)
+    return taps
 
 
 def _crop_taps(layout: Layout, output: Layout, low: Ints) -> AxisTaps:

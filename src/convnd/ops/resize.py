@@ -79,16 +79,23 @@ def resize(
     [1.0, 1.5, 2.0, 3.0, 4.0]
     """
     t = batch(x)
-    layout, wanted = layout_of(t), None if like is None else like_layout(like, t)
-    key = ("resize", size, type(size), scale, type(scale), wanted, mode, align_corners)
+    wanted = None if like is None else like_layout(like, t)
+    return give_back(take(t, resize_taps(layout_of(t), size, scale, wanted, mode, align_corners)), x)
+
+
+def resize_taps(
+    layout: Layout, size: Any, scale: Any, like: Layout | None, mode: str, align_corners: bool
+) -> AxisTaps:
+    """What :func:`resize` reads and with which weights, kept with the layout."""
+    key = ("resize", size, type(size), scale, type(scale), like, mode, align_corners)
     taps: AxisTaps | None = layout.memo.find(key)
     if taps is None:
         check_resize(size, scale, like is not None, mode, align_corners)
         scales = None if scale is None else number_per_axis(scale, layout.ndim)
-        output = resized(layout, size, scales, wanted)
+        output = resized(layout, size, scales, like)
         taps = AxisTaps.of(layout, output, lambda a, b: _reads(a, b, scales, mode, align_corners))
         layout.memo.keep(key, taps)
-    return give_back(take(t, taps), x)
+    return taps
 
 
 def check_resize(size: Any, scale: Any, like: bool, mode: Any, align_corners: Any) -> None:
