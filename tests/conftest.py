@@ -35,3 +35,33 @@ def draw(rng):
         return [rng.standard_normal((*shape, channels)).astype(dtype) for shape in shapes]
 
     return samples
+
+
+@pytest.fixture
+def put(tmp_path):
+    """put("a/b.txt", "text") writes a file below the folder ``in``."""
+
+    def write(name, text="ok", folder=tmp_path / "in"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """prepare("a.h5", split=...) makes a file of the folder ``in``, of files as prepare_kind reads them.
+
+    The result is (samples, {path that failed: reason}).
+    """
+    from prepare_kind import KIND
+
+    from convnd.data.prepare.pipeline import prepare_files
+
+    def make(out="a.h5", source=tmp_path / "in", **given):
+        report = prepare_files(KIND, source, tmp_path / out, {}, **({"workers": 1, "label_from": None} | given))
+        return report.samples, {failure.path: failure.reason for failure in report.failed}
+
+    return make

@@ -45,6 +45,9 @@ DRAWS = [
     {"positions": 5000, "shuffle": False},
     {"positions": 20, "oversize": "alone", "seed": 3},
     {"positions": 10**9},
+    {"positions": 250, "sizes": "grouped", "seed": 2},
+    {"samples": 9, "sizes": "grouped", "epoch": 3},
+    {"positions": 30, "sizes": "grouped", "oversize": "alone"},
 ]
 
 
@@ -67,7 +70,7 @@ def test_batches(file, given, part):
         sizes.append((batch.x.layout.positions, len(batch), int(batch.x.layout.sizes[0])))
     assert sorted(seen) == sorted(split.numbers.tolist())
     assert len(batches) == len(sizes)
-    for (positions, samples, _), (_, _, following) in itertools.pairwise(sizes):
+    for (positions, samples, _), (_, _, following) in itertools.pairwise(sizes) if "sizes" not in given else ():
         assert positions + following > budget or samples == most
     if given.get("shuffle") is False:
         assert seen == split.numbers.tolist()
@@ -78,6 +81,7 @@ def test_prefetch_and_start_change_nothing(file, given):
     whole = as_bytes(file["train"].batches(**given, prefetch=0))
     batches = file["train"].batches(**given, prefetch=3)
     assert as_bytes(batches) == whole
+    assert as_bytes(file["train"].batches(**given, prefetch=5, workers=4)) == whole
     assert as_bytes(batches) == whole  # Once more.
     assert [numbers.tolist() for numbers in batches.numbers()] == [batch[0] for batch in whole]
     for start in {0, 1, len(whole) // 2, len(whole) - 1, len(whole), len(whole) + 3}:
@@ -102,6 +106,47 @@ def test_the_order_follows_from_seed_and_epoch(file, limit):
 def test_the_order_is_the_same_on_every_machine(file):
     """Frozen: a run resumed with another NumPy must go on in the same order."""
     assert order(file["test"], samples=5, seed=1, epoch=2)[:10] == [165, 25, 30, 110, 90, 75, 160, 180, 70, 45]
+
+
+def spread(split, **given):
+    """How far sizes lie apart in a batch, on average."""
+    sizes = [split.file.layout.sizes[numbers] for numbers in split.batches(**given).numbers() if len(numbers) > 1]
+    return np.mean([found.max() - found.min() for found in sizes])
+
+
+def test_grouped_batches_hold_samples_of_like_size(file):
+    split = file["train"]
+    for seed in range(3):
+        given = {"positions": 300, "seed": seed, "epoch": 1}
+        assert spread(split, **given, sizes="grouped") < 0.25 * spread(split, **given)
+    batches = split.batches(positions=300, sizes="grouped").numbers()
+    assert all((np.diff(numbers) > 0).all() for numbers in batches)  # Neighbours are read as one.
+    means = [split.file.layout.sizes[numbers].mean() for numbers in batches]
+    assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.5  # Batches are shuffled,
+    ordered = split.batches(positions=300, sizes="grouped", shuffle=False).numbers()
+    assert (np.diff([split.file.layout.sizes[numbers].mean() for numbers in ordered]) > 0).all()  # unless told not to.
+    orders = {tuple(order(split, samples=9, sizes="grouped", seed=s, epoch=e)) for s in range(3) for e in range(3)}
+    assert len(orders) == 9
+
+
+def test_grouped_batches_are_drawn_from_all_over(tmp_path):
+    """A file of 20,000 samples, sorted by size: batches of one size, in an order that chance makes; no long climb."""
+    with data.create(tmp_path / "a.h5", ndim=1, channels=1, dtype="int8", target=None) as writer:
+        for number in range(20_000):
+            writer.append(np.zeros((1 + number // 1000, 1), "int8"))
+    split = data.open(tmp_path / "a.h5")["train"]
+    numbers = split.batches(samples=20, seed=0, sizes="grouped").numbers()
+    assert len(numbers) <= 1000 + 16  # A pool of 64 batches may end in a shorter one.
+    sizes = [split.layout.sizes[batch] for batch in numbers]
+    assert np.mean([batch.min() == batch.max() for batch in sizes]) > 0.6
+    means = np.array([batch.mean() for batch in sizes])
+    pools = [means[start : start + 64] for start in range(0, 960, 64)]
+    assert all(pool.min() <= 2 and pool.max() >= 19 for pool in pools)
+
+
+def test_the_grouped_order_is_the_same_on_every_machine(file):
+    found = order(file["test"], samples=5, seed=1, epoch=2, sizes="grouped")[:10]
+    assert found == [30, 80, 95, 160, 165, 0, 55, 70, 155, 170]
 
 
 def test_large_batches_of_small_samples_are_read_in_few_slices(tmp_path):
@@ -148,6 +193,11 @@ def test_an_oversized_sample_is_named(file):
         ({"samples": True}, "samples must be"),
         ({"samples": 1, "start": -1}, "start must be"),
         ({"samples": 1, "prefetch": -1}, "prefetch must be"),
+        ({"samples": 1, "workers": 0}, "workers must be an int of at least 1"),
+        ({"samples": 1, "sizes": "sorted"}, 'sizes must be "mixed" or "grouped". Received: sizes=\'sorted\''),
+        ({"samples": 1, "augment": 3}, "augment must be an Augmentation, its text, or a list of them. Received: 3"),
+        ({"samples": 1, "augment": "affine(rotation=3)"}, "rotation and shear need two axes"),
+        ({"samples": 1, "shuffle": False, "seed": -1}, "seed and epoch must be"),
         ({"samples": 1, "oversize": "skip"}, "oversize must be"),
         ({"samples": 1, "seed": -1}, "seed and epoch must be"),
         ({"samples": 1, "epoch": 0.5}, "seed and epoch must be"),
@@ -171,22 +221,35 @@ def test_few_items_exist_at_a_time():
             with lock:
                 alive[0] -= 1
 
-    for ahead in (0, 1, 3):
+    for ahead, workers in ((0, 1), (1, 1), (3, 1), (3, 3), (4, 2)):
         most[0] = 0
-        for _item in prefetched(lambda index: Item(), 30, ahead):
+        for _item in prefetched(lambda index: Item(), 30, ahead, workers):
             time.sleep(0.002)
         assert ahead + 1 <= most[0] <= ahead + 2
 
 
+def test_workers_make_items_side_by_side_and_in_order():
+    """All three are at work at once: each waits for the others."""
+    barrier = threading.Barrier(3, timeout=20)
+
+    def make(index):
+        barrier.wait()
+        time.sleep(0.003 * (index % 3 == 0))  # The first of three is ready last.
+        return index
+
+    assert list(prefetched(make, 30, ahead=3, workers=3)) == list(range(30))
+
+
 def prefetch_threads():
-    return [thread for thread in threading.enumerate() if thread.name == "convnd-prefetch"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("convnd-prefetch")]
 
 
-def test_leaving_the_loop_stops_the_thread(file):
-    for _batch in file["train"].batches(samples=1, prefetch=2):
-        assert len(prefetch_threads()) == 1
-        break
-    assert prefetch_threads() == []
+def test_leaving_the_loop_stops_the_threads(file):
+    for workers, most in ((1, 1), (2, 2), (9, 3)):  # No more than batches are read ahead.
+        for _batch in file["train"].batches(samples=1, prefetch=3, workers=workers):
+            assert 1 <= len(prefetch_threads()) <= most
+            break
+        assert prefetch_threads() == []
 
     def interrupted():
         for _ in file["train"].batches(samples=1, prefetch=2):
@@ -204,11 +267,12 @@ def test_errors_come_at_their_place():
             raise DataError("sample 3 is damaged")
         return index
 
-    items = prefetched(make, 10, 2)
-    assert list(itertools.islice(items, 3)) == [0, 1, 2]
-    with pytest.raises(DataError, match="sample 3 is damaged"):
-        next(items)
-    assert prefetch_threads() == []
+    for workers in (1, 4):
+        items = prefetched(make, 10, 4, workers)
+        assert list(itertools.islice(items, 3)) == [0, 1, 2]
+        with pytest.raises(DataError, match="sample 3 is damaged"):
+            next(items)
+        assert prefetch_threads() == []
 
 
 def test_a_forked_child_reads_on(file):

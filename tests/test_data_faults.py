@@ -321,7 +321,7 @@ def test_foreign_files(tmp_path):
     with pytest.raises(DataError, match="its description can't be read"):
         data.open(path)
     with pytest.raises(DataError, match="can't be read"):
-        data.open(tmp_path)
+        data.File(tmp_path)
 
 
 def edited(whole, tmp_path, edit):

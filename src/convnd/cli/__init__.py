@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "demo": Entry("convnd.cli.demo", "demo", "Train on real speech that comes with convnd, and test the result."),
-    "prepare": Entry("convnd.cli.files", "prepare", "Turn recordings or tables into one HDF5 file."),
+    "prepare": Entry("convnd.cli.prepare", "prepare", "Turn recordings, tables and the like into one HDF5 file."),
     "info": Entry("convnd.cli.files", "info", "What a data file holds."),
     "check": Entry("convnd.cli.files", "check", "Read every byte of a data file and report what is wrong."),
     "train": Entry("convnd.cli.train", "train", "Train a network on a data file."),

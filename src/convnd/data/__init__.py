@@ -1,19 +1,31 @@
 """The data layer: HDF5 files of samples of any size, streamed in batches under a memory budget.
 
-``create`` writes a file, ``open`` reads one, ``info`` describes one; ``file["train"].batches(...)`` streams it;
-``Normaliser`` normalises. ``prepare_audio`` and ``prepare_series`` make files of what is on the disk, and
-``load_inputs`` prepares new inputs in the same way.
+``create`` writes a file, ``open`` reads one, several as one, or what others made, ``info`` describes one;
+``file["train"].batches(...)`` streams it, changed at random by ``augment``;
+``Normaliser`` normalises. ``prepare_audio`` and its like make files of what is on the disk, and ``load_inputs``
+ prepares new inputs in the same way.
 """
 
-from .audio import prepare_audio
-from .batches import Batch, Batches
+from . import augment
+from .batch import Batch
+from .batches import Batches
+from .collection import Collection
+from .concat import Concat, concat
 from .embedded import japanese_vowels
-from .inputs import load_inputs
 from .normalise import Normaliser
-from .reader import File, open
+from .opening import open
+from .prepare import (
+    Report,
+    load_inputs,
+    prepare_audio,
+    prepare_images,
+    prepare_series,
+    prepare_text,
+    prepare_video,
+    prepare_volumes,
+)
+from .reader import File
 from .schema import SCHEMA, Axis, Info
-from .series import prepare_series
-from .sources import Report
 from .split import Sample, Split
 from .summary import info
 from .writer import Writer, create
@@ -23,6 +35,8 @@ __all__ = [
     "Axis",
     "Batch",
     "Batches",
+    "Collection",
+    "Concat",
     "File",
     "Info",
     "Normaliser",
@@ -30,11 +44,17 @@ __all__ = [
     "Sample",
     "Split",
     "Writer",
+    "augment",
+    "concat",
     "create",
     "info",
     "japanese_vowels",
     "load_inputs",
     "open",
     "prepare_audio",
+    "prepare_images",
     "prepare_series",
+    "prepare_text",
+    "prepare_video",
+    "prepare_volumes",
 ]

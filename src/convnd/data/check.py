@@ -10,10 +10,10 @@ from ..errors import DataError
 from .writer import check_labels
 
 if TYPE_CHECKING:
-    from .reader import File
+    from .collection import Collection
 
 
-def check(file: File) -> list[str]:
+def check(file: Collection) -> list[str]:
     """What is wrong with the samples of an open file, a line a defect. Memory: the largest sample."""
     wrong: list[str] = []
     for part in ("meta", "targets"):
@@ -30,7 +30,7 @@ def check(file: File) -> list[str]:
     return wrong
 
 
-def _check_splits(file: File) -> list[str]:
+def _check_splits(file: Collection) -> list[str]:
     wrong: list[str] = []
     seen = np.zeros(len(file), dtype=np.int64)
     for name in file.splits:
@@ -44,13 +44,13 @@ def _check_splits(file: File) -> list[str]:
     return wrong
 
 
-def _check_sample(file: File, number: int) -> None:
+def _check_sample(file: Collection, number: int) -> None:
     info, who = file.info, f"{file.path}: {file.who(number)}"
     size = int(file.layout.sizes[number])
     if not size:
         raise DataError(f"{who} has no positions (shape {file.layout.shape(number)})")
     values = np.empty((size, info.channels), dtype=info.dtype)
-    file.read_raw(number, values)
+    file.read_stored(number, number, values)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{who}: values must be finite")
     if info.target == "ragged":

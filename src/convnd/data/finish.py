@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,28 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..layout import Ints
 from .disk import WriteOnce, new_hdf5
+from .filters import creation_arguments
 from .pieces import Pieces
 from .schema import Info, fixed_strings, write_attributes
 
-# Small enough that reading one sample of a shuffled batch doesn't drag much else along, large enough that the
-# overhead of a chunk (its checksum, its place in the index) doesn't show.
-CHUNK_BYTES = 16 << 10
+# Chunks of values are of 16 to 256 KiB, by the samples' mean size: see `chunk_rows`. Tables have chunks of 16 KiB.
+LEAST_BYTES, MOST_BYTES = 16 << 10, 256 << 10
+# What a chunk costs whatever its size, in bytes that could be read in that time.
+OVERHEAD_BYTES = 4 << 10
 
 
-def write_hdf5(path: Path, info: Info, pieces: Pieces, compress: bool) -> None:
+def write_hdf5(path: Path, info: Info, pieces: Pieces, compress: str | None) -> None:
     """Write the finished file. Memory: one chunk of values, and what the samples' names and shapes take."""
     columns = pieces.columns()
     with new_hdf5(path) as (root, file):
-        filters: dict[str, Any] = {"compression": "gzip", "compression_opts": 9, "shuffle": True} if compress else {}
+        filters = creation_arguments(compress)
         write_attributes(root, info)
         shapes = np.array(columns["shapes"], dtype="<i8").reshape(len(columns["names"]), info.ndim)
         _write(root, "shapes", shapes, filters)
-        rows = int(shapes.prod(axis=1).sum())
-        _stream(root, "values", pieces, (rows, info.channels), info.dtype, filters, file)
+        sizes = shapes.prod(axis=1)
+        _stream(root, "values", pieces, (int(sizes.sum()), info.channels), info.dtype, filters, file, sizes)
         if info.target is not None:
             _write_targets(root, info, pieces, columns, filters, file)
         splits = np.array(columns["splits"], dtype=object)
@@ -46,13 +50,15 @@ def _write_targets(
 ) -> None:
     count = len(columns["names"])
     shape: tuple[int, ...] = (count,)
+    sizes = None
     if info.target == "numbers":
         shape = (count, info.target_channels)
     elif info.target == "ragged":
         target_shapes = np.array(columns["target_shapes"], dtype="<i8").reshape(count, info.target_ndim)
         _write(root, "target_shapes", target_shapes, filters)
-        shape = (int(target_shapes.prod(axis=1).sum()), info.target_channels)
-    _stream(root, "targets", pieces, shape, str(info.target_dtype), filters, file)
+        sizes = target_shapes.prod(axis=1)
+        shape = (int(sizes.sum()), info.target_channels)
+    _stream(root, "targets", pieces, shape, str(info.target_dtype), filters, file, sizes)
 
 
 def _write_meta(root: h5py.Group, info: Info, columns: dict[str, list[Any]], filters: dict[str, Any]) -> None:
@@ -68,9 +74,32 @@ def _write_meta(root: h5py.Group, info: Info, columns: dict[str, list[Any]], fil
         _write(root, "meta/spacing", spacings, filters)
 
 
-def _dataset(root: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, filters: dict[str, Any]) -> h5py.Dataset:
+def chunk_rows(sizes: Ints | None, width: int) -> int:
+    """Positions in a chunk, for samples of these sizes whose positions have ``width`` bytes.
+
+    A shuffled read decodes a sample's chunks, and those at its two ends hold others' positions too: large chunks waste
+    more there, small ones cost more each. For samples of s bytes the sum is least near sqrt(s * 4 KiB): the power of
+    two at or below that, from 16 to 256 KiB. Where all samples are of one size, chunks end where samples do.
+    """
+    width = max(1, width)
+    if sizes is None or not len(sizes):
+        return max(1, LEAST_BYTES // width)
+    best = math.sqrt(float(sizes.mean()) * width * OVERHEAD_BYTES)
+    size = min(max(1 << int(math.log2(max(best, 1))), LEAST_BYTES), MOST_BYTES)
+    rows, sample = max(1, size // width), int(sizes[0])
+    if (sizes != sample).any():
+        return rows
+    if sample <= rows:
+        return rows // sample * sample
+    fewest = -(-sample // rows)
+    return next((sample // parts for parts in range(fewest, 2 * fewest) if not sample % parts), rows)
+
+
+def _dataset(
+    root: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, filters: dict[str, Any], sizes: Ints | None = None
+) -> h5py.Dataset:
     width = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
-    chunk = (max(1, min(shape[0], CHUNK_BYTES // max(width, 1))), *shape[1:])
+    chunk = (min(shape[0], chunk_rows(sizes, width)), *shape[1:])
     # A dataset without elements (the shapes of samples without axes) can't be chunked, and has nothing to protect.
     more = {"chunks": chunk, "fletcher32": True, **filters} if np.prod(shape) else {}
     return root.create_dataset(name, shape=shape, dtype=dtype, track_times=False, **more)
@@ -90,11 +119,12 @@ def _stream(
     dtype: str,
     filters: dict[str, Any],
     file: WriteOnce,
+    sizes: Ints | None,
 ) -> None:
     """One stream of the pieces into a dataset, a whole chunk at a time: chunks written in parts would be placed
     in the file by how the pieces happened to be cut."""
     stored = np.dtype(dtype).newbyteorder("<")
-    dataset = _dataset(root, name, shape, stored, filters)
+    dataset = _dataset(root, name, shape, stored, filters, sizes)
     rows = dataset.chunks[0]
     width = int(np.prod(shape[1:], dtype=np.int64)) * stored.itemsize
     start = 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,16 +76,34 @@ class Normaliser:
     def apply(self, x: Ragged) -> Ragged:
         """The normalised batch, of the dtype of ``x``."""
         if self.mode == "sample":
-            values = [_whiten(sample.reshape(-1, sample.shape[-1])) for sample in x]
+            values = [self.change(sample)(sample.reshape(-1, sample.shape[-1])) for sample in x]
             return Ragged(np.concatenate(values) if values else x.values, x.layout)
+        return Ragged(self._by_channel(x.values), x.layout)
+
+    def change(self, sample: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """What :meth:`apply` makes of a sample's values, as a function of any of them, (..., C): to the same bits.
+
+        With ``mode="sample"`` the sample, (*S, C) or anything with such a shape and slices that are arrays, is read
+        twice from its beginning to its end, a part at a time; otherwise it isn't looked at.
+        """
+        if self.mode == "channel":
+            return self._by_channel
+        mean, std = _moments(sample)
+
+        def by_sample(values: NDArray[Any]) -> NDArray[Any]:
+            whitened: NDArray[Any] = ((values - mean) / std).astype(values.dtype)
+            return whitened
+
+        return by_sample
+
+    def _by_channel(self, values: NDArray[Any]) -> NDArray[Any]:
         if self.mean is None or self.std is None:
             raise ArgumentError('a normaliser of mode="channel" must be fitted first: Normaliser.fit(split)')
-        if x.values.shape[1] != len(self.mean):
-            raise ShapeError(f"this normaliser was fitted on {len(self.mean)} channels. Received: {x.values.shape[1]}")
-        dtype = x.values.dtype
-        values = x.values - self.mean.astype(dtype)
-        values *= (1 / self.std).astype(dtype)
-        return Ragged(values, x.layout)
+        if values.shape[-1] != len(self.mean):
+            raise ShapeError(f"this normaliser was fitted on {len(self.mean)} channels. Received: {values.shape[-1]}")
+        result: NDArray[Any] = values - self.mean.astype(values.dtype)
+        result *= (1 / self.std).astype(values.dtype)
+        return result
 
     def state(self) -> dict[str, Any]:
         """JSON-able; :meth:`from_state` takes it back without loss."""
@@ -105,12 +124,34 @@ class Normaliser:
         return f"<Normaliser by {self.mode}{'' if self.mean is None else f', {len(self.mean)} channels'}>"
 
 
-def _whiten(sample: NDArray[Any]) -> NDArray[Any]:
-    """One sample (P, C) minus its means, divided by its standard deviations; sums in float64."""
-    centred = sample - sample.mean(axis=0, dtype=np.float64)
-    std = np.sqrt(np.mean(centred**2, axis=0))
-    whitened: NDArray[Any] = (centred / np.where(std > 0, std, 1.0)).astype(sample.dtype)
-    return whitened
+def _moments(sample: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each channel of a sample (*S, C); sums in float64, in parts that follow from its shape."""
+    *shape, channels = (int(size) for size in sample.shape)
+    boxes, count = list(_runs(shape, max(1, PART // channels))), math.prod(shape)
+
+    def total(of: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[np.float64]:
+        parts = (np.ascontiguousarray(sample[box]).reshape(-1, channels) for box in boxes)
+        sums: NDArray[np.float64] = sum((of(part).sum(axis=0, dtype=np.float64) for part in parts), np.zeros(channels))
+        return sums
+
+    mean = total(lambda part: part) / count
+    std = np.sqrt(total(lambda part: (part - mean) ** 2) / count)
+    return mean, np.where(std > 0, std, 1.0)
+
+
+def _runs(shape: list[int], limit: int) -> Iterator[tuple[slice, ...]]:
+    """Boxes that make up a sample, in order: each at most so many positions, which follow one another in memory."""
+    whole, inner = len(shape), 1  # axes from this one on aren't cut, and their positions
+    while whole and inner * shape[whole - 1] <= limit:
+        whole, inner = whole - 1, inner * shape[whole - 1]
+    rest = tuple(slice(0, size) for size in shape[whole:])
+    if not whole:
+        yield rest
+        return
+    size, step = shape[whole - 1], limit // inner
+    for before in np.ndindex(*shape[: whole - 1]):
+        for start in range(0, size, step):
+            yield (*(slice(at, at + 1) for at in before), slice(start, min(start + step, size)), *rest)
 
 
 def _parts(split: Split) -> Iterator[NDArray[np.float64]]:

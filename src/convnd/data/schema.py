@@ -94,6 +94,11 @@ class Info:
         """Whether targets are class numbers, of a sample or of its positions."""
         return self.target_dtype is not None and np.dtype(self.target_dtype).kind in "iu"
 
+    @property
+    def symbols(self) -> int | None:
+        """Where values are whole numbers that stand for something (words): how many there are, from 0 up. Else None."""
+        return (self.recipe or {}).get("symbols")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
@@ -298,7 +303,8 @@ def check_schema(root: h5py.Group, path: Any) -> None:
     words = decode(text).split() if isinstance(text, bytes) else str(text).split()
     if len(words) != 2 or words[0] != FAMILY or not words[1].isdigit():
         raise DataError(
-            f'{path}: an HDF5 file, but not one of convnd\'s (its attribute "schema" is {text!r}, not "{SCHEMA}")'
+            f'{path}: an HDF5 file, but not one of convnd\'s (its attribute "schema" is {text!r}, not "{SCHEMA}"). '
+            "Samples of others are read if you name what holds them: data.open(path, values=...)"
         )
     if int(words[1]) > VERSION:
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ArgumentError, DataError
 from ..layout import Ints, Layout, Ragged, sample_numbers
+from .augment import Augmentation
+from .batch import Batch, read_batch
 from .batches import Batches
+from .collection import Collection
 from .divide import choose_groups, choose_samples
-from .reader import File
 from .schema import Info
 
 
@@ -45,13 +47,14 @@ class Split:
 
     Attributes
     ----------
-    file : File
+    file : Collection
+        The data file it is a part of.
     numbers : int64 array (n,)
         The samples' numbers in the file.
     name : str
     """
 
-    def __init__(self, file: File, numbers: Ints, name: str) -> None:
+    def __init__(self, file: Collection, numbers: Ints, name: str) -> None:
         self.file = file
         self.numbers = np.array(numbers, dtype=np.int64)
         self.numbers.flags.writeable = False
@@ -159,6 +162,9 @@ class Split:
         oversize: str = "error",
         start: int = 0,
         prefetch: int = 2,
+        sizes: str = "mixed",
+        augment: Augmentation | Sequence[Augmentation] | None = None,
+        workers: int | None = None,
     ) -> Batches:
         """Stream the split in batches: see :class:`~convnd.data.batches.Batches`."""
         return Batches(
@@ -171,12 +177,13 @@ class Split:
             oversize=oversize,
             start=start,
             prefetch=prefetch,
+            sizes=sizes,
+            augment=augment,
+            workers=workers,
         )
 
-    def read(self, numbers: Ints) -> Any:
+    def read(self, numbers: Ints) -> Batch:
         """The batch of the samples of these numbers in the file, in this order."""
-        from .batches import read_batch
-
         return read_batch(self.file, numbers)
 
     def __reduce__(self) -> tuple[Any, ...]:

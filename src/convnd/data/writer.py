@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DataError, ShapeError
 from .disk import put_in_place
+from .filters import compression_name
 from .finish import write_hdf5
 from .pieces import Pieces
 from .schema import Info
@@ -37,7 +38,7 @@ def create(
     source: str | None = None,
     licence: str | None = None,
     recipe: dict[str, Any] | None = None,
-    compress: bool = False,
+    compress: bool | str | None = False,
     resume: bool = False,
 ) -> Writer:
     """A writer of a new data file, to be used in a ``with`` statement.
@@ -71,8 +72,9 @@ def create(
         Physical value = stored value times scale. Readers hand out the product as float32.
     recipe : dict, optional
         JSON-able: how the samples were prepared, so that new ones can be prepared the same way.
-    compress : bool
-        Shuffle and gzip, for small files that travel. Reading is several times slower.
+    compress : bool or str
+        True or "gzip": for files that travel; reading is several times slower. "lzf" packs less and is faster; "blosc",
+        "blosc2", "bitshuffle", "bzip2", "lz4" and "zstd" are those of the package hdf5plugin, which readers need too.
     resume : bool
         Continue an unfinished write; where there is none, begin.
 
@@ -112,13 +114,13 @@ def create(
         licence=licence,
         recipe=recipe,
     )
-    return Writer(Path(path), info, bool(compress), bool(resume))
+    return Writer(Path(path), info, compression_name(compress), bool(resume))
 
 
 class Writer:
     """Appends samples to a file that is being made. Made by :func:`create`."""
 
-    def __init__(self, path: Path, info: Info, compress: bool, resume: bool) -> None:
+    def __init__(self, path: Path, info: Info, compress: str | None, resume: bool) -> None:
         if not path.parent.is_dir():
             raise DataError(f"{path}: there is no folder {path.parent} to write into")
         if path.is_dir():

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ...errors import DataError
 
 
 @dataclass
@@ -43,12 +43,18 @@ def read_cases(path: Path) -> Iterator[tuple[NDArray[np.float64], str | None]]:
 
     A missing value (``?``) is NaN. A malformed line raises DataError with its number.
     """
+    for line, header, where in case_lines(path):
+        yield parse_case(line, header, where)
+
+
+def case_lines(path: Path) -> Iterator[tuple[str, Header, str]]:
+    """The lines that are cases, each with the file's header and how messages name it."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        header, line_number = _header(file, path)
+        header, number = _header(file, path)
         for line in file:
-            line_number += 1
+            number += 1
             if line.strip() and line[0] not in "#%":
-                yield _case(line.strip(), header, f"{path}, line {line_number}")
+                yield line.strip(), header, f"{path}, line {number}"
 
 
 def _header(file: IO[str], path: Path) -> tuple[Header, int]:
@@ -73,7 +79,8 @@ def _header(file: IO[str], path: Path) -> tuple[Header, int]:
     raise DataError(f"{path}: no @data line, so it isn't a .ts file, or it is truncated")
 
 
-def _case(line: str, header: Header, where: str) -> tuple[NDArray[np.float64], str | None]:
+def parse_case(line: str, header: Header, where: str) -> tuple[NDArray[np.float64], str | None]:
+    """One case from its line."""
     channels = line.split(":")
     label = channels.pop().strip() if header.labelled else None
     try:

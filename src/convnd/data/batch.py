@@ -1,0 +1,206 @@
+"""A batch in memory, and how it is read: as it is, or sample by sample through an augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConvndError, ShapeError
+from ..layout import Ints, Layout, Ragged
+from .convert import convert
+
+if TYPE_CHECKING:
+    from .augment import Augmentation
+    from .collection import Collection
+
+# Read in one go: much larger than what taking turns costs, much smaller than a batch.
+STRETCH = 1 << 20  # bytes as stored
+PAGE = 1024  # float32 numbers in a page of memory
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some samples in memory.
+
+    Attributes
+    ----------
+    x : Ragged
+        float32 values, the stored ones times the file's scale.
+    targets : int64 array (N,), float32 array (N, K), Ragged or None
+        Class numbers, numbers, or ragged targets (int64 labels or float32 numbers).
+    numbers : int64 array (N,)
+        The samples' numbers in the file.
+    weights : float32 array (N,) or None
+        The samples' weights, where the file has them.
+    """
+
+    x: Ragged
+    targets: NDArray[Any] | Ragged | None
+    numbers: Ints
+    weights: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def read_batch(data: Collection, numbers: Ints) -> Batch:
+    """Read samples by their numbers: one slice for each run of neighbours."""
+    layout = data.layout.take(numbers)
+    runs = _runs(numbers)
+    x = Ragged(_read_values(data, numbers, runs, layout), layout)
+    targets: NDArray[Any] | Ragged | None = _given_targets(data, numbers)
+    if data.info.target == "ragged":
+        targets = _read_targets(data, numbers, runs)
+    return Batch(x, targets, numbers, _weights(data, numbers))
+
+
+def _read_targets(data: Collection, numbers: Ints, runs: list[tuple[int, int]]) -> Ragged:
+    """The ragged targets of a batch."""
+    layout = data.target_layout.take(numbers)
+    values = np.empty((layout.positions, data.info.target_channels), dtype=_target_dtype(data))
+    for begin, end in runs:
+        rows = values[layout.offsets[begin] : layout.offsets[end]]
+        data.read_targets(int(numbers[begin]), int(numbers[end - 1]), rows)
+    return Ragged(values, layout)
+
+
+def _read_values(data: Collection, numbers: Ints, runs: list[tuple[int, int]], layout: Layout) -> NDArray[np.float32]:
+    """The values (P, C) of a batch, stretch by stretch: one thread reads a stretch while another converts its own."""
+    values = np.empty((layout.positions, data.info.channels), dtype=np.float32)
+    # Fresh memory costs a fault for every page. Taken here, they don't keep other threads from reading.
+    values.reshape(-1)[::PAGE] = 0
+    stored, channels = np.dtype(data.info.dtype), data.info.channels
+    straight = data.factor is None and stored == np.float32
+    stretches = list(_stretches(runs, layout, STRETCH // (channels * stored.itemsize)))
+    most = max((layout.offsets[s[-1][1]] - layout.offsets[s[0][0]] for s in stretches), default=0)
+    scratch = np.empty((0 if straight else most, channels), dtype=stored)
+    for stretch in stretches:
+        start = layout.offsets[stretch[0][0]]
+        out = values[start : layout.offsets[stretch[-1][1]]]
+        raw = out if straight else scratch[: len(out)]
+        with data.lock:
+            for begin, end in stretch:
+                rows = raw[layout.offsets[begin] - start : layout.offsets[end] - start]
+                data.read_stored(int(numbers[begin]), int(numbers[end - 1]), rows)
+        if not straight:
+            convert(raw, out, data.factor)
+    return values
+
+
+def _stretches(runs: list[tuple[int, int]], layout: Layout, room: int) -> Iterator[list[tuple[int, int]]]:
+    """Runs, cut between samples and gathered to at most ``room`` positions, or one sample."""
+    stretch: list[tuple[int, int]] = []
+    for begin, end in runs:
+        while begin < end:
+            limit = layout.offsets[stretch[0][0] if stretch else begin] + room
+            cut = int(np.searchsorted(layout.offsets, limit, side="right")) - 1
+            if cut <= begin and stretch:
+                yield stretch
+                stretch = []
+            else:
+                cut = min(end, max(cut, begin + 1))
+                stretch.append((begin, cut))
+                begin = cut
+    if stretch:
+        yield stretch
+
+
+def read_augmented(data: Collection, numbers: Ints, augment: Augmentation, seed: int, epoch: int) -> Batch:
+    """Read samples one by one and augment each.
+
+    The random numbers of a sample follow from the seed, the epoch and its number in the file, never from the batch.
+    Memory: the batch, and the sample at hand as it is and augmented.
+    """
+    info = data.info
+    bounds = Layout(augment.bound(data.layout.shapes[numbers]))
+    values = np.empty((bounds.positions, info.channels), dtype=np.float32)
+    shapes = np.empty_like(bounds.shapes)
+    targets = _given_targets(data, numbers)
+    labels: list[NDArray[Any]] = []
+    used = 0
+    for place, number in enumerate(numbers.tolist()):
+        given: Any = read_labels(data, number) if targets is None and info.target else None
+        if targets is not None:
+            given = int(targets[place]) if info.target == "class" else targets[place].copy()
+        try:
+            x, target = augment(read_values(data, number), given, sample_rng(seed, epoch, number))
+            _check(x, bounds, place, info.channels)
+        except ConvndError as error:
+            raise type(error)(f"{data.path}: {data.who(number)}: {error}") from error
+        size = x.size // info.channels
+        values[used : used + size] = x.reshape(size, info.channels)
+        shapes[place], used = x.shape[:-1], used + size
+        if targets is not None:
+            targets[place] = target
+        elif target is not None:
+            labels.append(target)
+    ragged = Ragged.pack(labels) if labels else None
+    weights = _weights(data, numbers)
+    return Batch(Ragged(values[:used], Layout(shapes)), targets if ragged is None else ragged, numbers, weights)
+
+
+def sample_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
+    """The random numbers that augment a sample in an epoch."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch], spawn_key=(number,))))
+
+
+def read_values(data: Collection, number: int) -> NDArray[np.float32]:
+    """One sample's values (*S, C)."""
+    values = np.empty((int(data.layout.sizes[number]), data.info.channels), dtype=np.float32)
+    data.read_values(number, number, values)
+    return values.reshape(*data.layout.shape(number), data.info.channels)
+
+
+def read_labels(data: Collection, number: int) -> NDArray[Any]:
+    """One sample's ragged target (*S', K)."""
+    layout, channels = data.target_layout, data.info.target_channels
+    target: NDArray[Any] = np.empty((int(layout.sizes[number]), channels), dtype=_target_dtype(data))
+    data.read_targets(number, number, target)
+    return target.reshape(*layout.shape(number), channels)
+
+
+def _check(x: Any, bounds: Layout, place: int, channels: int) -> None:
+    """What an augmentation gives must be a sample, and not larger than it said."""
+    good = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.ndim == bounds.ndim + 1 and x.size
+    if not good or x.shape[-1] != channels:
+        what = f"{x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else repr(type(x))
+        raise ShapeError(
+            f"an augmentation must give float32 values of {bounds.ndim} spatial axes, then {channels} channels, and at "
+            f"least one position. Received: {what}"
+        )
+    if x.size // channels > bounds.sizes[place]:
+        raise ShapeError(
+            f"an augmentation must not make a sample larger than its bound says, {bounds.shape(place)}. "
+            f"Received: shape {x.shape[:-1]}"
+        )
+
+
+def _target_dtype(data: Collection) -> type[np.generic]:
+    return np.int64 if data.info.labels else np.float32
+
+
+def _given_targets(data: Collection, numbers: Ints) -> NDArray[Any] | None:
+    """One target a sample: class numbers or numbers."""
+    if data.targets is None:
+        return None
+    chosen = data.targets[numbers]
+    return chosen if data.info.target == "class" else chosen.astype(np.float32)
+
+
+def _weights(data: Collection, numbers: Ints) -> NDArray[np.float32] | None:
+    weights: NDArray[np.float32] | None = None
+    if "weight" in data.meta:
+        weights = data.meta["weight"][numbers].astype(np.float32)
+    return weights
+
+
+def _runs(numbers: Ints) -> list[tuple[int, int]]:
+    """(begin, end) of every run of consecutive numbers."""
+    edges = np.flatnonzero(np.diff(numbers) != 1) + 1
+    bounds = [0, *edges.tolist(), len(numbers)]
+    return [(a, b) for a, b in pairwise(bounds) if b > a]
