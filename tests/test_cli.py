@@ -368,7 +368,7 @@ MISTAKES = [
     (1, ["prepare", "audio", "FOREIGN", "x.h5"], "holds no usable files"),
     (2, ["prepare", "audio", "none", "x.h5"], "does not exist"),
     (2, ["prepare", "audio", "FOREIGN", "x.h5", "--pattern", "("], "isn't a regular expression"),
-    (2, ["prepare", "images", "FOREIGN", "x.h5"], "No such command 'images'"),
+    (2, ["prepare", "odours", "FOREIGN", "x.h5"], "No such command 'odours'"),
 ]
 
 

@@ -17,6 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "allconv": {"width": 2},
     "lenet": {"bins": 2},
     "resnet": {"width": 2, "blocks": 2},
+    "sentence": {"rows": 9, "features": 3, "width": 2, "kernels": [1, 3], "bins": 2},
     "small": {"width": 2, "bins": 2},
     "unet": {"width": 2, "depth": 2},
     "wave": {"width": 2, "first_kernel": 5, "first_stride": 2},
@@ -30,10 +31,12 @@ def test_names() -> None:
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 @pytest.mark.parametrize("name", SMALL)
 def test_every_model_takes_every_rank_and_size(name: str, ndim: int) -> None:
-    net = models.get(name, classes=3, **SMALL[name]).build(ndim, 2)
+    words = name == "sentence"
+    net = models.get(name, classes=3, **SMALL[name]).build(ndim, 1 if words else 2)
     rng = np.random.default_rng(0)
     shapes = [(1,) * ndim, (5, 4, 3)[:ndim], (2, 7, 6)[:ndim]]
-    x = Ragged.pack([rng.standard_normal((*shape, 2)).astype(np.float32) for shape in shapes])
+    draw = (lambda shape: rng.integers(0, 9, (*shape, 1))) if words else lambda shape: rng.standard_normal((*shape, 2))
+    x = Ragged.pack([draw(shape).astype(np.float32) for shape in shapes])
     result = net(x)
     assert result.layout.shapes.tolist() == [list(shape) if name == "unet" else [] for shape in shapes]
     assert result.values.shape[1] == 3
@@ -50,7 +53,7 @@ def test_models_are_data(name: str) -> None:
 def test_models_cite_their_source_and_describe_their_options(name: str) -> None:
     model = getattr(models, name)
     text = inspect.getdoc(model) or ""
-    assert any(year in text for year in ("1998", "2015", "2016", "2017"))
+    assert any(year in text for year in ("1998", "2014", "2015", "2016", "2017"))
     assert all(option in text for option in inspect.signature(model).parameters)
 
 
@@ -70,7 +73,25 @@ def test_sizes_that_the_papers_state() -> None:
     assert round(_count("unet", (64, 64, 1), classes=2, width=64, depth=4) / 1e6) == 31
 
 
+def test_sentences_are_pooled_in_proportion() -> None:
+    """Twice the text, each word twice: the means of words alone stay, whatever the length."""
+    net = models.sentence(3, rows=9, features=4, width=2, kernels=(), bins=2).build(1, 1)
+    once = np.array([[4, 1, 7, 2]], np.float32)[..., None]
+    assert not net(once).any()  # Words mean nothing before they are learned.
+    table = net.named_parameters()["words.table"]
+    table.assign(np.random.default_rng(0).standard_normal(table.values.shape).astype(np.float32))
+    assert net(once).all()
+    np.testing.assert_allclose(net(np.repeat(once, 2, axis=1)), net(once), rtol=1e-5)
+    # Max over time, as in the source: words that don't stand out don't count.
+    net = models.sentence(3, rows=9, features=4, width=2, kernels=(1,), mode="max").build(1, 1)
+    np.testing.assert_allclose(net(np.repeat(once, 3, axis=1)), net(once), rtol=1e-5)
+
+
 def test_registry_errors() -> None:
+    with pytest.raises(ArgumentError, match=r"kernels must differ. Received: kernels=\(2, 2\)"):
+        models.sentence(2, kernels=(2, 2))
+    with pytest.raises(ArgumentError, match=r"kernels must be an int of at least 1. Received: kernels=0"):
+        models.get("sentence", classes=2, kernels=[0])
     with pytest.raises(ArgumentError, match=r"model must be one of allconv, lenet, .* Received: 'vgg'"):
         models.get("vgg", classes=2)
     with pytest.raises(ArgumentError, match=r"model 'unet' has the options classes, width, depth. Received: 'bins'"):

@@ -180,6 +180,72 @@ def test_kill_9(path, whole, tmp_path, where, at):
     assert not list(tmp_path.glob("*.part"))
 
 
+KILLS = int(os.environ.get("CONVND_KILLS", "10"))
+# A forked process for each part of a run, killed from outside: wherever it is then, in a step, reading ahead, saving.
+KILLED_AT_RANDOM = """
+import json, os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import convnd.plots, convnd.train.trainer, test_train_resume as t
+path, whole, out, kills = sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5])
+convnd.plots.available = lambda: False
+convnd.train.trainer.SAVE_EVERY = 0.02
+def start(out):
+    child = os.fork()
+    if not child:
+        t.fit_augmented(path, out)
+        os._exit(0)
+    return child
+begun = time.monotonic()
+assert os.waitpid(start(whole), 0)[1] == 0
+length, rng, runs, at = time.monotonic() - begun, np.random.default_rng(), [out + "/0"], []
+while len(at) < kills:
+    child = start(runs[-1])
+    time.sleep(rng.uniform(0, 3 * length / kills))
+    if os.waitpid(child, os.WNOHANG)[0]:  # it was done: another run for the kills that are left
+        runs.append(f"{out}/{len(runs)}")
+        continue
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    at.append(t.place_of(runs[-1]))
+assert os.waitpid(start(runs[-1]), 0)[1] == 0
+print(json.dumps([runs, at]))
+"""
+
+
+def fit_augmented(path, out):
+    """Shuffled, read ahead in threads, each sample changed at random; masks and running statistics in the net."""
+    augment = ["randomcrop(7)", "shift(2)", "gain(0.5, 2)", "noise(sigma=0.1)"]
+    return fit(path, out, epochs=12, augment=augment, normalize="sample", resume=True)
+
+
+def place_of(out):
+    """Epoch and batch that a run would go on from."""
+    last = Path(out) / "last.ckpt"
+    if not last.exists():
+        return [1, 0]
+    meta = Checkpoint.read(last).meta
+    return [meta["epoch"], meta["batch"]]
+
+
+def test_killed_at_random_moments(tmp_path):
+    path = classes_file(tmp_path / "classes.h5", count=150)
+    arguments = [Path(__file__).parent, path, tmp_path / "whole", tmp_path / "killed", KILLS]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_RANDOM, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    runs, at = json.loads(done.stdout)
+    assert len(at) == KILLS
+    assert len({tuple(place) for place in at}) > 2  # They came at different places of the run.
+    for run in runs:
+        assert_same_run(run, tmp_path / "whole")
+    # What is compared depends on the augmentation and on the order.
+    for other in ({"augment": None}, {"seed": 4}):
+        fit(path, tmp_path / "other", epochs=1, normalize="sample", overwrite=True, **other)
+        assert without_clock(tmp_path / "other")[0] != without_clock(tmp_path / "whole")[0]
+
+
 def test_a_saved_place_in_a_long_epoch(path, whole, tmp_path, monkeypatch):
     """Long epochs are saved on the way, so that a kill costs minutes; here, after every step."""
     monkeypatch.setattr("convnd.train.trainer.SAVE_EVERY", 0.0)

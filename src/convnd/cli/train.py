@@ -54,6 +54,9 @@ if TYPE_CHECKING:
               help="The validation figure that decides which epoch is best.")
 @click.option("--normalize", default="channel", show_default=True, type=click.Choice(["channel", "sample", "none"]),
               help="Inputs to mean 0 and deviation 1: by channel over the training data, or within each sample.")
+@click.option("--augment", multiple=True, metavar="CHANGE",
+              help="A random change of training samples, e.g. 'flip(axis=1)' or 'noise(snr=20)'. Can be given several "
+              "times; they are done in order. See convnd.data.augment.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="The same seed gives the same bits.")
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped, to the same bits.")
 @click.option("--force", is_flag=True, help="Replace a run that is in --out.")
@@ -71,6 +74,7 @@ def train(data: Path, as_json: bool, quiet: bool, **given: Any) -> None:  # fmt:
     Examples:
       convnd train sounds.h5 --model small --out run
       convnd train sounds.h5 --model wave --epochs 40 --lr 0.002 --patience 8 --out run
+      convnd train images.h5 --model small --augment 'flip(axis=1)' --augment 'affine(rotation=10)' --out run
       convnd train volumes.h5 --model unet --loss dice+ce --normalize sample --positions 500000 --out run
       convnd train sounds.h5 --model wave --epochs 40 --lr 0.002 --patience 8 --out run --resume
     """
@@ -80,7 +84,7 @@ def train(data: Path, as_json: bool, quiet: bool, **given: Any) -> None:  # fmt:
         raise click.UsageError("--resume goes on with the run in --out, --force replaces it: give one of them")
     with cn.data.open(data) as file:
         split = file[given.pop("split")]
-        net = network(given.pop("model"), outputs(split), given.pop("model_options"))
+        net = network(given.pop("model"), outputs(split), given.pop("model_options"), split.info.symbols)
         run = cn.fit(net, split, progress=False if quiet else None, **_arguments(file, given))
     if as_json:
         options.emit(
@@ -102,6 +106,7 @@ def train(data: Path, as_json: bool, quiet: bool, **given: Any) -> None:  # fmt:
 def _arguments(file: Any, given: dict[str, Any]) -> dict[str, Any]:
     """The options as arguments of fit."""
     arguments = {**given, "overwrite": given["force"], "validation": _validation(file, given["validation"])}
+    arguments["augment"] = list(given["augment"]) or None
     arguments["normalize"] = None if given["normalize"] == "none" else given["normalize"]
     for option in ("force", "momentum", "warmup"):
         arguments.pop(option)
@@ -157,8 +162,8 @@ def outputs(split: Split) -> int:
     return info.target_channels
 
 
-def network(name: str, classes: int, settings: tuple[str, ...] = ()) -> Layer:
-    """The unbuilt network that --model and --set name."""
+def network(name: str, classes: int, settings: tuple[str, ...] = (), symbols: int | None = None) -> Layer:
+    """The unbuilt network that --model and --set name; for data of symbols one whose embedding has a row for each."""
     if name.endswith(".toml"):
         if settings:
             raise click.UsageError("--set goes with a named network; change the TOML file instead")
@@ -168,7 +173,17 @@ def network(name: str, classes: int, settings: tuple[str, ...] = ()) -> Layer:
             f"must be one of {', '.join(models.names())}, or a file that ends in .toml. Received: {name}",
             param_hint="--model",
         )
-    return models.get(name, classes, **dict(_setting(text) for text in settings))
+    chosen = dict(_setting(text) for text in settings)
+    if symbols is not None:
+        if "rows" not in models.options_of(name):
+            fitting = ", ".join(other for other in models.names() if "rows" in models.options_of(other))
+            raise click.BadParameter(
+                f"this data's values are numbers that stand for words, so the network must begin with an embedding: "
+                f"{fitting}, or a file that ends in .toml. Received: {name}",
+                param_hint="--model",
+            )
+        chosen = {"rows": symbols} | chosen
+    return models.get(name, classes, **chosen)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from ..errors import ConvndError
-from . import options
+from ..errors import ArgumentError, ConvndError
+from . import options, tiles
 
 if TYPE_CHECKING:
     from ..train import Model
@@ -56,10 +56,18 @@ def evaluate(
 @click.option("--split", help="Of .h5 files: the split to predict; by default all samples.")
 @click.option("--save", type=options.FOLDER, metavar="FOLDER",
               help="Write results at positions (label maps) as one .npy a sample into this folder.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write results at positions into this file: .npy for one sample, .h5 for any number (a dataset "
+              "each: 0, 1, ...).")
+@click.option("--tile", metavar="N[,N,...]", callback=tiles.read_tile,
+              help="Make results at positions by blocks of N positions (or N,N,... along the axes), in memory bounded "
+              "by the block: for what is larger than memory. The result is that of the whole.")
 @options.threads
+@options.quiet
 @options.as_json
 def predict(
-    run: Path, files: tuple[Path, ...], split: str | None, save: Path | None, as_json: bool
+    run: Path, files: tuple[Path, ...], split: str | None, save: Path | None, out: Path | None, tile: Any,
+    quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Ask the trained network of the run folder RUN about new files.
 
@@ -72,36 +80,56 @@ def predict(
       convnd predict run new.wav other.wav
       convnd predict run new.wav --json
       convnd predict run scans.h5 --split test --save labels/
+      convnd predict run large.npy --tile 128 --out labels.npy
     """
     import convnd as cn
 
-    from ..train.names import renamed
-
     model = cn.load(run)
+    if save is not None and out is not None:
+        raise click.UsageError("--save and --out both say where results go: give one of them")
+    tiles.check_options(model, tile, out)
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
     answers: list[dict[str, Any]] = []
-    failed = False
-    for path in files:
-        try:
-            for name, values in _samples(path, split, model):
-                with renamed([f"sample {name}"].__getitem__, 1):
-                    found = _answer(model, values, save, f"{path.stem}-{len(answers)}")
-                answer = {"file": str(path), "sample": name, **found}
-                answers.append(answer)
-                if not as_json:
-                    click.echo(_line(answer))
-        except BrokenPipeError:  # of our output, not of the file
-            raise
-        except (ConvndError, OSError) as error:
-            failed = True
-            text = str(error) if isinstance(error, ConvndError) else str(error.strerror or error)
-            where = "" if text.startswith(f"{path}: ") else f"{path}: "
-            click.echo(f"convnd: {where}{text}", err=True)
+    with tiles.Kept(model, out, save) as kept:
+        failed = _predict(model, files, split, save, kept if tile is not None or out is not None else None, tile,
+                          answers, quiet, as_json)  # fmt: skip
     if as_json:
         options.emit(answers)
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _predict(
+    model: Model, files: tuple[Path, ...], split: str | None, save: Path | None, kept: tiles.Kept | None, tile: Any,
+    answers: list[dict[str, Any]], quiet: bool, as_json: bool,
+) -> bool:  # fmt: skip
+    """Answer file by file, and whether any of them can't be used. With ``kept`` samples are read as they are needed."""
+    from ..train.names import renamed
+
+    failed = False
+    for path in files:
+        try:
+            for name, values in (_samples if kept is None else tiles.samples)(path, split, model):
+                stem, facts = f"{path.stem}-{len(answers)}", {"file": str(path), "sample": name}
+                with renamed([f"sample {name}"].__getitem__, 1):
+                    if kept is None:
+                        found = _answer(model, values, save, stem)
+                    else:
+                        found = tiles.answer(model, values, tile, kept, facts, stem, quiet)
+                answers.append({**facts, **found})
+                if not as_json:
+                    click.echo(_line(answers[-1]))
+        except BrokenPipeError:  # of our output, not of the file
+            raise
+        except (ConvndError, OSError) as error:
+            if tile is not None and isinstance(error, ArgumentError):  # the network's reason, whatever the file
+                raise ConvndError(str(error)) from error
+            failed = True
+            text = str(error) if isinstance(error, ConvndError) else str(error.strerror or error)
+            where = "" if text.startswith(f"{path}: ") else f"{path}: "
+            click.echo(f"convnd: {where}{text}", err=True)
+    return failed
 
 
 def _samples(path: Path, split: str | None, model: Model) -> Iterator[tuple[str, Any]]:

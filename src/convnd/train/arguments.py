@@ -44,9 +44,10 @@ def divide(train: Split, validation: float | Split | None, by_group: bool, seed:
                 "validation must not be the test split: choosing the best epoch on it would make its figures "
                 "worthless. Give a share of the training split, e.g. validation=0.1"
             )
-        shared = np.intersect1d(validation.numbers, train.numbers)
-        if validation.file.path == train.file.path and shared.size:
-            raise ArgumentError(f"validation must hold no samples of train. Received: both hold sample {shared[0]}")
+        shared = set(validation.file.origins(validation.numbers)) & set(train.file.origins(train.numbers))
+        if shared:
+            number = min(shared)[1]
+            raise ArgumentError(f"validation must hold no samples of train. Received: both hold sample {number}")
         return train, validation
     if validation is None or validation == 0:
         return train, None
@@ -122,7 +123,7 @@ def make_normaliser(normalize: Any, part: Split) -> Normaliser | None:
         raise ArgumentError(
             f"normalize must be 'channel', 'sample', None or a Normaliser. Received: normalize={normalize!r}"
         )
-    return Normaliser.fit(part, mode=normalize)
+    return None if part.info.symbols else Normaliser.fit(part, mode=normalize)
 
 
 def describe(part: Split, held_out: Split | None, shape: tuple[int, ...] | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import __version__, optim, plots
 from ..data import Normaliser, Split
+from ..data.augment import Augmentation, composed
 from ..errors import ArgumentError
 from ..nn import Layer
 from .arguments import (
@@ -88,6 +89,7 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
     normalize: str | Normaliser | None = "channel",
+    augment: Augmentation | str | Sequence[Augmentation | str] | None = None,
     monitor: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -145,9 +147,13 @@ def fit(
     patience : int, optional
         Stop after so many epochs without improvement.
     seed : int
-        Of the initial parameters, the validation part, the order of samples and the random layers.
+        Of the initial parameters, the validation part, the order of samples, the random layers and the augmentation.
     normalize : "channel", "sample", None or a Normaliser
-        "channel" is fitted on the training part; see :class:`convnd.data.Normaliser`.
+        "channel" is fitted on the training part; see :class:`convnd.data.Normaliser`. Numbers that stand for words
+        (``info.symbols``) stay as they are.
+    augment : Augmentation, text, or a list of them, optional
+        Random changes of the training part's samples, before they are normalised: see :mod:`convnd.data.augment`. The
+        budgets of a batch hold for the largest that samples may be afterwards. Validation sees samples as they are.
     monitor : str, optional
         The validation figure that decides: "accuracy", "dice" (where they apply; the default), "mse" or "loss". Of
         epochs that tie, the one with the smaller loss.
@@ -195,8 +201,9 @@ def fit(
     objective = Objective.of(
         part, net, shape, loss=loss, label_smoothing=label_smoothing, class_weights=class_weights
     )
+    change = None if augment is None else composed(augment)
     if positions is None and samples is None:
-        positions = default_positions(part)
+        positions = default_positions(part, change, held_out)
     settings: dict[str, Any] = {
         "epochs": whole("epochs", epochs),
         "positions": None if positions is None else whole("positions", positions),
@@ -209,13 +216,14 @@ def fit(
         "patience": None if patience is None else whole("patience", patience),
         "seed": seed,
         "normalize": normalize if isinstance(normalize, str) or normalize is None else "given",
+        "augment": None if change is None else change.config(),
         "monitor": monitored(monitor, objective),
     }
     optimiser = make_optimizer(net, settings["optimizer"])
     rate = make_schedule(settings["schedule"], settings["epochs"], len(part))
-    for checked in (part, held_out):
+    for checked, given in ((part, change), (held_out, None)):
         if checked is not None:  # refuses a sample above the budget
-            checked.batches(settings["positions"], settings["samples"], seed=seed, oversize=oversize)
+            checked.batches(settings["positions"], settings["samples"], seed=seed, oversize=oversize, augment=given)
     normaliser = make_normaliser(normalize, part)
     config = {
         "convnd": __version__,
@@ -227,7 +235,7 @@ def fit(
         "normaliser": None if normaliser is None else normaliser.state(),
     }
     folder = None if out is None else Folder(out, config, resume=resume, overwrite=overwrite)
-    trainer = Trainer(net, part, held_out, objective, optimiser, rate, normaliser, config, folder, on_epoch)
+    trainer = Trainer(net, part, held_out, objective, optimiser, rate, normaliser, change, config, folder, on_epoch)
     trainer.run(progress)
     trainer.load_best()
     return _finish(trainer, Model(net, normaliser, config))

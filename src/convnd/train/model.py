@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from ..checkpoint import Checkpoint
 from ..data import Normaliser
-from ..errors import ArgumentError, DataError, DtypeError, ShapeError, TrainingError
+from ..errors import ArgumentError, DataError, ShapeError, TrainingError
 from ..layout import Layout, Ragged
 from ..nn import Layer, from_config
+from ..nn.predict import Progress
+from . import tiling
 from .folder import BEST, LAST
 from .names import renamed
 
@@ -115,14 +117,53 @@ class Model:
             return _softmax(scores.values if isinstance(scores, Ragged) else scores)
         return Ragged(_softmax(scores.values), scores.layout) if isinstance(scores, Ragged) else _softmax(scores)
 
-    def predict(self, x: Samples) -> Any:
+    def predict(self, x: Any, tile: Any = None, out: Any = None, progress: Progress | None = None) -> Any:
         """The answer for every sample.
+
+        Answers at positions (a class, or numbers) can be made tile by tile, so that neither the sample nor the
+        network's activations have to fit in memory: see :func:`convnd.nn.predict.predict`. They are those of the whole
+        sample: to the bit where convolutions are direct, else those of scores that agree to 1e-5. A normaliser by
+        sample reads the sample twice before, for the statistics of all of it.
+
+        Parameters
+        ----------
+        x : ndarray (N, *S, C), Ragged, or a list of arrays (*S_i, C)
+            With a tile an array may be anything with a shape and slices that are arrays (an h5py dataset, a
+            ``np.memmap``), of which a tile's part is read at a time; the axis of channels may be missing where there is
+            one and samples come in a list. Integers are the file's stored numbers, as everywhere.
+        tile : int or one int an axis, optional
+            Positions of the answer made at a time.
+        out : array, or a list of arrays for a list or a Ragged, optional
+            Where answers at positions go, of their shapes: ndarrays, h5py datasets, or what slices can be assigned to.
+        progress : callable, optional
+            Called as ``progress(done, total)`` after each tile, in positions of the answers.
 
         Returns
         -------
         The class names (a list of N texts); for a class at every position the class numbers, an int64 array (N, *S) for
-        an ndarray and else a list of arrays (*S_i); for numbers (N, K), or one output array a sample.
+        an ndarray and else a list of arrays (*S_i); for numbers (N, K), or one output array a sample. ``out`` if given.
+
+        Raises
+        ------
+        ArgumentError
+            A tile for a network that looks at the whole sample (global pooling and the like): the message names the
+            layer and the reason.
+        ShapeError, DtypeError, DataError
+            As a call does; and an ``out`` of another shape.
+
+        Examples
+        --------
+        >>> import convnd as cn
+        >>> net = cn.nn.Sequential(cn.nn.Conv(2, 5, padding="same")).build(ndim=2, channels=1)
+        >>> config = {"data": {"ndim": 2, "channels": 1},
+        ...           "objective": {"kind": "labels", "classes": ["no", "yes"], "outputs": 2}}
+        >>> model = Model(net, Normaliser("sample"), config)
+        >>> image = np.random.default_rng(0).normal(size=(90, 70, 1))
+        >>> np.array_equal(model.predict([image], tile=32)[0], model.predict([image])[0])
+        True
         """
+        if tile is not None or out is not None or progress is not None:
+            return tiling.predict(self, x, tile, out, progress)
         output = self(x)
         if self.kind == "class":
             best = (output.values if isinstance(output, Ragged) else output).argmax(axis=-1)
@@ -152,13 +193,7 @@ class Model:
                 f"the model takes samples of {data['ndim']} axes and {data['channels']} channels. "
                 f"Received: {x.layout.ndim} axes and {x.values.shape[1]} channels"
             )
-        if x.values.dtype.kind not in "iuf":
-            raise DtypeError(f"samples must be real numbers. Received: dtype {x.values.dtype}")
-        values = x.values
-        if values.dtype.kind in "iu" and data.get("scale") is not None:
-            values = values * np.asarray(data["scale"], np.float64)
-        with np.errstate(over="ignore"):  # what float32 can't hold is refused here
-            values = values.astype(np.float32)
+        values = tiling.physical(x.values, data.get("scale"))
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             sample = int(np.searchsorted(x.layout.offsets, np.argmin(finite), side="right")) - 1

@@ -1,8 +1,9 @@
 """The loop: steps, epochs, and the place in them, which a checkpoint holds whole.
 
 What a run computes is a function of its configuration alone: the order of the samples follows from
-(seed, epoch), random layers from (seed, step, sample). So a run that stops anywhere between two steps
-and goes on from its checkpoint computes the very bits of one that never stopped.
+(seed, epoch), their augmentation from (seed, epoch, sample), random layers from (seed, step, sample). So a
+run that stops anywhere between two steps and goes on from its checkpoint computes the very bits of
+one that never stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from ..checkpoint import Checkpoint
 from ..data import Batch, Normaliser, Split
+from ..data.augment import Augmentation
 from ..errors import DataError, TrainingError
 from ..metrics import Metric, better
 from ..nn import Layer
@@ -63,6 +65,7 @@ class Trainer:
     optimizer: Optimizer
     schedule: Schedule
     normaliser: Normaliser | None
+    augment: Augmentation | None
     config: dict[str, Any]
     folder: Folder | None
     on_epoch: Callable[[Line], Any] | None = None
@@ -119,7 +122,7 @@ class Trainer:
         place, accumulate = self.place, self.settings["accumulate"]
         batches = self.train.batches(
             **self._budget(), oversize=self.settings["oversize"], seed=self.settings["seed"], epoch=place.epoch,
-            start=place.batch,
+            start=place.batch, augment=self.augment,
         )
         stream = cast("Generator[Batch, None, None]", iter(batches))
         left, inside, weight = len(batches), 0, 0.0
