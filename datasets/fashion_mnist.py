@@ -3,6 +3,9 @@
 Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
 Algorithms", arXiv:1708.07747 (2017). MIT licence. The IDX files come with Debian's package dataset-fashion-mnist,
 in /usr/share/datasets/fashion-mnist.
+
+With ``--crop`` every image is cut to its object, so that sizes vary (new images must then be cut alike before a network
+trained on these is asked about them).
 """
 
 from __future__ import annotations
@@ -45,7 +48,15 @@ def read_idx(folder: Path, name: str, axes: int) -> NDArray[np.uint8]:
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
 
 
-def prepare(folder: Path, out: Path) -> None:
+def crop_to_object(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Without the rows and columns around the object that are all zero; one pixel of an image that is zero all over."""
+    if not image.any():
+        return image[:1, :1]
+    box = [np.flatnonzero(image.any(axis=1 - axis)) for axis in (0, 1)]
+    return image[tuple(slice(found[0], found[-1] + 1) for found in box)]
+
+
+def prepare(folder: Path, out: Path, crop: bool = False) -> None:
     """Write the data file from the folder that holds the four IDX files."""
     with data.create(
         out,
@@ -57,7 +68,7 @@ def prepare(folder: Path, out: Path) -> None:
         scale=1 / 255,
         source=SOURCE,
         licence="MIT",
-        recipe={"kind": "images", "dtype": "uint8", "scale": 1 / 255},
+        recipe={"kind": "images", "dtype": "uint8", "scale": 1 / 255, **({"crop": "object"} if crop else {})},
         resume=True,
     ) as writer:
         for split, part in PARTS.items():
@@ -65,22 +76,24 @@ def prepare(folder: Path, out: Path) -> None:
             labels = read_idx(folder, f"{part}-labels-idx1-ubyte", 1)
             if len(images) != len(labels):
                 raise DataError(f"{folder}: {len(images)} images and {len(labels)} labels in {part}")
-            _append(writer, split, images[..., None], labels)
+            _append(writer, split, images, labels, crop)
 
 
-def _append(writer: data.Writer, split: str, images: NDArray[Any], labels: NDArray[Any]) -> None:
+def _append(writer: data.Writer, split: str, images: NDArray[Any], labels: NDArray[Any], crop: bool) -> None:
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         name = f"{split}/{number}"
         if name not in writer.done:
-            writer.append(image, label=int(label), split=split, name=name)
+            kept = crop_to_object(image) if crop else image
+            writer.append(kept[..., None], label=int(label), split=split, name=name)
 
 
 @click.command(help="SOURCE: the folder with the four IDX files (train-images-idx3-ubyte[.gz], ...).")
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-def main(source: Path, out: Path) -> None:
+@click.option("--crop", is_flag=True, help="Cut each image to its object (margins that are all zero go): sizes vary.")
+def main(source: Path, out: Path, crop: bool) -> None:
     try:
-        prepare(source, out)
+        prepare(source, out, crop)
     except (ConvndError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"wrote {out}")

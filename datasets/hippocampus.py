@@ -6,15 +6,17 @@ A. L. Simpson et al., arXiv:1902.09063 (2019). CC BY-SA 4.0. A folder with image
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
-import numpy as np
 from numpy.typing import NDArray
 
 from convnd import data
-from convnd.data.sources import need
+from convnd.data.prepare import volumes
+from convnd.data.prepare.kind import Loaded
+from convnd.data.sources import MissingPackage
 from convnd.errors import ConvndError, DataError
 
 CLASSES = ("background", "anterior", "posterior")
@@ -22,32 +24,27 @@ SOURCE = (
     "Medical Segmentation Decathlon, Task04 Hippocampus. M. Antonelli et al.: The Medical Segmentation Decathlon. "
     "Nature Communications 13, 4128 (2022)."
 )
+RECIPE = {"kind": "volumes", "orientation": "ras", "spacing": None, "dtype": "float32", "scale": None}
 # Every fifth of the sorted volumes is a test volume.
 TEST_EVERY = 5
+Result = TypeVar("Result")
 
 
-def read_volume(path: Path) -> tuple[NDArray[Any], tuple[float, ...]]:
-    """The voxels (x, y, z), scaled as the header says, and their spacing in mm."""
-    nibabel = need("nibabel", "medical")
-    try:
-        image = nibabel.load(path)
-        return np.asanyarray(image.dataobj), tuple(float(size) for size in image.header.get_zooms()[:3])
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path} can't be read: {error}") from error
-
-
-def read_pair(image: Path, mask: Path) -> tuple[NDArray[Any], NDArray[Any], tuple[float, ...]]:
-    """Intensities float32 (x, y, z, 1), labels uint8 (x, y, z, 1), spacing."""
+def read_pair(image: Path, mask: Path) -> tuple[Loaded, NDArray[Any]]:
+    """A volume (x, y, z, 1) with its spacing in mm, and its labels (x, y, z): both go right, anterior and superior."""
     if not mask.is_file():
         raise DataError(f"{image}: there are no labels {mask}")
-    values, spacing = read_volume(image)
-    labels, _ = read_volume(mask)
-    if labels.shape != values.shape:
-        raise DataError(f"{image}: shape {values.shape}, its labels have {labels.shape}")
-    whole = labels.astype(np.uint8)
-    if not np.array_equal(whole, labels):
-        raise DataError(f"{mask}: labels must be whole numbers of 0 to 255")
-    return values.astype(np.float32)[..., None], whole[..., None], spacing
+    volume = _read(image, lambda: next(volumes.load(image, RECIPE)))
+    return volume, _read(mask, lambda: volumes.load_labels(mask, RECIPE, volume))
+
+
+def _read(path: Path, reader: Callable[[], Result]) -> Result:
+    try:
+        return reader()
+    except MissingPackage:
+        raise
+    except (DataError, OSError) as error:
+        raise DataError(f"{path} can't be read: {error}") from error
 
 
 def prepare(folder: Path, out: Path) -> None:
@@ -65,15 +62,15 @@ def prepare(folder: Path, out: Path) -> None:
         axes=[{"name": name, "unit": "mm"} for name in ("x", "y", "z")],
         source=SOURCE,
         licence="CC BY-SA 4.0",
-        recipe={"kind": "volumes", "dtype": "float32", "scale": None},
+        recipe=RECIPE,
         resume=True,
     ) as writer:
         for number, path in enumerate(images, start=1):
             name = path.name.removesuffix(".nii.gz")
             if name not in writer.done:
-                values, labels, spacing = read_pair(path, folder / "labelsTr" / path.name)
+                volume, labels = read_pair(path, folder / "labelsTr" / path.name)
                 split = "train" if number % TEST_EVERY else "test"
-                writer.append(values, target=labels, split=split, name=name, spacing=spacing)
+                writer.append(volume.values, target=labels, split=split, name=name, spacing=volume.spacing)
 
 
 @click.command(help="SOURCE: the folder of the task, with imagesTr and labelsTr. Every fifth volume goes into test.")

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from convnd import data
-from convnd.data.timeseries import read_cases, read_header
+from convnd.data.prepare.timeseries import read_cases, read_header
 from convnd.errors import ConvndError, DataError
 
 FILES = {"train": "JapaneseVowels_TRAIN.ts", "test": "JapaneseVowels_TEST.ts"}
