@@ -75,7 +75,8 @@ def command(
     the median, and an interval that holds the true one at 95%. The error is the largest difference from a float64
     result at some hundred places relative to the largest value, and the root of its mean square relative to that of
     the values. Extra memory is beyond the operands, the result and one packed copy of the weight. A wrong result, ours
-    or a peer's, ends in exit code 1. All rows with all peers take about half an hour.
+    or a peer's, ends in exit code 1. All rows with all peers take long:
+    choose some with --case.
 
     \b
     Examples:
