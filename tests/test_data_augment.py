@@ -381,6 +381,8 @@ def test_compose_does_all_in_order():
     assert Compose([RandomCrop(9)], p=0.5).bound(np.array([[20]])).tolist() == [[20]]
     assert Compose([RandomCrop(9, p=0.5)]).bound(np.array([[20]])).tolist() == [[20]]
     assert augment.composed(steps[0]) is steps[0]
+    assert augment.composed([steps[0]]) is steps[0]
+    assert augment.composed("flip") == augment.composed(["flip"]) == Flip()
 
 
 def test_texts():

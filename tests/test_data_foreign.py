@@ -379,6 +379,17 @@ def test_absurd_claims_are_refused_before_anything_is_allocated(tmp_path):
         root.create_dataset("sounds/x", (10**12,), "int16", chunks=(1000,), compression="gzip")[:5] = 1
     with pytest.raises(DataError, match=r"/sounds/x claims 2000000000000 bytes .* \d+ are stored: the file wasn't"):
         data.open(path, values="sounds")
+    vlen = write_vlen(tmp_path / "v.h5", arrays())
+    content = vlen.read_bytes()
+    with data.open(vlen, values="sounds") as opened:
+        place = opened.values.entries.places[3] - 8  # The size of an object in the heap.
+    changed = content[:place] + (10**15).to_bytes(8, "little") + content[place + 8 :]
+    vlen.write_bytes(changed)
+    with pytest.raises(DataError, match=r"v\.h5: /sounds can't be read: .*the heap at \d+ is damaged"):
+        data.open(vlen, values="sounds")
+    vlen.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"v\.h5"):
+        data.open(vlen, values="sounds")
     folder = write_npy(tmp_path / "npy", arrays())
     content = (folder / "007.npy").read_bytes()
     start, end = content.index(b"'shape': ("), content.index(b",)")

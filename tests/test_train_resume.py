@@ -21,6 +21,7 @@ EPOCHS, BATCHES = 4, 5  # 18 samples in batches of 4
 SETTINGS = {
     "epochs": EPOCHS, "samples": 4, "validation": 0.25, "lr": 0.05, "schedule": "one_cycle", "clip": 1.0,
     "label_smoothing": 0.1, "seed": 3, "progress": False,
+    "augment": ["flip", "random_crop(share=(0.6, 1))", "noise(sigma=(0, 0.3))", "time_mask(2, p=0.5)"],
 }  # fmt: skip
 CLOCK = ("seconds", "positions_per_second")
 

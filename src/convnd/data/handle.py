@@ -111,7 +111,7 @@ def check_claim(dataset: h5py.Dataset) -> None:
     if dataset.is_virtual or dataset.external:
         return
     claimed = math.prod(int(size) for size in dataset.shape) * dataset.dtype.itemsize
-    stored = dataset.id.get_storage_size()
+    stored = min(dataset.id.get_storage_size(), os.path.getsize(dataset.file.filename))
     packed = dataset.id.get_create_plist().get_nfilters() > int(dataset.fletcher32)
     if claimed > (max(MOST_RATIO * stored, SMALL_BYTES if stored else 0) if packed else stored):
         raise DataError(

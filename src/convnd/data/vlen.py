@@ -1,9 +1,9 @@
 """Entries of variable length, read past HDF5.
 
-An entry is a reference to an object in one of the file's global heaps: how many elements, where the heap is, and which of its
-objects. HDF5 checks no heap before it walks through it: one flipped bit there can keep it busy for ever. So the
-heaps are walked here, with every step checked; lengths are then known without reading any data, and an entry is read with one
-system call. Format: HDF5 File Format Specification, sections III.E (global heap) and IV.A.2.d (variable-length data).
+An entry is a reference to an object in one of the file's global heaps: how many elements, where the heap is, and which
+of its objects. HDF5 checks no heap before it walks through it: one flipped bit there can keep it busy for ever. So the
+heaps are walked here, with every step checked. Lengths are then known without reading any data, and an entry is read
+with one system call. Format: HDF5 File Format Specification, III.E (global heap) and IV.A.2.d (datatypes).
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ class Entries:
 
     def _objects(self, heap: int) -> dict[int, tuple[int, int]]:
         """Place and size of every object of a heap."""
-        header = _bytes(self.handle, heap, HEADER) if heap + HEADER <= self._size else b""
+        header = _bytes(self.handle, heap, HEADER)
         size = int.from_bytes(header[8:16], "little")
-        if header[:4] != SIGNATURE or header[4] != VERSION or not HEADER <= size <= self._size - heap:
+        if header[:4] != SIGNATURE or header[4] != VERSION or size < HEADER:
             raise OSError(f"there is no sound heap at {heap}")
         objects: dict[int, tuple[int, int]] = {}
         for number, place, held in self._walk(heap, size):
-            if number in objects or place + held > heap + size:
+            if number in objects or place + held > min(heap + size, self._size):
                 raise OSError(f"the heap at {heap} is damaged")
             objects[number] = place, held
         return objects
@@ -161,7 +161,9 @@ def _descriptor(handle: Handle) -> int:
 
 
 def _bytes(handle: Handle, place: int, count: int) -> bytes:
-    """Bytes of the file."""
+    """Bytes of the file, if it has them."""
+    if count < 0 or place + count > os.fstat(_descriptor(handle)).st_size:
+        raise OSError(f"the file ends before the {count} bytes at {place} do")
     data = bytearray()
     while len(data) < count:
         if hasattr(os, "pread"):
@@ -171,6 +173,6 @@ def _bytes(handle: Handle, place: int, count: int) -> bytes:
                 file.seek(place + len(data))
                 part = file.read(count - len(data))
         if not part:
-            raise OSError(f"the file ends within the {count} bytes at {place}")
+            raise OSError(f"the file was cut while it was read, within the {count} bytes at {place}")
         data += part
     return bytes(data)

@@ -61,7 +61,11 @@ class Compose(Augmentation):
 
 def composed(given: Any) -> Augmentation:
     """An augmentation as users give it: one, its text, or a list of them."""
-    return given if isinstance(given, Augmentation) else Compose(given)
+    if isinstance(given, Augmentation):
+        return given
+    made = Compose(given)
+    steps = made._steps()
+    return steps[0] if len(steps) == 1 else made
 
 
 def from_config(config: Mapping[str, Any]) -> Augmentation:

@@ -132,8 +132,8 @@ class Shift(Augmentation):
     Examples
     --------
     >>> shift = Shift(2, mode="constant", fill=-1)
-    >>> [shift(np.float32([[1], [2], [3]]), 0, np.random.default_rng(seed))[0][:, 0].tolist() for seed in (0, 2)]
-    [[2.0, 3.0, -1.0], [-1.0, -1.0, 1.0]]
+    >>> [shift(np.float32([[1], [2], [3]]), 0, np.random.default_rng(seed))[0][:, 0].tolist() for seed in (0, 4)]
+    [[-1.0, -1.0, 1.0], [-1.0, 1.0, 2.0]]
     """
 
     moves = True
