@@ -248,3 +248,50 @@ def test_errors_say_what_is_wrong(case):
     call, error, message = ERRORS[case]
     with pytest.raises(error, match=message):
         call()
+
+
+# Channels where they lie: rows that are apart
+
+
+@pytest.mark.parametrize(("channels", "first", "end"), [(32, 16, 32), (64, 16, 48), (160, 128, 160), (7, 2, 6)])
+def test_channels_are_shuffled_where_they_lie_at_the_end_of_memory(rng, channels, first, end):
+    """Nothing is read behind the last row: a page that nobody may touch follows it."""
+    import ctypes
+    import mmap
+
+    page = mmap.PAGESIZE
+    area = mmap.mmap(-1, 17 * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(base + 16 * page), ctypes.c_size_t(page), 0) == 0
+    try:
+        rows = 16 * page // (4 * channels)
+        x = np.frombuffer(area, np.float32, rows * channels, 16 * page - 4 * rows * channels)
+        x = x.reshape(rows, channels)
+        x[...] = rng.standard_normal(x.shape)
+        part = ops.split(x, (first, end - first, *([channels - end] if end < channels else [])))[1]
+        y = ops.channel_shuffle(part, 2)
+        wanted = x[:, first:end].reshape(rows, 2, -1).swapaxes(1, 2).reshape(rows, -1)
+        np.testing.assert_array_equal(y, wanted)
+    finally:
+        assert libc.mprotect(ctypes.c_void_p(base + 16 * page), ctypes.c_size_t(page), 3) == 0
+
+
+def test_rows_at_odd_addresses_are_copied():
+    """Fields of packed records: their rows are no whole number of elements apart."""
+    packed = np.zeros(3, np.dtype([("a", "f4", (4,)), ("b", "u1")]))
+    packed["a"] = np.arange(12).reshape(3, 4)
+    x, wanted = packed["a"], np.arange(12.0).reshape(3, 4)
+    np.testing.assert_array_equal(ops.relu(x), wanted)
+    np.testing.assert_array_equal(ops.concat([x, x]), np.concatenate([wanted, wanted], axis=1))
+    np.testing.assert_array_equal(ops.split(x, (1, 3))[1], wanted[:, 1:])
+    np.testing.assert_array_equal(ops.channel_shuffle(x[::-1], 2), wanted[::-1][:, [0, 2, 1, 3]])
+
+
+def test_a_factor_may_be_a_part(rng):
+    x, factors = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 8))
+    f = leaf(factors)
+    y = ops.scale_channels(x, ops.split(f, (4, 4))[1])
+    np.testing.assert_array_equal(y.numpy(), x * factors[:, None, 4:])
+    y.backward(np.ones_like(x))
+    np.testing.assert_allclose(f.grad, np.concatenate([np.zeros((2, 4)), x.sum(axis=1)], axis=1))

@@ -506,3 +506,28 @@ ERRORS = [
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_the_way_back_has_indices_of_its_own():
+    y, indices = leaf(np.ones((1, 2, 1))), np.array([0, 3]).reshape(1, 2, 1)
+    x = ops.max_unpool(y, indices, like=np.zeros((1, 4, 1)))
+    indices[...] = 10**12
+    x.backward(np.arange(4.0).reshape(1, 4, 1))
+    assert y.grad.ravel().tolist() == [0, 3]
+
+
+def test_an_expectation_of_large_values_has_a_gradient():
+    x = leaf(np.array([2e38, 2e38], np.float32).reshape(1, 2, 1))
+    ops.stochastic_pool(x, 2).backward(np.ones((1, 1, 1), np.float32))
+    assert x.grad.ravel().tolist() == [0.5, 0.5]
+
+
+def test_what_no_window_holds_has_no_gradient_whatever_else_is_in_the_batch():
+    values = np.array([[1, 2, 1e30], [1e30, 1e30, 1]], np.float32)[..., None]
+    grads = []
+    for some in (values[:1], values):
+        x = leaf(some)
+        ops.lp_pool(x, 2, 3.0).backward(np.ones((len(some), 1, 1), np.float32))
+        grads.append(x.grad)
+    assert grads[0][0, 2] == 0
+    assert grads[0][0].tobytes() == grads[1][0].tobytes()

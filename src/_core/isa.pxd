@@ -292,8 +292,8 @@ cdef extern from "tile/tile.h":
 
     ctypedef struct convnd_moves_tiles:
         void (*take)(
-            const char *x, int64_t x_step, char *out, int64_t out_step, int64_t rows, const convnd_run *runs,
-            int64_t n_runs, const int64_t *index, int64_t streams) noexcept nogil
+            const char *x, int64_t x_step, int64_t channels, char *out, int64_t out_step, int64_t rows,
+            const convnd_run *runs, int64_t n_runs, const int64_t *index, int64_t streams) noexcept nogil
         void (*add)(const char *x, const char *y, char *out, int64_t n, int64_t streams) noexcept nogil
         void (*multiply)(const char *x, const char *y, char *out, int64_t n, int64_t streams) noexcept nogil
         void (*multiply_rows)(

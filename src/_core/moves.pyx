@@ -69,8 +69,9 @@ cdef int64_t run_list(const int64_t[::1] index, convnd_run *runs) noexcept nogil
 cdef void take_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef int64_t first = number * job.piece, size = job.tiles.itemsize
-    job.tiles.moves.take(job.x + first * job.x_step * size, job.x_step, job.out + first * job.out_step * size,
-                         job.out_step, min(job.piece, job.rows - first), job.runs, job.n_runs, job.index, job.streams)
+    job.tiles.moves.take(job.x + first * job.x_step * size, job.x_step, job.channels,
+                         job.out + first * job.out_step * size, job.out_step, min(job.piece, job.rows - first),
+                         job.runs, job.n_runs, job.index, job.streams)
 
 
 def take(const real[:, :] x, const int64_t[::1] index, real[:, ::1] out, int64_t column):
@@ -80,7 +81,8 @@ def take(const real[:, :] x, const int64_t[::1] index, real[:, ::1] out, int64_t
     cdef int64_t r, width = index.shape[0]
     job.tiles = tiles(sizeof(real))
     job.x, job.out, job.index = <const char *>&x[0, 0], <char *>&out[0, column], &index[0]
-    job.rows, job.x_step, job.out_step = x.shape[0], x.strides[0] // <int64_t>sizeof(real), out.shape[1]
+    job.rows, job.channels, job.out_step = x.shape[0], x.shape[1], out.shape[1]
+    job.x_step = x.strides[0] // <int64_t>sizeof(real)
     job.piece = max(1, PIECE // width)
     job.streams = streams(job.out, job.out_step * sizeof(real), job.rows * width * sizeof(real))
     with nogil:
@@ -113,7 +115,7 @@ cdef void join_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     for i in range(job.count):
         part = job.parts + 4 * i
         run.to, run.from_, run.count = 0, 0, part[2]
-        job.tiles.moves.take(<const char *>part[0] + first * part[1] * size, part[1],
+        job.tiles.moves.take(<const char *>part[0] + first * part[1] * size, part[1], part[2],
                              job.out + (first * job.out_step + part[3]) * size, job.out_step, n, &run, 1, NULL,
                              job.streams)
 

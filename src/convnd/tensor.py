@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import kernels
 from .errors import ArgumentError, DtypeError, ShapeError
+from .kernels.checks import in_rows
 from .layout import Layout, Ragged, position_numbers, sample_numbers
 
 Array = NDArray[Any]
@@ -158,7 +159,7 @@ class Tensor:
         self._fill(array.reshape(layout.positions, shape[-1]), layout, "dense", bool(requires_grad))
 
     def _fill(self, values: Array, layout: Layout | None, kind: Kind, requires_grad: bool) -> None:
-        self.values = values if _usable(values) else np.ascontiguousarray(values)
+        self.values = values if values.flags.c_contiguous or in_rows(values) else np.ascontiguousarray(values)
         self.layout = layout
         self.kind = kind
         self.requires_grad = requires_grad
@@ -399,12 +400,6 @@ X = TypeVar("X", bound=Batch)  # an operation gives back the kind it was given
 def dense_shape(layout: Layout) -> tuple[int, ...]:
     """The spatial shape all samples of a dense batch have; zeros if there are none."""
     return layout.box[1:]
-
-
-def _usable(values: Array) -> bool:
-    """Row-major, or rows that lie apart, such as some channels of a batch: a kernel that minds takes a copy."""
-    step = values.itemsize
-    return values.flags.c_contiguous or (values.ndim == 2 and values.strides[1] == step <= values.strides[0])
 
 
 def record(values: Array, layout: Layout | None, kind: Kind, parents: Sequence[Tensor], grad_fn: GradFn) -> Tensor:

@@ -5,7 +5,7 @@
 
 /* Channels taken by number: `shape` 0 next to each other, 1 anywhere, 2 in runs of both, with zeros. */
 static void check_take(int64_t channels, int64_t width, int shape) {
-    const int64_t rows = draw(1, 70), x_step = channels + (shape ? 0 : draw(0, 3)), out_step = width + draw(0, 2);
+    const int64_t rows = draw(1, 70), x_step = channels + draw(0, 1) * draw(1, 2 * tiles->lanes), out_step = width + draw(0, 2);
     const int64_t n = (rows - 1) * out_step + width;
     begin("moves: take %lld of %lld channels, way %d", (long long)width, (long long)channels, shape);
     char *x = numbers((rows - 1) * x_step + channels), *out = numbers(n);
@@ -29,7 +29,7 @@ static void check_take(int64_t channels, int64_t width, int shape) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < width; j++)
             want[r * out_step + j] = (wanted){index[j] < 0 ? 0 : get(x, r * x_step + index[j]), 0};
-    tiles->moves->take(x, x_step, out, out_step, rows, runs, n_runs, index, 0);
+    tiles->moves->take(x, x_step, channels, out, out_step, rows, runs, n_runs, index, 0);
     compare(out, want, n);
 }
 

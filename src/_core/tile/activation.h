@@ -175,7 +175,7 @@ INLINE vec NAME(times_slope)(vec y, vec g, int64_t kind) {
     }
     case ACT_SOFTPLUS: return g * NAME(sigmoid)(y);
     case ACT_SELU:
-        return g * choose_up_to(y, zero, NAME(exp)(y) * splat(SELU_BELOW), splat(SELU_SCALE));
+        return g * choose_less(zero, y, splat(SELU_SCALE), NAME(exp)(y) * splat(SELU_BELOW)); /* or NaN */
     case ACT_HARDSIGMOID: return choose_less(NAME(magnitude)(y), splat(3), g / splat(6), zero);
     case ACT_HARDSWISH: {
         const vec slope = y / splat(3) + splat((real)0.5);

@@ -37,13 +37,13 @@ INLINE void NAME(pick)(const real *x, int64_t x_step, real *out, int64_t out_ste
 }
 #endif
 
-static void NAME(take)(const char *x_, int64_t x_step, char *out_, int64_t out_step, int64_t rows,
+static void NAME(take)(const char *x_, int64_t x_step, int64_t channels, char *out_, int64_t out_step, int64_t rows,
                        const convnd_run *runs, int64_t n_runs, const int64_t *index, int64_t streams) {
     const real *x = (const real *)x_;
     real *out = (real *)out_;
 #if defined(__AVX512F__)
-    const int64_t vectors = x_step / VL, some = 32;
-    if (n_runs == 1 && runs[0].from == RUN_PICK && x_step % VL == 0 && runs[0].count % VL == 0 && vectors <= 8) {
+    const int64_t vectors = channels / VL, some = 32;
+    if (n_runs == 1 && runs[0].from == RUN_PICK && channels % VL == 0 && runs[0].count % VL == 0 && vectors <= 8) {
         for (; rows > 0; rows -= some, x += some * x_step, out += some * out_step) {
             const int64_t n = rows < some ? rows : some;
 #define PICK(v) case v: NAME(pick)(x, x_step, out, out_step, n, index, runs[0].count, v, streams); break
@@ -53,6 +53,7 @@ static void NAME(take)(const char *x_, int64_t x_step, char *out_, int64_t out_s
         return;
     }
 #endif
+    (void)channels;
     for (; rows > 0; rows--, x += x_step, out += out_step)
         for (int64_t r = 0; r < n_runs; r++) {
             real *to = out + runs[r].to;

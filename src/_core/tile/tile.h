@@ -316,8 +316,8 @@ typedef struct {
 } convnd_run;
 
 typedef struct {
-    void (*take)(const char *x, int64_t x_step, char *out, int64_t out_step, int64_t rows, const convnd_run *runs,
-                 int64_t n_runs, const int64_t *index, int64_t streams);
+    void (*take)(const char *x, int64_t x_step, int64_t channels, char *out, int64_t out_step, int64_t rows,
+                 const convnd_run *runs, int64_t n_runs, const int64_t *index, int64_t streams);
     void (*add)(const char *x, const char *y, char *out, int64_t n, int64_t streams);
     void (*multiply)(const char *x, const char *y, char *out, int64_t n, int64_t streams);
     void (*multiply_rows)(const char *x, const char *factor, char *out, int64_t rows, int64_t channels, int64_t streams);

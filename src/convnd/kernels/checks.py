@@ -52,11 +52,19 @@ def rows(name: str, x: Array, positions: int) -> Array:
     return contiguous(x)
 
 
+def in_rows(x: Array) -> bool:
+    """Whether x is a matrix whose rows may lie apart, as channels taken out of a batch do; not over each other."""
+    if x.ndim != 2 or not x.flags.aligned:
+        return False
+    step, size = x.strides[0], x.itemsize
+    return x.strides[1] == size and step % size == 0 and step >= x.shape[1] * size
+
+
 def contiguous(x: Array) -> Array:
-    """x in row-major order: itself, or a copy. Channels taken out of a batch lie in rows that are apart."""
+    """x in row-major order: itself, or a copy."""
     if x.flags.c_contiguous:
         return x
-    if x.ndim != 2 or x.strides[1] != x.itemsize or x.dtype not in DTYPES or not x.size:
+    if not in_rows(x) or x.dtype not in DTYPES or not x.size:
         return np.ascontiguousarray(x)
     out = empty(x.shape[0], x.shape[1], x.dtype)
     moves.take(x, np.arange(x.shape[1]), out, 0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._core import moves as core
 from ..errors import ShapeError
 from ..layout import Ints, Layout
-from .checks import Array, contiguous, empty, empty_like, floats, rows
+from .checks import Array, contiguous, empty, empty_like, floats, in_rows, rows
 
 
 def take_channels(x: Array, channels: Ints) -> Array:
@@ -53,7 +53,7 @@ def put_channels(out: Array, first: int, part: Array) -> None:
 
 def _rows(x: Array) -> Array:
     """x, whose rows may lie apart."""
-    return x if x.ndim == 2 and x.strides[1] == x.itemsize else contiguous(x)
+    return x if in_rows(x) else contiguous(x)
 
 
 def maxout(x: Array, pieces: int) -> Array:

@@ -128,10 +128,18 @@ def centred(
     part of a result of ``whole`` positions."""
     floats(x=x, near=near, by=by, plus=plus)
     x = rows("x", x, int(offsets[-1]))
+    near, by, plus = (_by_sample(each, offsets, x) for each in (near, by, plus))
     out = _target(out, x)
     if x.size:
         core.centred(x, offsets, near, by, plus, out, max(whole, len(x)))
     return out
+
+
+def _by_sample(given: Array, offsets: Ints, x: Array) -> Array:
+    shape = len(offsets) - 1, x.shape[1]
+    if given.shape != shape:
+        raise ShapeError(f"what goes by sample and channel must be {shape}. Received: shape {given.shape}")
+    return contiguous(given)
 
 
 def centred_grad(
@@ -149,6 +157,7 @@ def centred_grad(
     floats(grad=g, x=x, near=near, scale=scale, by=by, plus=plus)
     x = rows("x", x, int(offsets[-1]))
     g = _alike("grad", g, "x", x)
+    near, scale, by, plus = (_by_sample(each, offsets, x) for each in (near, scale, by, plus))
     out = _target(out, x)
     if x.size:
         core.centred_grad(g, x, offsets, near, scale, by, plus, out, max(whole, len(x)))

@@ -45,7 +45,7 @@ def split(x: X, sizes: Sequence[int]) -> list[X]:
 
     Returns
     -------
-    A batch for each size, of the kind of ``x``.
+    A batch for each size, of the kind of ``x``: views, which share their values with it, and one way back.
 
     Examples
     --------

@@ -146,6 +146,8 @@ def max_unpool(y: X, indices: Array | Ragged, *, like: Batch | Layout) -> X:
     t = batch(y, "y")
     layout = like if isinstance(like, Layout) else layout_of(batch(like, "like"))
     own, places = layout_of(t), _check_indices(indices, t, layout)
+    if t.requires_grad:
+        places = places.copy()  # the way back may come after the caller's next indices
     x = kernels.scatter(t.values, places, own, layout)
     if x is None:
         _refuse_outside(places, own, layout)

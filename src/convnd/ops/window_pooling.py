@@ -102,8 +102,8 @@ def _lp(x: Tensor, regions: Regions, p: float) -> Tensor:
     def grad_fn(g: Array) -> tuple[Array]:
         with np.errstate(all="ignore"):
             slope = _power(magnitude, p - 1)
-            if not plain.all():
-                slope[~np.isfinite(slope)] = 0  # what overflows lies in no window that is plain
+            if not slope.max(initial=0) < math.inf:
+                slope[~np.isfinite(slope)] = 0  # what overflows lies in no window that is plain, or in none
             to_x = kernels.pool_grad(np.where(plain, g * y ** (1 - p), 0), regions, "sum") * slope
             if len(rows):
                 norm, part = y[rows], np.where(again, g[rows], 0)
@@ -364,8 +364,8 @@ def uniforms(keys: NDArray[np.uint64], layout: Layout, channels: int) -> Array:
 
 
 def _expected(x: Tensor, regions: Regions) -> Tensor:
-    """In the dtype of x. Windows whose squares overflow there, or come so close to underflow that terms may be lost,
-    are done again in float64, and so is their way back."""
+    """In the dtype of x. Windows whose squares overflow in float32, or come so close to underflow that terms may be
+    lost, are done again in float64, and so is their way back."""
     values = x.values
     total, squares, zero = _sums(values, regions)
     limits = np.finfo(x.dtype)
@@ -386,7 +386,7 @@ def _expected(x: Tensor, regions: Regions) -> Tensor:
         to_x -= kernels.pool_grad(part * y, regions, "sum")
         if again.any():
             part = np.divide(g, total64, out=np.zeros_like(total64), where=again)
-            more = 2 * values * kernels.pool_grad(part, regions, "sum")
+            more = 2 * (values * kernels.pool_grad(part, regions, "sum"))
             _add_where(to_x, again, more - kernels.pool_grad(part * y, regions, "sum"), regions)
         if zero.any():
             _add_where(to_x, zero, kernels.pool_grad(np.where(zero, g, 0), regions, "mean"), regions)
