@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from convnd import data
 from convnd.data import batch as batch_module
 from convnd.data import filters, finish
+from convnd.data.buffers import Buffers
 from convnd.data.convert import convert, factor
 from convnd.data.filters import NAMES
 from convnd.errors import ArgumentError, DataError
@@ -189,9 +193,11 @@ def test_stretches_hold_all_runs(tmp_path, monkeypatch, dtype):
                 for number, value in zip(batch.numbers, batch.x, strict=True):
                     np.testing.assert_array_equal(value, values[number].astype("float32"))
         turns.append(len(taken))
-    assert turns[0] == 100  # Each sample by itself, twice.
+    batches = 1 + len(file["train"].batches(positions=300, seed=1))
+    # Each sample by itself, twice; or nothing to convert, and so no reason to take turns within a batch.
+    assert turns[0] == (batches if dtype == "float32" else 100)
     assert turns == sorted(turns, reverse=True)
-    assert turns[-1] == 1 + len(file["train"].batches(positions=300, seed=1))
+    assert turns[-1] == batches
 
 
 def test_two_epochs_at_once(tmp_path):
@@ -212,3 +218,70 @@ def test_two_epochs_at_once(tmp_path):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_memory_is_used_again_when_nobody_holds_it():
+    buffers = Buffers(100, 2, most=2)
+    first = buffers.empty(60)
+    first[:] = 1
+    place = first.ctypes.data
+    view = first.reshape(-1)[7:20].reshape(13, 1)
+    del first
+    other = buffers.empty(100)
+    other[:] = 2
+    assert other.ctypes.data != place
+    assert (view == 1).all()  # Any view keeps the memory.
+    del view
+    again = buffers.empty(5)
+    assert again.ctypes.data == place
+    assert again.shape == (5, 2)
+    assert again.flags.c_contiguous
+    assert again.flags.writeable
+    large = buffers.empty(101)  # A sample alone.
+    assert large.shape == (101, 2)
+    del large
+    kept = [buffers.empty(9) for _ in range(4)]
+    assert len({array.ctypes.data for array in kept}) == 4
+    kept.clear()
+    assert len(buffers.free) == 2
+    del again
+    assert len(buffers.free) == 2  # No more than asked for.
+    buffers.close()
+    assert buffers.free == []
+    del other
+    assert buffers.free == []
+
+
+@pytest.mark.parametrize("augment", [None, "gain(0.5, 2.0)"])
+def test_batches_that_are_kept_stay_as_they_are(tmp_path, augment):
+    values = samples(40)
+    with data.open(write(tmp_path / "a.h5", values)) as file:
+        batches = file["train"].batches(samples=3, prefetch=2, seed=1, augment=augment)
+        wanted = [batch.x.values.tobytes() for batch in batches]
+        kept = list(batches)
+        assert [batch.x.values.tobytes() for batch in kept] == wanted
+        places = [batch.x.values.ctypes.data for batch in kept]
+        assert len(set(places)) == len(places)
+        some, seen = [], set()
+        for number, batch in enumerate(batches):
+            seen.add(batch.x.values.ctypes.data)
+            if number % 5 == 0:
+                some.append((number, batch.x.values[1:]))
+        assert len(seen) < len(wanted)  # Memory of the others was used again.
+        for number, rows in some:
+            assert rows.tobytes() == wanted[number][8:]
+
+
+def test_the_benchmark_runs(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    import loader
+
+    monkeypatch.setattr(loader, "CASES", loader.CASES[:2])
+    run = CliRunner().invoke(loader.main, ["throughput", "--size", "1", "--rounds", "1", "--compress", "lzf"])
+    assert run.exit_code == 0, run.output
+    lines = run.output.splitlines()
+    assert len(lines) == 3
+    assert all(float(word) > 0 for line in lines[1:] for word in line.split()[-7:])
+    run = CliRunner().invoke(loader.main, ["memory", "--size", "0.01", "--positions", "500000", "--limit", "600"])
+    assert run.exit_code == 0, run.output
+    assert re.match(r"0\.01 GB in 1\d batches of at most 500,000 positions: ", run.output)

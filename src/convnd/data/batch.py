@@ -16,11 +16,11 @@ from .convert import convert
 
 if TYPE_CHECKING:
     from .augment import Augmentation
+    from .buffers import Buffers
     from .collection import Collection
 
 # Read in one go: much larger than what taking turns costs, much smaller than a batch.
-STRETCH = 1 << 20  # bytes as stored
-PAGE = 1024  # float32 numbers in a page of memory
+STRETCH = 2 << 20  # bytes as stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +48,16 @@ class Batch:
         return len(self.numbers)
 
 
-def read_batch(data: Collection, numbers: Ints) -> Batch:
+def read_batch(data: Collection, numbers: Ints, buffers: Buffers | None = None) -> Batch:
     """Read samples by their numbers: one slice for each run of neighbours."""
     layout = data.layout.take(numbers)
     runs = _runs(numbers)
-    x = Ragged(_read_values(data, numbers, runs, layout), layout)
+    values = _memory(layout.positions, data, buffers)
+    _read_values(data, numbers, runs, layout, values)
     targets: NDArray[Any] | Ragged | None = _given_targets(data, numbers)
     if data.info.target == "ragged":
         targets = _read_targets(data, numbers, runs)
-    return Batch(x, targets, numbers, _weights(data, numbers))
+    return Batch(Ragged(values, layout), targets, numbers, _weights(data, numbers))
 
 
 def _read_targets(data: Collection, numbers: Ints, runs: list[tuple[int, int]]) -> Ragged:
@@ -69,14 +70,21 @@ def _read_targets(data: Collection, numbers: Ints, runs: list[tuple[int, int]]) 
     return Ragged(values, layout)
 
 
-def _read_values(data: Collection, numbers: Ints, runs: list[tuple[int, int]], layout: Layout) -> NDArray[np.float32]:
-    """The values (P, C) of a batch, stretch by stretch: one thread reads a stretch while another converts its own."""
-    values = np.empty((layout.positions, data.info.channels), dtype=np.float32)
-    # Fresh memory costs a fault for every page. Taken here, they don't keep other threads from reading.
-    values.reshape(-1)[::PAGE] = 0
+def _memory(positions: int, data: Collection, buffers: Buffers | None) -> NDArray[np.float32]:
+    """Where the values (P, C) of a batch go."""
+    if buffers is not None:
+        return buffers.empty(positions)
+    return np.empty((positions, data.info.channels), dtype=np.float32)
+
+
+def _read_values(
+    data: Collection, numbers: Ints, runs: list[tuple[int, int]], layout: Layout, values: NDArray[np.float32]
+) -> None:
+    """The values of a batch, stretch by stretch: one thread reads a stretch while another converts its own."""
     stored, channels = np.dtype(data.info.dtype), data.info.channels
     straight = data.factor is None and stored == np.float32
-    stretches = list(_stretches(runs, layout, STRETCH // (channels * stored.itemsize)))
+    room = layout.positions if straight else STRETCH // (channels * stored.itemsize)
+    stretches = list(_stretches(runs, layout, room))
     most = max((layout.offsets[s[-1][1]] - layout.offsets[s[0][0]] for s in stretches), default=0)
     scratch = np.empty((0 if straight else most, channels), dtype=stored)
     for stretch in stretches:
@@ -89,7 +97,6 @@ def _read_values(data: Collection, numbers: Ints, runs: list[tuple[int, int]], l
                 data.read_stored(int(numbers[begin]), int(numbers[end - 1]), rows)
         if not straight:
             convert(raw, out, data.factor)
-    return values
 
 
 def _stretches(runs: list[tuple[int, int]], layout: Layout, room: int) -> Iterator[list[tuple[int, int]]]:
@@ -110,7 +117,9 @@ def _stretches(runs: list[tuple[int, int]], layout: Layout, room: int) -> Iterat
         yield stretch
 
 
-def read_augmented(data: Collection, numbers: Ints, augment: Augmentation, seed: int, epoch: int) -> Batch:
+def read_augmented(
+    data: Collection, numbers: Ints, augment: Augmentation, seed: int, epoch: int, buffers: Buffers | None = None
+) -> Batch:
     """Read samples one by one and augment each.
 
     The random numbers of a sample follow from the seed, the epoch and its number in the file, never from the batch.
@@ -118,7 +127,7 @@ def read_augmented(data: Collection, numbers: Ints, augment: Augmentation, seed:
     """
     info = data.info
     bounds = Layout(augment.bound(data.layout.shapes[numbers]))
-    values = np.empty((bounds.positions, info.channels), dtype=np.float32)
+    values = _memory(bounds.positions, data, buffers)
     shapes = np.empty_like(bounds.shapes)
     targets = _given_targets(data, numbers)
     labels: list[NDArray[Any]] = []

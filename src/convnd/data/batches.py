@@ -11,6 +11,7 @@ from ..errors import ArgumentError, DataError
 from ..layout import Ints, Layout
 from .augment import Augmentation, composed
 from .batch import Batch, read_augmented, read_batch
+from .buffers import Buffers
 from .divide import draws
 from .order import grouped_batches, mixed_batches
 from .prefetch import prefetched, usable_cores
@@ -36,7 +37,7 @@ class Batches:
 
     Memory: at any time at most ``prefetch + 2`` batches exist: ``prefetch`` read ahead, the one handed out, and the
     one before it, which a ``for`` loop holds until it has the next. So at most ``(prefetch + 2) * positions``
-    positions in float32 (with ``oversize="alone"`` a larger sample counts itself), and in each thread 1 MiB, or the
+    positions in float32 (with ``oversize="alone"`` a larger sample counts itself), and in each thread 2 MiB, or the
     largest sample, for reading.
 
     Parameters
@@ -58,7 +59,7 @@ class Batches:
         Batches read ahead in background threads; 0 reads in the caller's.
     sizes : "mixed" or "grouped"
         Batches of samples of any size, or of like size.
-    augment : Augmentation or a list of them, optional
+    augment : Augmentation, its text, or a list of them, optional
         What is done to samples at random: see :mod:`convnd.data.augment`.
     workers : int, optional
         Most threads that read ahead. By default as many as there are cores and batches to read ahead.
@@ -87,7 +88,7 @@ class Batches:
         start: int = 0,
         prefetch: int = 2,
         sizes: str = "mixed",
-        augment: Augmentation | Sequence[Augmentation] | None = None,
+        augment: Augmentation | str | Sequence[Augmentation | str] | None = None,
         workers: int | None = None,
     ) -> None:
         if positions is None and samples is None:
@@ -124,22 +125,28 @@ class Batches:
         else:
             batches = mixed_batches(layout.sizes, budget, most, seeds)
         self._batches = batches[int(start) :]
+        # Positions of the largest batch that the budget allows: more are a sample alone.
+        self._most = max((size for batch in batches if (size := int(layout.sizes[batch].sum())) <= budget), default=0)
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return prefetched(self._read, len(self), self.prefetch, self.workers)
+        buffers = Buffers(self._most, self.split.info.channels, self.prefetch + 2)
+        try:
+            yield from prefetched(lambda index: self._read(index, buffers), len(self), self.prefetch, self.workers)
+        finally:
+            buffers.close()
 
     def numbers(self) -> list[Ints]:
         """The samples' numbers in the file, batch by batch, without reading any."""
         return [self.split.numbers[batch] for batch in self._batches]
 
-    def _read(self, index: int) -> Batch:
+    def _read(self, index: int, buffers: Buffers) -> Batch:
         numbers = self.split.numbers[self._batches[index]]
         if self.augment is None:
-            return read_batch(self.split.file, numbers)
-        return read_augmented(self.split.file, numbers, self.augment, self.seed, self.epoch)
+            return read_batch(self.split.file, numbers, buffers)
+        return read_augmented(self.split.file, numbers, self.augment, self.seed, self.epoch, buffers)
 
 
 def _refuse_oversize(split: Split, layout: Layout, budget: int) -> None:

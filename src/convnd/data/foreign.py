@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +40,6 @@ class Foreign(Collection):
             raise DataError(f"{values.where} holds no samples")
         self.path, self.how, self.values = path, how, values
         self._handle, self._meta = handle, meta or {}
-        self._turn = threading.Lock()
         shapes, ndim, channels = _positions(values, ndim)
         self.layout = Layout(shapes)
         empty = np.flatnonzero(self.layout.sizes == 0)
@@ -65,7 +63,7 @@ class Foreign(Collection):
 
     @property
     def lock(self) -> AbstractContextManager[Any]:
-        return self._turn if self._handle is None else self._handle.lock
+        return nullcontext() if self._handle is None else self._handle.lock
 
     @property
     def identity(self) -> str:

@@ -163,7 +163,7 @@ class Split:
         start: int = 0,
         prefetch: int = 2,
         sizes: str = "mixed",
-        augment: Augmentation | Sequence[Augmentation] | None = None,
+        augment: Augmentation | str | Sequence[Augmentation | str] | None = None,
         workers: int | None = None,
     ) -> Batches:
         """Stream the split in batches: see :class:`~convnd.data.batches.Batches`."""
