@@ -84,4 +84,6 @@ def load_labels(path, recipe, loaded):
     return by_value([int(number) for number in path.read_text().split()], None)
 
 
-KIND = Kind("fake", (".fake",), look, plan, load, load_labels, (".labels",), labelled=(".many.fake",))
+KIND = Kind(
+    "fake", (".fake",), look, plan, load, load_labels, label_suffixes=(".labels",), labelled=(".many.fake",)
+)

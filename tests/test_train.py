@@ -226,7 +226,7 @@ def test_nothing_outside_the_training_split_is_read(path, monkeypatch, share, by
     read = []
     original = data.batches.read_batch
     monkeypatch.setattr(
-        data.batches, "read_batch", lambda file, numbers: read.append(numbers) or original(file, numbers)
+        data.batches, "read_batch", lambda file, numbers, *more: read.append(numbers) or original(file, numbers, *more)
     )
     with data.open(path) as file:
         train, test = file["train"], file["test"]
@@ -298,8 +298,8 @@ def test_a_run_that_diverges_says_why(train):
 def test_values_that_are_not_finite_are_named(train, monkeypatch):
     original = data.batches.read_batch
 
-    def spoil(file, numbers):
-        batch = original(file, numbers)
+    def spoil(file, numbers, *more):
+        batch = original(file, numbers, *more)
         for place, number in enumerate(numbers):
             if number == 7:
                 batch.x.values[batch.x.layout.offsets[place] + 1, 0] = np.inf
