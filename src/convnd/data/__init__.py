@@ -1,9 +1,8 @@
 """The data layer: HDF5 files of samples of any size, streamed in batches under a memory budget.
 
 ``create`` writes a file, ``open`` reads one, several as one, or what others made, ``info`` describes one;
-``file["train"].batches(...)`` streams it, changed at random by ``augment``;
-``Normaliser`` normalises. ``prepare_audio`` and its like make files of what is on the disk, and ``load_inputs``
- prepares new inputs in the same way.
+``file["train"].batches(...)`` streams it, changed at random by ``augment``; ``Normaliser`` normalises.
+``prepare_audio`` and its like make files of what is on the disk; ``load_inputs`` prepares new inputs in the same way.
 """
 
 from . import augment

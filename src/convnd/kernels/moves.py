@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import moves as core
+from .._core import places as by_position
 from ..errors import ShapeError
 from ..layout import Ints, Layout
 from .checks import Array, contiguous, empty, empty_like, floats, in_rows, rows
@@ -154,7 +155,7 @@ def scatter(x: Array, places: Ints, at: Layout, of: Layout) -> Array | None:
     if not x.size:
         out.fill(0)
         return out
-    inside = core.scatter_places(x, np.ascontiguousarray(places, np.int64), at.offsets, of.offsets, out)
+    inside = by_position.scatter_places(x, np.ascontiguousarray(places, np.int64), at.offsets, of.offsets, out)
     return out if inside else None
 
 
@@ -164,7 +165,7 @@ def gather(x: Array, places: Ints, at: Layout, of: Layout) -> Array:
     x = rows("x", x, of.positions)
     out = empty(at.positions, x.shape[1], x.dtype)
     if out.size:
-        core.gather_places(x, np.ascontiguousarray(places, np.int64), at.offsets, of.offsets, out)
+        by_position.gather_places(x, np.ascontiguousarray(places, np.int64), at.offsets, of.offsets, out)
     return out
 
 
@@ -176,5 +177,5 @@ def largest(x: Array, layout: Layout, output: Layout, k: int) -> tuple[Array, In
     out = empty(output.positions, x.shape[1], x.dtype)
     index = np.empty(out.shape, np.int64)
     if out.size:
-        core.largest(x, layout.offsets, output.offsets, np.ascontiguousarray(layout.shapes[:, 0]), k, out, index)
+        by_position.largest(x, layout.offsets, output.offsets, np.ascontiguousarray(layout.shapes[:, 0]), k, out, index)
     return out, index
