@@ -25,7 +25,7 @@ ctypedef fused real:
 # it, but units would read more of x twice, unless the window is one position. Many filters take fewer. One filter takes
 # more, and so do few rows whose g is read where it lies: a box of x for many positions is small.
 cdef int64_t POSITIONS = 256
-cdef int64_t ALONE_POSITIONS = 128
+cdef int64_t ALONE_POSITIONS = 192
 cdef int64_t LEAST_POSITIONS = 64
 cdef int64_t STREAM_POSITIONS = 1024
 cdef int64_t DOT_POSITIONS = 4096
@@ -33,21 +33,25 @@ cdef int64_t DOT_POSITIONS = 4096
 cdef int64_t GRAD_BYTES = 256 * 1024
 # From this many channels on each tap fills tiles of its own, over just the outputs that have it.
 cdef int64_t WIDE = 8
+# Rows of so many tiles at most read g where it lies: it isn't worth a copy.
+cdef int64_t FEW_TILES = 3
 # Tasks to cut an operation into, the multiply-adds each should have, and memory of their sums beside the result.
 cdef int64_t TASKS = 16
 cdef int64_t LEAST_WORK = 1024 * 1024
+# Positions that a chunk has at the least: the sums of each are read and written once more.
+cdef int64_t CHUNK_POSITIONS = 1024
 cdef int64_t PARTIAL_BYTES = 2 * 1024 * 1024
 # Numbers that a task of the last sum adds up.
 cdef int64_t SUM_BLOCK = 16 * 1024
 
-cdef struct Ask:        # what the next unit reads, asked for a little with each tile
+cdef struct Ask:        # what the next unit reads, asked for a line with each position
     const char *at
     const char *end
-    int64_t each
 
 cdef struct Scratch:
     Copy copy
     Ask ask[2]          # x and g
+    int64_t step        # bytes from one request to the next
     int64_t *segments
     int64_t *rows
 
@@ -87,6 +91,8 @@ cdef int64_t find_segments(const Weight *job, const Unit *unit, const Box *box, 
         if q >= to:
             continue
         x = i * box.piece + slab * box.slab + t * box.rows.tap * box.row + j * box.cols.tap * job.cut.pitch
+        if job.cut.x_in_place:
+            x = (job.cut.batch.in_offsets[piece.sample] + piece.col) * job.cut.pitch
         for r in range(first, last):
             s.segments[3 * n] = x + r * box.rows.out * box.row + q * box.cols.out * job.cut.pitch
             s.segments[3 * n + 1] = (spot.grad + r * spot.grad_row + q) * job.cut.width
@@ -107,68 +113,72 @@ cdef void find_rows(const Weight *job, const Unit *unit, const Box *box, int64_t
             n += 1
 
 
-cdef void find_asks(const Weight *job, const Unit *unit, int64_t calls, Scratch *s) noexcept nogil:
-    """What to ask memory for with each of so many calls of tiles, for this unit."""
+cdef void find_asks(const Weight *job, const Unit *unit, int64_t positions, Scratch *s) noexcept nogil:
+    """What to ask memory for, for this unit, while tiles go over so many positions."""
     cdef int64_t first[2]
     cdef int64_t last[2]
     cdef int64_t other[2]
-    cdef int64_t i, bytes, count
+    cdef int64_t i, bytes, size = 0
     newly_read(&job.cut, &job.cut.pieces[unit.first], s.copy.taps, first, other)
     newly_read(&job.cut, &job.cut.pieces[unit.first + unit.pieces - 1], s.copy.taps, other, last)
     for i in range(2):
         bytes = (job.cut.filters if i else job.cut.channels) * job.cut.tiles.itemsize
         s.ask[i].at = (job.cut.g if i else job.cut.x) + first[i] * bytes
         s.ask[i].end = (job.cut.g if i else job.cut.x) + min(last[i] * bytes, first[i] * bytes + BOX_BYTES)
-        count = (s.ask[i].end - s.ask[i].at + LINE - 1) // LINE
-        s.ask[i].each = ceil_div(count, calls) * LINE
-    if job.streams:     # its tiles ask for g themselves
-        s.ask[1].at = s.ask[1].end
+        if i and job.streams:   # its tiles ask for g themselves
+            s.ask[i].at = s.ask[i].end
+        size += s.ask[i].end - s.ask[i].at
+    # A line may be asked for several times, so that requests don't come faster than memory answers.
+    s.step = min(LINE, max(LINE // 4, ceil_div(size, max(1, positions))))
 
 
-cdef void run_tiles(const Weight *job, const Panel *panel, convnd_weight_args *args, int64_t rows,
-                    Scratch *s) noexcept nogil:
-    """`rows` rows of the gradient from args.acc on; meanwhile memory brings what comes next."""
-    cdef int64_t vectors = 0 if job.cut.dot else panel.vectors, bytes = job.cut.tiles.itemsize, m = 0, height, i
-    cdef const convnd_weight_tiles *table = job.cut.tiles.weight
-    cdef int64_t n = ceil_div(rows, table.height[vectors])
-    cdef const char *at
-    cdef convnd_weight_tile tile
-    while m < rows:
-        height = ceil_div(rows - m, n)
-        tile = table.plain[vectors][height] if job.wide else table.rows[vectors][height]
-        for i in range(2):
-            at = s.ask[i].at
-            if at < s.ask[i].end:
-                s.ask[i].at = at + s.ask[i].each
-                table.ask(at, min(s.ask[i].at, s.ask[i].end))
-        tile(args)
-        args.acc += height * args.acc_step * bytes
-        if job.wide:
-            args.x += height * bytes
-        else:
-            args.rows += height
-        m += height
-        n -= 1
+cdef void ask(Scratch *s, int64_t positions, convnd_weight_args *args) noexcept nogil:
+    """What a tile asks memory for, that goes over so many positions; something that is in the cache at the least."""
+    cdef Ask *next_ = &s.ask[0] if s.ask[0].at < s.ask[0].end else &s.ask[1]
+    args.ask, args.ask_step = args.g, 0
+    if next_.at < next_.end and positions:
+        args.ask, args.ask_step = next_.at, s.step
+        next_.at += positions * args.ask_step
 
 
 cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t first, int64_t last, int64_t tap,
                    int64_t taps, Scratch *s, bint fresh, char *sums) noexcept nogil:
-    """Add `taps` taps of the panels from `first` to `last`."""
+    """Add `taps` taps of the panels from `first` to `last`.
+
+    All panels take a tile's rows of x one after the other: those lie apart in the box, and a panel is one run.
+    """
+    cdef const convnd_weight_tiles *table = job.cut.tiles.weight
     cdef convnd_weight_args args
     cdef const Panel *panel
-    cdef int64_t p, bytes = job.cut.tiles.itemsize
+    cdef convnd_weight_tile tile
+    cdef const char *x = job.cut.x if job.cut.x_in_place else s.copy.x
+    cdef int64_t p, i, m = 0, rows = taps * job.depth, n, height, vectors, widest = 0, positions = 0
+    cdef int64_t bytes = job.cut.tiles.itemsize
     args.x_step, args.g_step, args.acc_step = box.cols.out * job.cut.pitch, job.cut.width, job.cut.filters
     args.segments, args.n_segments = s.segments, find_segments(job, unit, box, tap if job.wide else -1, s)
     args.fresh = fresh
     if args.n_segments == 0 and not fresh:
         return
+    for i in range(args.n_segments):
+        positions += s.segments[3 * i + 2]
     for p in range(first, last):
-        panel = &job.cut.panels[p]
-        args.x = s.copy.x + panel.x * bytes
-        args.g = job.cut.g if job.cut.in_place else s.copy.g + (p - first) * job.cut.positions * job.cut.width * bytes
-        args.acc = sums + (tap * job.depth * job.cut.filters + panel.filter) * bytes
-        args.rows, args.lanes = s.rows, panel.lanes
-        run_tiles(job, panel, &args, taps * job.depth, s)
+        widest = max(widest, 0 if job.cut.dot else job.cut.panels[p].vectors)
+    n = ceil_div(rows, table.height[widest])
+    while m < rows:
+        height = ceil_div(rows - m, n)
+        for p in range(first, last):
+            panel = &job.cut.panels[p]
+            vectors = 0 if job.cut.dot else panel.vectors
+            tile = table.plain[vectors][height] if job.wide else table.rows[vectors][height]
+            args.x = x + (panel.x + (m if job.wide else 0)) * bytes
+            args.g = job.cut.g + panel.filter * bytes if job.cut.in_place else (
+                s.copy.g + (p - first) * job.cut.positions * job.cut.width * bytes)
+            args.acc = sums + ((tap * job.depth + m) * job.cut.filters + panel.filter) * bytes
+            args.rows, args.lanes = s.rows + m, panel.lanes
+            ask(s, positions, &args)
+            tile(&args)
+        m += height
+        n -= 1
 
 
 cdef char *sums_of(const Weight *job, int64_t chunk) noexcept nogil:
@@ -185,7 +195,7 @@ cdef void weight_task(void *context, int64_t index, int64_t slot) noexcept nogil
     cdef int64_t last = (panel_split + 1) * job.cut.n_panels // job.panel_splits
     cdef int64_t from_ = tap_split * job.taps // job.tap_splits, to = (tap_split + 1) * job.taps // job.tap_splits
     cdef int64_t start = chunk * job.cut.n_units // job.chunks, stop = (chunk + 1) * job.cut.n_units // job.chunks
-    cdef int64_t calls = (last - first) * ceil_div((to - from_) * job.depth, job.cut.tiles.height[2])
+    cdef int64_t tiles_of_unit = (last - first) * ceil_div((to - from_) * job.depth, job.cut.tiles.height[2])
     cdef char *sums = sums_of(job, chunk)
     cdef Scratch *s = &job.scratch[slot]
     cdef const Unit *unit
@@ -195,7 +205,7 @@ cdef void weight_task(void *context, int64_t index, int64_t slot) noexcept nogil
         box = make_box(&job.cut, unit.rows, unit.cols)
         copy_unit(&job.cut, unit, &box, first, last, &s.copy)
         if u + 1 < job.cut.n_units:  # a serial run takes the next chunk's first unit next
-            find_asks(job, unit + 1, calls, s)
+            find_asks(job, unit + 1, tiles_of_unit * job.cut.positions, s)
         else:
             s.ask[0].at, s.ask[0].end, s.ask[1].at, s.ask[1].end = NULL, NULL, NULL, NULL
         if job.wide:
@@ -225,16 +235,16 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
     cdef int64_t bytes = cut.tiles.itemsize, most = 2 * cut.tiles.lanes
     cut.dot = cut.channels == 1 and cut.filters == 1
     job.wide = job.depth >= WIDE
-    cut.in_place = cut.dot or (groups == 1 and cut.n_panels == 1 and (
-        cut.filters == cut.tiles.lanes or cut.filters == most))
+    cut.in_place = cut.dot or (groups == 1 and cut.filters % cut.tiles.lanes == 0 and (
+        cut.n_panels == 1 or job.taps * job.depth <= FEW_TILES * cut.tiles.weight.height[2]))
     cut.width = cut.filters if cut.in_place else most
     cut.pitch = cut.channels
-    if cut.pitch * bytes % (2 * LINE) == 0:
+    if cut.pitch * bytes % (2 * LINE) == 0 and not cut.x_in_place:
         cut.pitch += LINE // bytes
     cut.positions = ALONE_POSITIONS if job.taps == 1 else POSITIONS
     cut.positions = min(cut.positions, max(LEAST_POSITIONS, GRAD_BYTES // (cut.n_panels * most * bytes)))
     # A tile or two read all of g: it need not stay in the first-level cache.
-    job.streams = cut.in_place and not job.wide and not cut.dot and (
+    job.streams = cut.in_place and cut.n_panels == 1 and not job.wide and not cut.dot and (
         job.taps * job.depth <= 2 * cut.tiles.weight.height[cut.panels[0].vectors])
     if job.streams:
         cut.positions = STREAM_POSITIONS
@@ -252,7 +262,8 @@ cdef bint cut_up(Weight *job, int64_t work) noexcept nogil:
     if not cut.units or not cut.pieces:
         return False
     cut_units(cut)
-    job.chunks = min(tasks, cut.n_units, 1 + PARTIAL_BYTES // (job.size * cut.tiles.itemsize))
+    job.chunks = min(tasks, cut.n_units, max(1, cut.n_units * cut.positions // CHUNK_POSITIONS),
+                     1 + PARTIAL_BYTES // (job.size * cut.tiles.itemsize))
     job.panel_splits = min(cut.n_panels, ceil_div(tasks, job.chunks))
     job.tap_splits = min(job.taps, ceil_div(tasks, job.chunks * job.panel_splits))
     return True
@@ -272,7 +283,8 @@ cdef bint allocate(Weight *job) noexcept nogil:
     cdef char *at
     cdef Scratch *s
     for u in range(cut.n_units):
-        box = max(box, cut.units[u].pieces * make_box(cut, cut.units[u].rows, cut.units[u].cols).piece)
+        if not cut.x_in_place:
+            box = max(box, cut.units[u].pieces * make_box(cut, cut.units[u].rows, cut.units[u].cols).piece)
         pieces = max(pieces, cut.units[u].pieces)
     box = lines(box * bytes)
     each = lines(box + grad + pieces * sizeof(Spot) + pieces * cut.slabs * sizeof(bint)
@@ -319,6 +331,8 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
     cut.channels, cut.filters = x.shape[1], g.shape[1]
     job.depth = cut.channels // groups
     cut.batch.samples = in_shapes.shape[0]
+    cut.x_in_place = job.taps == 1 and geometry.shape[1] == 1 and geometry[1, 0] == 1 and cut.batch.samples == 1 and (
+        low[0, 0] == 0 and in_shapes[0, 0] == out_shapes[0, 0])
     cut.batch.in_shapes, cut.batch.out_shapes, cut.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     cut.batch.in_offsets, cut.batch.out_offsets = &in_offsets[0], &out_offsets[0]
     cut.x, cut.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&weight[0, 0, 0]

@@ -33,6 +33,8 @@ cdef extern from "tile/tile.h":
         int64_t n_segments
         int64_t lanes
         int64_t fresh
+        const char *ask
+        int64_t ask_step
 
     ctypedef struct convnd_depthwise_args:
         const char *x
@@ -245,7 +247,6 @@ cdef extern from "tile/tile.h":
         int64_t height[3]
         void (*copy)(
             char *to, int64_t to_step, const char *from_, int64_t from_step, int64_t rows, int64_t width) noexcept nogil
-        void (*ask)(const char *from_, const char *end) noexcept nogil
         void (*add)(char *sum, const char *more, int64_t n) noexcept nogil
 
     ctypedef struct convnd_depthwise_tiles:

@@ -126,6 +126,7 @@ cdef void correlate_one(const Product *job, int64_t k) noexcept nogil:
         length = matrix_runs(job, k, g, runs)
         for c in range(g * job.columns, (g + 1) * job.columns):
             args.g = job.v + (k * job.v_width + c * panel) * item
+            args.ask, args.ask_step = args.g, 0
             args.acc = job.w + (k * job.groups * job.columns + c) * job.height * panel * item
             for r in range(2):
                 args.x = job.z + runs[2 * r] * item

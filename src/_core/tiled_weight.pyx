@@ -98,6 +98,7 @@ cdef void weight_task(void *context, int64_t number, int64_t slot) noexcept nogi
     for p in range(job.n_panels):
         panel = &job.panels[p]
         args.g, args.lanes = job.g + panel.filter * size, panel.lanes
+        args.ask, args.ask_step = args.g, 0
         n = (job.depth + job.tiles.weight.height[panel.vectors] - 1) // job.tiles.weight.height[panel.vectors]
         k = 0
         while n > 0:

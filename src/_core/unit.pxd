@@ -53,7 +53,8 @@ cdef struct Cut:
     int64_t slabs       # taps of the axes before the last two
     int64_t width       # numbers of a position in a panel of g
     bint dot            # one channel and one filter
-    bint in_place       # g is a panel already
+    bint in_place       # g is read where it lies
+    bint x_in_place     # and so is x: one tap, and an output's only input lies where it does
     int64_t positions   # most of a unit
     int64_t n_panels
     Panel *panels

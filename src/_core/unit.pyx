@@ -188,7 +188,8 @@ cdef void copy_unit(const Cut *cut, const Unit *unit, const Box *box, int64_t fi
             s.found[i * cut.slabs + e] = False
         for e in range(n):
             s.found[i * cut.slabs + s.taps[2 * e + 1]] = True
-        copy_x(cut, box, piece, spot, s.taps, n, s.x + i * box.piece * bytes)
+        if not cut.x_in_place:
+            copy_x(cut, box, piece, spot, s.taps, n, s.x + i * box.piece * bytes)
         if cut.in_place:
             spot.grad_row = spot.cols.count
             spot.grad = cut.batch.out_offsets[piece.sample] + (

@@ -22,7 +22,7 @@ static void check_tile(int64_t vectors, int64_t height, int full, int anywhere) 
         .x = numbers(X_AT + (LONGEST - 1) * x_step + (anywhere ? span : height - 1) + 1),
         .g = numbers(G_AT + (LONGEST - 1) * g_step + panel), .acc = acc, .x_step = x_step, .g_step = g_step,
         .acc_step = acc_step, .rows = anywhere ? rows : NULL, .segments = segments, .n_segments = n_segments,
-        .lanes = lanes, .fresh = draw(0, 1)};
+        .lanes = lanes, .fresh = draw(0, 1), .ask = acc, .ask_step = 64 * draw(0, 1)};
     wanted *want = as_is(acc, n);
     for (int64_t m = 0; m < height; m++)
         for (int64_t f = 0; f < lanes; f++) {

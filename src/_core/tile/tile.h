@@ -51,6 +51,8 @@ typedef struct {
     int64_t n_segments;
     int64_t lanes;           /* filters of the panel that exist: only these are stored */
     int64_t fresh;           /* the sums replace what is in acc */
+    const char *ask;         /* memory is asked for a line from here on with each position, */
+    int64_t ask_step;        /* so many bytes apart; 0 asks for nothing new */
 } convnd_weight_args;
 
 /* Depthwise: a tile of `height` outputs x `panels` panels of channels next to each other.
@@ -275,7 +277,6 @@ typedef struct {
     convnd_weight_tile rows[3][CONVND_MAX_HEIGHT + 1];  /* [0]: one filter; lanes are positions */
     int64_t height[3];                                  /* tallest of these */
     void (*copy)(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t rows, int64_t width);
-    void (*ask)(const char *from, const char *end); /* memory for what is read soon */
     void (*add)(char *sum, const char *more, int64_t n);
 } convnd_weight_tiles;
 

@@ -30,9 +30,14 @@ INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[2], c
 INLINE void NAME(weight_body)(const int height, const int vectors, const int anywhere, const int together,
                              const convnd_weight_args *a) {
     vec sum[CONVND_MAX_HEIGHT][2];
-    const int64_t x_step = a->x_step, g_step = a->g_step;
+    const int64_t x_step = a->x_step, g_step = a->g_step, ask_step = a->ask_step;
+    const char *ask = a->ask;
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = (vec){0};
+    /* The sums of before are on their way to the cache meanwhile. */
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64)
+            __builtin_prefetch((const char *)((const real *)a->acc + m * a->acc_step) + b, 1);
     for (int64_t s = 0; s < a->n_segments; s++) {
         const real *x = (const real *)a->x + a->segments[3 * s], *row[CONVND_MAX_HEIGHT];
         const real *g = (const real *)a->g + a->segments[3 * s + 1];
@@ -42,6 +47,8 @@ INLINE void NAME(weight_body)(const int height, const int vectors, const int any
             vec b[2];
             UNROLL for (int v = 0; v < vectors; v++) b[v] = load(g + v * VL);
             if (anywhere) __builtin_prefetch(g + AHEAD * g_step);
+            __builtin_prefetch(ask, 0, 2);
+            ask += ask_step;
             UNROLL for (int m = 0; m < height; m++) {
                 const vec c = splat(anywhere ? row[m - m % together][at + m % together] : x[m]);
                 UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += c * b[v];
@@ -119,11 +126,6 @@ static void NAME(weight_copy)(char *to_, int64_t to_step, const char *from_, int
     else NAME(copy_rows)(to, to_step, from, from_step, rows, width);
 }
 
-/* Ask memory for what will be read soon. */
-static void NAME(weight_ask)(const char *from, const char *end) {
-    for (; from < end; from += 64) __builtin_prefetch(from, 0, 2);
-}
-
 static void NAME(weight_add)(char *sum_, const char *more_, int64_t n) {
     real *sum = (real *)sum_;
     const real *more = (const real *)more_;
@@ -147,7 +149,8 @@ HEIGHTS_12(TILE, 1)
 #define DOT_ENTRY(H, V) .rows[0][H] = NAME(weight_dot_##H),
 const convnd_weight_tiles NAME(convnd_weight_tiles) = {
     EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY) HEIGHTS_12(DOT_ENTRY, 1)
-    .height = {12, HEIGHT_1, HEIGHT_2}, .copy = NAME(weight_copy), .ask = NAME(weight_ask), .add = NAME(weight_add)};
+    .height = {12, HEIGHT_1, HEIGHT_2},
+    .copy = NAME(weight_copy), .add = NAME(weight_add)};
 #undef ENTRY
 #undef DOT_ENTRY
 #undef AHEAD
