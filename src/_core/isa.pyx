@@ -9,6 +9,7 @@ cdef extern from "isa.h":
         int (*available)() noexcept nogil
     const convnd_level convnd_levels[]
     int CONVND_LEVELS
+    bint convnd_two_wide() noexcept nogil
 
 cdef int chosen = 0
 cdef object chosen_name = None
@@ -41,6 +42,11 @@ def use(name):
 def current():
     """Name of the instruction set in use."""
     return chosen_name
+
+
+def two_wide():
+    """Whether the instruction set in use is AVX-512 and a core does two of its multiply-adds a cycle."""
+    return chosen_name == "x86-64-v4" and bool(convnd_two_wide())
 
 
 def lanes(int64_t itemsize):

@@ -90,25 +90,58 @@ cdef int64_t sample_of(const Winograd *job, int64_t tile) noexcept nogil:
     return low
 
 
-cdef void locate(const Winograd *job, int64_t tile, bint of_output, int64_t channels, convnd_winograd_args *args,
+cdef struct Spot:       # a tile's sample, its place there, and the sample's tiles on each axis
+    int64_t sample
+    int64_t at[MAX_RANK]
+    int64_t tiles[MAX_RANK]
+
+
+cdef void enter_sample(const Winograd *job, Spot *spot) noexcept nogil:
+    cdef int64_t a
+    for a in range(job.rank):
+        spot.tiles[a] = axis_tiles(job, a, job.out_shapes[spot.sample * job.rank + a])
+
+
+cdef void find_tile(const Winograd *job, int64_t tile, Spot *spot) noexcept nogil:
+    cdef int64_t a, left
+    spot.sample = sample_of(job, tile)
+    enter_sample(job, spot)
+    left = tile - job.first_tile[spot.sample]
+    for a in range(job.rank - 1, -1, -1):
+        spot.at[a] = left % spot.tiles[a]
+        left = left // spot.tiles[a]
+
+
+cdef void next_tile(const Winograd *job, Spot *spot) noexcept nogil:
+    """Without a division, unless a sample ends."""
+    cdef int64_t a
+    for a in range(job.rank - 1, -1, -1):
+        spot.at[a] += 1
+        if spot.at[a] < spot.tiles[a]:
+            return
+        spot.at[a] = 0
+    spot.sample += 1
+    while spot.sample < job.samples and job.first_tile[spot.sample + 1] == job.first_tile[spot.sample]:
+        spot.sample += 1
+    if spot.sample < job.samples:
+        enter_sample(job, spot)
+
+
+cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t channels, convnd_winograd_args *args,
                  int64_t *at) noexcept nogil:
     """The box of a tile in its sample's input or output; `at` is the place of its first element in the array."""
-    cdef int64_t sample = sample_of(job, tile), a, i, coordinate, d, m, number, first, count, size, unit
-    cdef int64_t t = tile - job.first_tile[sample]
+    cdef int64_t sample = spot.sample, a, i, d, m, first, count, size, unit = channels
     cdef const int64_t *shape = (job.out_shapes if of_output else job.in_shapes) + sample * job.rank
-    cdef const int64_t *out_shape = job.out_shapes + sample * job.rank
     cdef const int64_t *low = job.low + sample * job.rank
     cdef bint empty = False
     for i in range(CONVND_WINOGRAD_AXES):
         args.step[i], args.from_[i], args.to[i] = 0, 0, 1
     at[0] = (job.out_offsets if of_output else job.in_offsets)[sample] * channels
-    unit = channels
     for a in range(job.rank - 1, -1, -1):
-        number = axis_tiles(job, a, out_shape[a])
-        coordinate = t % number
-        t = t // number
         d, m, i = job.dilation[a], job.outputs[a], job.place[a]
-        first = coordinate % d + coordinate // d * m * d - (0 if of_output else low[a])
+        first = spot.at[a] * m if d == 1 else spot.at[a] % d + spot.at[a] // d * m * d
+        if not of_output:
+            first -= low[a]
         size = shape[a]
         at[0] += first * unit
         if i < 0:
@@ -116,8 +149,9 @@ cdef void locate(const Winograd *job, int64_t tile, bint of_output, int64_t chan
         else:
             count = m if of_output else job.axes[i].alpha
             args.step[i] = d * unit
-            args.from_[i] = min(count, max(0, ceil_div(-first, d)))
-            args.to[i] = max(args.from_[i], min(count, floor_div(size - 1 - first, d) + 1))
+            args.from_[i] = min(count, max(0, -first if d == 1 else ceil_div(-first, d)))
+            args.to[i] = max(args.from_[i], min(
+                count, size - first if d == 1 else floor_div(size - 1 - first, d) + 1))
         unit *= size
     if empty:
         args.from_[CONVND_WINOGRAD_AXES - 1] = args.to[CONVND_WINOGRAD_AXES - 1] = 0
@@ -171,16 +205,22 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef char *data = job.scratch + slot * job.scratch_size
     cdef char *product = data + job.block * job.tile_step * size
     cdef convnd_winograd_args args
+    cdef Spot start, spot
     args.axes, args.x_end, args.activation = job.axes, job.x_end, job.activation
     args.channels, args.frequency_step = job.channels, job.row
+    find_tile(job, first, &start)
+    spot = start
     for t in range(count):
-        locate(job, first + t, False, job.channels, &args, &at)
+        locate(job, &spot, False, job.channels, &args, &at)
+        next_tile(job, &spot)
         args.x, args.y = job.x + at * size, data + t * job.tile_step * size
         job.tiles.winograd.input(&args)
     multiply(job, data, product, count)
     args.channels, args.frequency_step = width, job.grad_row
+    spot = start
     for t in range(count):
-        locate(job, first + t, True, job.filters, &args, &at)
+        locate(job, &spot, True, job.filters, &args, &at)
+        next_tile(job, &spot)
         for g in range(job.groups):
             args.x = product + (t * job.grad_tile_step + g * (job.grad_row // job.groups)) * size
             args.y = job.out + (at + g * width) * size
@@ -195,13 +235,16 @@ cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept no
     cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
     cdef char *grads = job.scratch + job.frequencies * data_step * size
     cdef convnd_winograd_args args
+    cdef Spot spot
     args.axes = job.axes
+    find_tile(job, job.tile + index * TRANSFORM_TILES, &spot)
     for t in range(index * TRANSFORM_TILES, min((index + 1) * TRANSFORM_TILES, job.tiles_at_once)):
-        locate(job, job.tile + t, False, job.channels, &args, &at)
+        locate(job, &spot, False, job.channels, &args, &at)
         args.x, args.x_end, args.y = job.x + at * size, job.x_end, job.scratch + t * job.row * size
         args.channels, args.frequency_step = job.channels, data_step
         job.tiles.winograd.input(&args)
-        locate(job, job.tile + t, True, job.filters, &args, &at)
+        locate(job, &spot, True, job.filters, &args, &at)
+        next_tile(job, &spot)
         args.x_end, args.channels, args.frequency_step = job.grad_end, width, grad_step
         for g in range(job.groups):
             args.x = job.grad + (at + g * width) * size
@@ -249,6 +292,7 @@ cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, 
         count = min(piece, job.tiles_at_once - t)
         segment[2] = count
         args.g = grads + t * job.grad_row * size
+        args.ask, args.ask_step = args.g, 0
         args.fresh = job.tile + t == 0
         m, n = 0, ceil_div(job.depth, tallest)
         while m < job.depth:

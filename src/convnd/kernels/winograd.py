@@ -24,8 +24,9 @@ _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 # Costs in multiply-adds of the products, fitted to measurements: of transforming a number to a frequency or from one,
-# how much more those of a direct weight gradient cost, and of summing a weight's frequency, for each sample.
-TRANSFORM_INPUT, TRANSFORM_OUTPUT, DIRECT_WEIGHT, SUMS = 28, 22, 1.25, 12
+# and of summing a weight's frequency, for each sample; how much more those of a direct weight gradient cost. Where a
+# core does two AVX-512 multiply-adds a cycle, all else costs more of them.
+COSTS = {False: (28, 22, 12, 1.25), True: (42, 33, 30, 1.0)}  # by isa.two_wide()
 
 
 def refuses(task: Task) -> str | None:
@@ -80,11 +81,12 @@ class _Costs:
         kernel, _, dilation = task.geometry
         channels, filters = task.channels, task.filters
         product = channels * filters // task.groups
-        frequency = product + TRANSFORM_INPUT * channels + TRANSFORM_OUTPUT * filters
-        output = float(kernel.prod() * product * (DIRECT_WEIGHT if task.kind == "weight" else 1))
+        to, back, sums, direct = COSTS[isa.two_wide()]
+        frequency = product + to * channels + back * filters
+        output = float(kernel.prod() * product * (direct if task.kind == "weight" else 1))
         share = np.minimum(*((kernel + tile[kernel] - 1) / tile[kernel] for tile in (_LARGE, _SMALL))).prod()
         spread = np.where(kernel > 1, dilation, 1)
-        return cls(spread, frequency, SUMS * product, output, bool(share * frequency >= output))
+        return cls(spread, frequency, sums * product, output, bool(share * frequency >= output))
 
 
 def run(task: Task) -> None:
