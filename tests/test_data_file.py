@@ -125,6 +125,9 @@ def test_number_targets_come_back(tmp_path):
         np.testing.assert_array_equal(batch.targets[:, 0], np.float32(np.arange(5) / 3))
 
 
+AFFINE = [[0, 1.5, 7], [-2.25, 0, 1e9], [0, 0, 1]]
+
+
 def test_description_comes_back(tmp_path):
     axes = [{"name": "time", "spacing": 0.5, "unit": "s"}, {"name": "bin"}]
     given = {
@@ -137,17 +140,20 @@ def test_description_comes_back(tmp_path):
         "classes": ["ja", "nein"],
     }
     with data.create(tmp_path / "a.h5", ndim=2, channels=2, dtype="int16", axes=axes, **given) as writer:
-        writer.append(np.ones((2, 2, 2), "int16"), label=-1, spacing=[1, 2], file="f")
+        writer.append(np.ones((2, 2, 2), "int16"), label=-1, spacing=[1, 2], file="f", affine=AFFINE)
+        writer.append(np.ones((2, 2, 2), "int16"), label=0)
     with data.open(tmp_path / "a.h5") as file:
         assert file.info.schema == "convnd 1"
         assert file.info.axes == (data.Axis("time", 0.5, "s"), data.Axis("bin"))
         for key, value in given.items():
             assert file.info.to_dict()[key] == value, key
         assert file["train"][0].meta["spacing"].tolist() == [1, 2]
+        assert file["train"][0].meta["affine"].tolist() == AFFINE
+        assert np.isnan(file["train"][1].meta["affine"]).all()
         assert pickle.loads(pickle.dumps(file.info)) == file.info
     facts = data.info(tmp_path / "a.h5")
     assert facts["shapes"] == {"min": [2, 2], "median": [2, 2], "max": [2, 2]}
-    assert facts["splits"] == {"train": {"samples": 1, "positions": 4, "classes": {"ja": 0, "nein": 0}}}
+    assert facts["splits"] == {"train": {"samples": 2, "positions": 8, "classes": {"ja": 1, "nein": 0}}}
 
 
 GOOD = np.ones((4, 2), "float32")
@@ -171,6 +177,10 @@ REFUSED = [
     ({"values": GOOD, "label": 0, "weight": -1.0}, DataError, "weight must be"),
     ({"values": GOOD, "label": 0, "weight": float("nan")}, DataError, "weight must be"),
     ({"values": GOOD, "label": 0, "spacing": [1, 2]}, DataError, "spacing must be 1 numbers"),
+    ({"values": GOOD, "label": 0, "affine": [[1]]}, DataError, r"affine must be a matrix \(2, 2\) that ends in"),
+    ({"values": GOOD, "label": 0, "affine": [[1, 0], [1, 1]]}, DataError, r"that ends in \[0.0, 1.0\]. Received"),
+    ({"values": GOOD, "label": 0, "affine": [[np.nan, 0], [0, 1]]}, DataError, "affine must be a matrix"),
+    ({"values": GOOD, "label": 0, "affine": "no"}, DataError, "affine must be a matrix"),
 ]
 
 

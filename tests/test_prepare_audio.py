@@ -10,9 +10,11 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from convnd import data
 from convnd.data import sources
+from convnd.data.prepare import audio
 from convnd.errors import ArgumentError, DataError
 
 
@@ -109,7 +111,6 @@ def test_rates(folder, tmp_path):
 
 def test_resampling(tmp_path):
     """A tone stays that tone: half the samples, the same sine."""
-    pytest.importorskip("soxr")
     folder = tmp_path / "in" / "x"
     folder.mkdir(parents=True)
     time = np.arange(16000) / 16000
@@ -284,6 +285,20 @@ def test_most_files_settle_the_number_of_channels(tmp_path):
     assert reasons(report) == {"a.wav": "it has 1 channels, and most files have 2"}
 
 
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_long_recordings_are_mixed_block_by_block(tmp_path, monkeypatch, subtype):
+    path = one(tmp_path, "a.wav", tone(100, channels=3, dtype="float32"), subtype=subtype)
+    expected = soundfile.read(path, dtype="float32", always_2d=True)[0].mean(axis=1, keepdims=True)
+    monkeypatch.setattr(audio, "BLOCK", 7)
+    recipe = {"kind": "audio", "rate": 8000, "mono": True, "dtype": "float32"}
+    ((_, values),) = data.load_inputs(path, recipe)
+    np.testing.assert_array_equal(values, expected)
+    ((_, values),) = data.load_inputs(path, recipe | {"dtype": "int16", "scale": 1 / 32768})
+    np.testing.assert_array_equal(values, np.rint(expected * 32768) / np.float32(32768))
+    ((_, values),) = data.load_inputs(path, recipe | {"rate": 4000})
+    np.testing.assert_array_equal(values, soxr.resample(expected, 8000, 4000, quality="HQ"))
+
+
 def test_finer_recordings_are_rounded_into_an_old_recipe(tmp_path):
     """A float recording, for a network whose data were 16 bits."""
     path = one(tmp_path, "a.wav", tone(90, dtype="float32"), subtype="FLOAT")
@@ -370,7 +385,6 @@ def test_features_are_librosas(tmp_path, name, shape, axes):
 
 
 def test_features_at_another_rate_with_other_settings(tmp_path):
-    pytest.importorskip("soxr")
     path = one(tmp_path / "in", rate=16000)
     given = {"features": "mfcc", "rate": 8000, "hop": 100, "window": 400, "bins": 13, "label_from": None}
     data.prepare_audio(tmp_path / "in", tmp_path / "a.h5", **given)
@@ -455,7 +469,6 @@ def test_label_tracks_in_seconds(tmp_path, features):
 
 def test_label_tracks_of_numbers(tmp_path):
     """A class number a sample as recorded, a sample as resampled, or a frame."""
-    pytest.importorskip("soxr")
     one(tmp_path / "in", rate=16000)
     labels = np.arange(4000) // 1000
     np.save(tmp_path / "in" / "a.npy", labels)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sys
+import tempfile
+import traceback
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import prepare_kind
@@ -112,6 +117,57 @@ def test_unreadable_files(put, prepare, tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(locked), "read_text", refuse)
     assert prepare() == (1, {"b.fake": "Permission denied"})
+
+
+def as_nobody(work):
+    """What ``work`` returns (JSON) in a child that isn't the administrator, to whom no file is locked."""
+    ours, theirs = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Of forking with threads about; the child needs none.
+        child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            os.write(theirs, json.dumps(work()).encode())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as pipe:
+        content = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(content)
+
+
+def test_files_and_folders_without_permission(put):
+    """By the system's own refusal. The folder lies where everyone may look, which pytest's isn't."""
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        for file in ("a.fake", "locked.fake", "shut/b.fake", "dark/c.fake"):
+            put(file, folder=top / "in")
+        (top / "out").mkdir()
+        for path, mode in {"": 0o755, "out": 0o777, "in/locked.fake": 0, "in/shut": 0, "in/dark": 0o444}.items():
+            (top / path).chmod(mode)
+
+        def work():
+            report = pipeline.prepare_files(prepare_kind.KIND, top / "in", top / "out/a.h5", {}, label_from=None)
+            return [report.samples, {failure.path: failure.reason for failure in report.failed}]
+
+        try:
+            samples, failed = as_nobody(work)
+        finally:
+            for folder in ("shut", "dark"):
+                (top / "in" / folder).chmod(0o755)
+    assert samples == 1
+    assert failed == {
+        "locked.fake": "Permission denied",
+        "dark/c.fake": "Permission denied",
+        "shut": "this folder can't be listed: Permission denied",
+    }
 
 
 def test_no_usable_files(put, prepare, tmp_path):
@@ -371,6 +427,13 @@ def test_labels_that_cannot_be(put, prepare, tmp_path):
     samples, failed = prepare("b.h5", label_from=rows)
     assert samples == 1
     assert "its path leads out of the source folder" in failed["a.many.fake"]
+
+
+def test_a_manifest_of_labels_for_a_kind_without(put, prepare, tmp_path):
+    put("a.txt", "a word")
+    rows = manifest(tmp_path, "path,labels\na.txt,a.txt\n")
+    with pytest.raises(DataError, match=r"list\.csv: the column labels: text take no labels per position"):
+        data.prepare_text(tmp_path / "in", tmp_path / "a.h5", label_from=rows)
 
 
 def test_label_values():

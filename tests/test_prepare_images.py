@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zlib
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from convnd import cli, data
+from convnd.data.prepare import images
 from convnd.errors import ArgumentError, DataError
 
 PLAIN = {"label_from": None, "workers": 1}
@@ -249,6 +252,65 @@ def test_exif_orientation(folder, turn):
     np.testing.assert_allclose(samples[2], physical(expected), atol=1e-3)
     np.testing.assert_allclose(samples[1], physical(expected), atol=0.05)
     np.testing.assert_allclose(samples[3][..., 0], physical(upright(fine, turn), 65535), rtol=1e-6)
+
+
+@pytest.mark.parametrize("given", [{}, {"alpha": True}, {"colour": "grey", "background": "blue"}, {"side": 7}], ids=str)
+def test_images_are_the_same_in_strips(folder, monkeypatch, given):
+    """Of every mode, a row at a time."""
+    colours, index = draw(9, 10, 3), draw(9, 10) % 4
+    Image.fromarray(draw(9, 10, 4)).save(folder / "rgba.png")
+    Image.fromarray(draw(9, 10, 2)).save(folder / "la.png")
+    Image.fromarray(draw(9, 10, 4), "CMYK").save(folder / "cmyk.tif")
+    Image.fromarray(colours, "LAB").save(folder / "lab.tif")
+    Image.fromarray(index > 1).save(folder / "bits.png")
+    palette_image(index, draw(4, 3)).save(folder / "palette.png", transparency=2)
+    Image.fromarray(index).save(folder / "clear.png", transparency=2)
+    Image.fromarray(colours).save(folder / "clear_colour.png", transparency=tuple(colours[3, 4].tolist()))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    save(folder / "turned.tif", colours, exif=turned)
+    whole, info = made(folder, **given)
+    monkeypatch.setattr(images, "STRIP", 1)
+    stripped, _ = made(folder, **given)
+    for one, other in zip(whole, stripped, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (len(whole), info.dtype) == (9, "uint8")
+    monkeypatch.undo()
+    for name, dtype in {"fine.png": "uint16", "fine.tif": ">u2", "fine.pgm": "uint16"}.items():
+        Image.fromarray(draw(9, 10, dtype="uint16").astype(dtype)).save(folder / name)
+    whole, info = made(folder, **given)
+    monkeypatch.setattr(images, "STRIP", 1)
+    stripped, _ = made(folder, **given)
+    for one, other in zip(whole, stripped, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (len(whole), info.dtype) == (12, "uint16")
+
+
+CHILD = """
+import re, sys
+from convnd import data
+from convnd.data.prepare import images
+def most():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+list(data.load_inputs(sys.argv[2], {"kind": "images", "dtype": "uint8"}))
+before = most()
+data.prepare_images(sys.argv[1], sys.argv[1] + ".h5", label_from=None, workers=1)
+print(most() - before)
+"""
+
+
+@pytest.mark.parametrize(("mode", "times"), [("RGB", 2.8), ("RGBA", 2.8), ("L", 2.6), ("P", 2.0), ("I;16", 2.6)])
+def test_memory_for_a_large_image(folder, mode, times):
+    """Pillow's own copy (four bytes a pixel for colour) and what is stored; nothing else is as large."""
+    shape = (2500, 2600, *[len(mode)] * (mode in ("RGB", "RGBA")))
+    pixels = np.zeros(shape, "uint16" if mode == "I;16" else "uint8")
+    Image.fromarray(pixels, None if mode == "I;16" else mode).save(folder / "a.png", compress_level=1)
+    save(folder.parent / "small.png", draw(3, 3))
+    command = [sys.executable, "-c", CHILD, str(folder), str(folder.parent / "small.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    stored = data.info(folder.parent / "in.h5")
+    held = 2500 * 2600 * stored["channels"] * np.dtype(stored["dtype"]).itemsize
+    assert int(done.stdout) < times * held + (16 << 20)
 
 
 def test_an_exif_block_of_nonsense(folder):

@@ -57,6 +57,25 @@ def test_the_same_bytes_for_any_number_of_workers(put, prepare, tmp_path, monkey
     assert capfd.readouterr().err.count("printed too") == 1
 
 
+def test_few_results_wait_for_their_turn(put, prepare, monkeypatch):
+    """While the first file takes its time, the others' results stop at the limit."""
+    monkeypatch.setattr(pipeline, "JOB_FILES", 1)
+    monkeypatch.setattr(crew, "WAITING_BYTES", 400_000)
+    waiting = []
+    put_result = crew._Line.put
+
+    def put_and_look(line, job, results, size, **given):
+        put_result(line, job, results, size, **given)
+        waiting.append(line._waiting)
+
+    monkeypatch.setattr(crew._Line, "put", put_and_look)
+    put("00.fake", "slow 5")
+    for number in range(1, 30):
+        put(f"{number:02}.fake", "ok 50000")  # 100 KB each.
+    assert prepare(workers=3) == (30, {})
+    assert 300_000 < max(waiting) < 400_000 + 110_000
+
+
 def test_the_default_number_of_workers(put, prepare, tmp_path, monkeypatch):
     started = []
     begin = crew._start
@@ -277,6 +296,7 @@ def test_killed_at_twenty_moments_and_continued(put, prepare, tmp_path, monkeypa
     put("17.fake", "raise")
     prepare("whole.h5")
     kills = rounds = 0
+    sealed = set()
     while kills < 20:
         workers, longest = (2, 0.6) if kills % 5 == 4 else (1, 0.15)
         given = {"workers": workers, "progress": lambda *step: time.sleep(0.003)}
@@ -286,10 +306,12 @@ def test_killed_at_twenty_moments_and_continued(put, prepare, tmp_path, monkeypa
             (tmp_path / "a.h5").unlink()
             rounds += 1
         kills += not done
+        sealed.add(len(list((tmp_path / "a.h5.parts").glob("*.values"))))
     if not (tmp_path / "a.h5").exists():
         assert prepare()[0] == 29
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert rounds < 200
+    assert len(sealed) > 3  # They came at different places of the work.
 
 
 def test_a_full_disk_loses_nothing(put, prepare, tmp_path, monkeypatch):

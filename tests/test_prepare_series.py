@@ -141,6 +141,10 @@ def test_bad_files_are_reported(tmp_path):
     }
     for name, (text, _) in bad.items():
         (folder / name).write_text(text)
+    (folder / "picture.csv").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    np.save(folder / "zero.npy", np.zeros((0, 2)))
+    np.savez(folder / "zero.npz", np.zeros((0, 2)))
+    np.save(folder / "nan.npy", np.array([[1, np.nan]]))
     (folder / "broken.npy").write_bytes(b"nothing")
     np.save(folder / "cube.npy", np.zeros((2, 2, 2)))
     np.savez(folder / "two.npz", a=np.zeros(2), b=np.zeros(2))
@@ -148,7 +152,12 @@ def test_bad_files_are_reported(tmp_path):
     report = data.prepare_series(folder, tmp_path / "a.h5", label_from=None)
     reasons = {failure.path: failure.reason for failure in report.failed}
     assert report.samples == 1
-    assert set(reasons) == {*bad, "broken.npy", "broken.npz", "cube.npy", "two.npz"}
+    others = {"broken.npy", "broken.npz", "cube.npy", "two.npz", "picture.csv", "zero.npy", "zero.npz", "nan.npy"}
+    assert set(reasons) == {*bad, *others}
+    assert reasons["picture.csv"] == "it isn't text in UTF-8: invalid start byte at byte 0"
+    for name in ("zero.npy", "zero.npz"):
+        assert "a sample must have at least one position. Received: shape (0, 2)" in reasons[name]
+    assert "values must be finite. Received: nan at (0, 1)" in reasons["nan.npy"]
     for name, (_, reason) in bad.items():
         assert reason in reasons[name]
     assert "one time axis" in reasons["cube.npy"]

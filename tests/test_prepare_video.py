@@ -293,7 +293,7 @@ def test_frames_are_turned_upright(tmp_path, matrix, turns):
         ({"stop": 0}, "stop must be a number above 0"),
         ({"start": 2, "stop": 2}, "stop must be later than start. Received: start=2, stop=2"),
         ({"colour": "gray"}, "colour must be rgb or grey. Received: colour='gray'"),
-        ({"labels_from": "masks"}, "video take no labels per position"),
+        ({"labels_from": "masks"}, "labels_from must be a folder, or the name of a file of labels with {stem}"),
     ],
 )
 def test_arguments(tmp_path, given, message):

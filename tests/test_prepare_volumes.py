@@ -165,7 +165,9 @@ def test_axes_go_right_anterior_superior(folder, codes):
     np.testing.assert_array_equal(sample.values[..., 0], canonical.get_fdata())
     np.testing.assert_allclose(sample.meta["spacing"], canonical.header.get_zooms(), rtol=1e-6)
     np.testing.assert_allclose(sample.meta["spacing"], [1, 2, 3], rtol=1e-6)
+    np.testing.assert_allclose(sample.meta["affine"], canonical.affine, rtol=1e-12)
     (sample,), info = made(folder, orientation="stored")
+    np.testing.assert_array_equal(sample.meta["affine"], nibabel.load(path).affine)
     np.testing.assert_array_equal(sample.values[..., 0], draw(4, 5, 6))
     np.testing.assert_allclose(sample.meta["spacing"], nibabel.load(path).header.get_zooms(), rtol=1e-6)
     assert [axis.name for axis in info.axes] == ["i", "j", "k"]
@@ -256,6 +258,11 @@ def test_resampling_is_nibabels(folder, codes, spacing):
     assert sample.values.shape == (*expected.shape, 1)
     np.testing.assert_allclose(sample.values[..., 0], expected, atol=1e-3)
     assert [axis.spacing for axis in info.axes] == list(spacing)
+    # It lies about the same middle, along the same directions.
+    affine = sample.meta["affine"]
+    np.testing.assert_allclose(affine @ [*(np.array(expected.shape) - 1) / 2, 1], middle(image), rtol=1e-6)
+    directions = image.affine[:3, :3] / np.array(image.header.get_zooms()) * spacing
+    np.testing.assert_allclose(affine[:3, :3], directions, rtol=1e-5, atol=1e-6)
     assert info.recipe["spacing"] == list(spacing)
     ((_, values),) = data.load_inputs(path, info.recipe)
     np.testing.assert_array_equal(values, sample.values)
@@ -535,6 +542,7 @@ def test_a_series_is_the_volume_that_it_shows(folder, planes):
     canonical = nibabel.as_closest_canonical(as_nifti(volume, **planes))
     np.testing.assert_array_equal(samples[0].values[..., 0], canonical.get_fdata())
     np.testing.assert_allclose(samples[0].meta["spacing"], canonical.header.get_zooms(), rtol=1e-6)
+    np.testing.assert_allclose(samples[0].meta["affine"], canonical.affine, rtol=1e-6, atol=1e-9)
     ((name, values),) = data.load_inputs(folder / "ill" / "ä 1", info.recipe)
     assert name == "ä 1"
     np.testing.assert_array_equal(values, samples[0].values)

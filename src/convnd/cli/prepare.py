@@ -218,6 +218,7 @@ def video(**given: Any) -> None:  # fmt: skip
       convnd prepare video FOLDER clips.h5 --test 0.2             (FOLDER/walk/1.mp4, FOLDER/run/2.mov)
       convnd prepare video FOLDER clips.h5 --rate 10 --size 112 --colour grey
       convnd prepare video FOLDER clips.h5 --start 1 --stop 4
+      convnd prepare video clips hands.h5 --labels-from masks --classes background,hand
     """
     from ..data import prepare_video
 

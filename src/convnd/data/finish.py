@@ -72,6 +72,10 @@ def _write_meta(root: h5py.Group, info: Info, columns: dict[str, list[Any]], fil
         missing = [np.nan if axis.spacing is None else axis.spacing for axis in info.axes] or [np.nan] * info.ndim
         spacings = np.array([missing if entry is None else entry for entry in columns["spacings"]], dtype="<f8")
         _write(root, "meta/spacing", spacings, filters)
+    if any(entry is not None for entry in columns["affines"]):
+        nowhere = np.full((info.ndim + 1,) * 2, np.nan)
+        affines = np.array([nowhere if entry is None else entry for entry in columns["affines"]], dtype="<f8")
+        _write(root, "meta/affine", affines, filters)
 
 
 def chunk_rows(sizes: Ints | None, width: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +28,10 @@ try:
 except ImportError:  # Windows: two writers of one file are not noticed there.
     fcntl = None  # type: ignore[assignment]
 
-# A kill loses at most the samples since the last seal: this many bytes or samples.
+# A kill loses at most the samples since the last seal: this many bytes or samples, or as much work.
 PIECE_BYTES = 16 << 20
 PIECE_SAMPLES = 4096
+PIECE_SECONDS = 10.0
 READ_BYTES = 1 << 20
 STREAMS = ("values", "targets")
 
@@ -45,6 +47,7 @@ class Pieces:
         self._files: dict[str, IO[bytes]] = {}
         self._bytes = dict.fromkeys(STREAMS, 0)
         self._sums = dict.fromkeys(STREAMS, 0)
+        self._begun = 0.0
         found = (folder / "settings.json").exists()
         if found and not resume:
             raise DataError(
@@ -120,6 +123,7 @@ class Pieces:
         if not self._files:
             paths = {stream: self._path(self._sealed, stream) for stream in STREAMS}
             self._files = {stream: path.open("wb", buffering=0) for stream, path in paths.items()}
+            self._begun = time.monotonic()
         ends, sums = dict(self._bytes), dict(self._sums)
         for stream, array in content.items():
             data = np.ascontiguousarray(array).data.cast("B")
@@ -131,7 +135,8 @@ class Pieces:
         self._bytes, self._sums = ends, sums
         self._rows.append(row)
         self.names[row["name"]] = None
-        if sum(ends.values()) >= PIECE_BYTES or len(self._rows) >= PIECE_SAMPLES:
+        full = sum(ends.values()) >= PIECE_BYTES or len(self._rows) >= PIECE_SAMPLES
+        if full or time.monotonic() - self._begun >= PIECE_SECONDS:
             self.seal()
 
     def seal(self) -> None:

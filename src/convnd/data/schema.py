@@ -6,7 +6,7 @@
 ``/targets``              class numbers (N,) int64; or numbers (N, K) float64; or ragged (P', K)
 ``/target_shapes``        (N, axes) int64, with ragged targets only
 ``/splits/<name>``        sample numbers, int64, ascending
-``/meta/<column>``        one entry a sample: name, group, weight, file, spacing; those that were given
+``/meta/<column>``        one entry a sample: name, group, weight, file, spacing, affine; those that were given
 attributes of ``/``       schema, kind of target, class names, axes, scale, recipe, source, licence, ...
 ========================  ==========================================================================
 
@@ -30,7 +30,7 @@ from ..errors import ArgumentError, DataError
 FAMILY, VERSION = "convnd", 1
 SCHEMA = f"{FAMILY} {VERSION}"
 TARGETS = ("class", "numbers", "ragged", None)
-META = ("name", "group", "weight", "file", "spacing")
+META = ("name", "group", "weight", "file", "spacing", "affine")
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,8 @@ def check_schema(root: h5py.Group, path: Any) -> None:
     if len(words) != 2 or words[0] != FAMILY or not words[1].isdigit():
         raise DataError(
             f'{path}: an HDF5 file, but not one of convnd\'s (its attribute "schema" is {text!r}, not "{SCHEMA}"). '
-            "Samples of others are read if you name what holds them: data.open(path, values=...)"
+            "Samples of others are read if you name what holds them: data.open(path, values=...), --values on the "
+            "command line"
         )
     if int(words[1]) > VERSION:
         raise DataError(

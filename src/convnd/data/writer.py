@@ -158,6 +158,7 @@ class Writer:
         weight: float | None = None,
         file: str | None = None,
         spacing: Sequence[float] | None = None,
+        affine: ArrayLike | None = None,
     ) -> None:
         """Add one sample.
 
@@ -181,6 +182,8 @@ class Writer:
             Where it came from.
         spacing : ndim floats, optional
             Its own distance between neighbouring positions, where that differs from sample to sample.
+        affine : (ndim + 1, ndim + 1) floats, optional
+            Where it lies: the matrix that takes positions (counted from 0, and a 1) to places in the axes' unit.
 
         Raises
         ------
@@ -201,6 +204,7 @@ class Writer:
             "weight": _check_weight(weight, who),
             "file": _check_text("file", file, who),
             "spacing": _check_spacing(spacing, self.info.ndim, who),
+            "affine": _check_affine(affine, self.info.ndim, who),
         }
         content = {"values": array}
         wanted = _check_target(label, target, self.info, who)
@@ -377,3 +381,15 @@ def _check_spacing(spacing: Any, ndim: int, who: str) -> list[float] | None:
     if array.shape != (ndim,) or array.dtype.kind not in "iuf" or not np.isfinite(array).all() or (array <= 0).any():
         raise DataError(f"{who}: spacing must be {ndim} numbers above 0, one an axis. Received: {spacing!r}")
     return [float(item) for item in array]
+
+
+def _check_affine(affine: Any, ndim: int, who: str) -> list[list[float]] | None:
+    if affine is None:
+        return None
+    array = np.asarray(affine)
+    last = [0.0] * ndim + [1.0]
+    if array.shape != (ndim + 1,) * 2 or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        array = np.zeros((1, 1))
+    if array[-1].tolist() != last:
+        raise DataError(f"{who}: affine must be a matrix {(ndim + 1,) * 2} that ends in {last}. Received: {affine!r}")
+    return [[float(item) for item in row] for row in array]

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from .kind import check_claim
+from .kind import DEFLATES, check_claim
 
 SUFFIXES = (".npy", ".npz")
+# What NumPy takes of a header; it reads all that the header claims to be before it compares.
+MOST_HEADER = 10_000
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -54,7 +56,7 @@ def _opened(path: Path, given: Mapping[str, Any]) -> Iterator[tuple[IO[bytes], t
                 with zipfile.ZipFile(file) as archive:
                     member = _only_array(archive)
                     with archive.open(member) as inner:
-                        yield inner, *_header(inner, member.file_size, given)
+                        yield inner, *_header(inner, _holds(member, path.stat().st_size), given)
             except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
                 raise DataError(f"it isn't a sound .npz file: {error}") from None
         else:
@@ -68,12 +70,19 @@ def _only_array(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     return archive.infolist()[names.index("values") if "values" in names else 0]
 
 
+def _holds(member: zipfile.ZipInfo, size: int) -> int:
+    """The most bytes that a member of an archive of that size can be, whatever it claims."""
+    plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return min(member.file_size, size * DEFLATES) if plain else member.file_size
+
+
 def _header(file: IO[bytes], size: int, given: Mapping[str, Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if not size:
         raise DataError("it is empty")
     try:
         version = np.lib.format.read_magic(file)
         read = READERS.get(version)
+        _check_length(file, 4 if version == (2, 0) else 2)
         shape, _, dtype = read(file) if read is not None else ((), False, np.dtype("O"))
     except (ValueError, tokenize.TokenError) as error:
         raise DataError(f"it isn't a sound .npy file: {' '.join(str(error).split())}") from None
@@ -88,3 +97,12 @@ def _header(file: IO[bytes], size: int, given: Mapping[str, Any]) -> tuple[tuple
             "damaged"
         )
     return shape, dtype
+
+
+def _check_length(file: IO[bytes], width: int) -> None:
+    """Refuse a header that claims to be longer than any is, before it is read."""
+    start = file.tell()
+    length = int.from_bytes(file.read(width), "little")
+    if length > MOST_HEADER:
+        raise DataError(f"it isn't a sound .npy file: its header claims {length} bytes")
+    file.seek(start)

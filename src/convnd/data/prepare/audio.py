@@ -15,7 +15,7 @@ from ...errors import ArgumentError, DataError
 from ..sources import need
 from . import features as spectra
 from .items import Report
-from .kind import Kind, Loaded, Look, Options, Plan, Recipe, check_claim, majority
+from .kind import Kind, Loaded, Look, Options, Plan, Recipe, check_claim, check_held, majority
 from .pipeline import Common, prepare_files
 from .tracks import SUFFIXES as TRACKS
 from .tracks import read_track
@@ -24,6 +24,10 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".opus", ".
 # Formats whose samples are int16 without loss.
 SHORT = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")
 SCALE = 1 / 32768
+# Frames that are mixed or made floats at a time.
+BLOCK = 1 << 18
+# No coding makes fewer bytes of silence: a FLAC frame of 65,535 samples has 11.
+SAMPLES_A_BYTE = 6000
 
 
 def prepare_audio(
@@ -129,7 +133,9 @@ def _opened(path: Path, given: Mapping[str, Any]) -> Iterator[Any]:
     try:
         # As bytes: names needn't be text.
         with soundfile.SoundFile(os.fsencode(path)) as file:
-            check_claim((file.frames, file.channels), 4, given)
+            claimed = (file.frames, file.channels)
+            check_claim(claimed, 4, given)
+            check_held(claimed, file.frames / SAMPLES_A_BYTE, path.stat().st_size)
             if not file.frames:
                 raise DataError("it holds no samples: a sample must have at least one position")
             yield file
@@ -195,28 +201,38 @@ def load(path: Path, recipe: Recipe) -> Iterator[Loaded]:
 def _read(path: Path, recipe: Recipe) -> tuple[NDArray[Any], int]:
     """The waveform, (time, channels) of the recipe's dtype at its rate, and the frames that the file has."""
     with _opened(path, recipe) as file:
-        rate = file.samplerate
         short = recipe["dtype"] == "int16"
         # libsndfile cuts what has more bits than 16 off; it is rounded here instead.
-        exact = not short or file.subtype in SHORT
-        wave = file.read(dtype="int16" if short and exact else "float32", always_2d=True)
-    frames = len(wave)
+        exact = short and file.subtype in SHORT
+        rate, channels = file.samplerate, file.channels
+        # At once: soundfile seeks after each read, and MP3 decodes a little differently from there.
+        wave = file.read(dtype="int16" if exact else "float32", always_2d=True)
+    frames, mixed = len(wave), recipe["mono"] and channels > 1
     if not frames:
         raise DataError("it holds no samples: a sample must have at least one position")
-    if exact and rate == recipe["rate"] and (wave.shape[1] == 1 or not recipe["mono"]):
-        return wave, frames
-    if short and exact:
-        wave = wave.astype(np.float32) * np.float32(SCALE)
-    if recipe["mono"]:
-        wave = wave.mean(axis=1, keepdims=True)
+    if mixed or (exact and rate != recipe["rate"]):
+        wave = _as_floats(wave, mixed)
     if rate != recipe["rate"]:
         check_claim((-(-frames * recipe["rate"] // rate), wave.shape[1]), 4, recipe)
         wave = need("soxr", "audio").resample(wave, rate, recipe["rate"], quality="HQ").reshape(-1, wave.shape[1])
-    if short:
+    if short and wave.dtype != np.int16:
         if not np.isfinite(wave).all():
             raise DataError("values must be finite, and its waveform isn't")
-        wave = np.rint(wave / np.float32(SCALE)).clip(-32768, 32767)
-    return wave.astype(recipe["dtype"]), frames
+        wave /= np.float32(SCALE)
+        np.rint(wave, out=wave)
+        wave = wave.clip(-32768, 32767, out=wave).astype(np.int16)
+    return wave, frames
+
+
+def _as_floats(wave: NDArray[Any], mixed: bool) -> NDArray[np.float32]:
+    """Physical values, the channels averaged if they are to be: a block at a time, so that nothing else is as large."""
+    result = np.empty((len(wave), 1 if mixed else wave.shape[1]), dtype=np.float32)
+    for start in range(0, len(wave), BLOCK):
+        block = wave[start : start + BLOCK]
+        if block.dtype == np.int16:
+            block = block.astype(np.float32) * np.float32(SCALE)
+        result[start : start + BLOCK] = block.mean(axis=1, keepdims=True) if mixed else block
+    return result
 
 
 def load_labels(path: Path, recipe: Recipe, loaded: Loaded) -> NDArray[Any]:

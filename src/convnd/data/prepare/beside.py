@@ -19,7 +19,7 @@ def attach_labels(
 
     ``labels_from`` is a folder whose files are named as the samples are but for the ending (``masks/x/a.png`` for
     ``images/x/a.jpg``), or a name with ``{stem}``, beside the sample: ``{stem}_mask.png``, ``../masks/{stem}.png``.
-    Files of labels that lie among the samples are no samples.
+    Files of labels that lie among the samples are no samples. Kinds with the ending "" take folders of labels too.
     """
     if kind.load_labels is None:
         raise ArgumentError(f"{kind.name} take no labels per position. Received: labels_from={labels_from!r}")
@@ -37,7 +37,7 @@ def attach_labels(
         places = [
             [folder / (stem_of(item.name, kind.suffixes) + suffix) for suffix in kind.label_suffixes] for item in items
         ]
-    return _pair(items, places)
+    return _pair(items, places, folders="" in kind.label_suffixes)
 
 
 def _beside(item: Item, kind: Kind, given: str) -> Path:
@@ -50,13 +50,16 @@ def _is_inside(path: Path, folder: Path) -> bool:
     return os.path.commonpath([inside, os.path.abspath(path)]) == inside
 
 
-def _pair(items: Sequence[Item], places: Sequence[Sequence[Path]]) -> tuple[list[Item], list[Failure]]:
+def _pair(items: Sequence[Item], places: Sequence[Sequence[Path]], folders: bool) -> tuple[list[Item], list[Failure]]:
     paired: list[Item] = []
     failed: list[Failure] = []
-    labels = [next((place for place in wanted if place.is_file()), None) for wanted in places]
-    used = {os.path.abspath(place) for place in labels if place is not None}
+    labels = [
+        next((place for place in wanted if place.is_file() or (folders and place.is_dir())), None) for wanted in places
+    ]
+    used = {Path(os.path.abspath(place)) for place in labels if place is not None}
     for item, place, wanted in zip(items, labels, places, strict=True):
-        if os.path.abspath(item.path) in used:
+        here = Path(os.path.abspath(item.path))
+        if here in used or (folders and not used.isdisjoint(here.parents)):
             continue
         if place is None:
             names = " or ".join(str(path) for path in wanted)

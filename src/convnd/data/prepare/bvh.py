@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from .kind import check_claim
+from .lines import limited_lines
 
 # No skeleton comes near; a file that isn't BVH is noticed before it has been read whole.
 MOST_LINES = 100_000
@@ -33,13 +34,13 @@ class Motion:
 def bvh_header(path: Path, given: Mapping[str, Any]) -> Motion:
     """The skeleton's channels, the number of frames and their time."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        return _header(_lines(file), path, given)
+        return _header(_lines(file, given), path, given)
 
 
 def read_bvh(path: Path, given: Mapping[str, Any]) -> tuple[NDArray[np.float32], Motion]:
     """All frames (time, channels), positions in the file's unit and rotations in degrees, and the header."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        lines = _lines(file)
+        lines = _lines(file, given)
         motion = _header(lines, path, given)
         values = np.empty((motion.frames, len(motion.channels)), dtype=np.float32)
         count = 0
@@ -55,8 +56,8 @@ def read_bvh(path: Path, given: Mapping[str, Any]) -> tuple[NDArray[np.float32],
     return values, motion
 
 
-def _lines(file: IO[str]) -> Iterator[tuple[int, str]]:
-    return ((number, line.strip()) for number, line in enumerate(file, start=1) if line.strip())
+def _lines(file: IO[str], given: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    return ((number, line.strip()) for number, line in enumerate(limited_lines(file, given), start=1) if line.strip())
 
 
 def _header(lines: Iterator[tuple[int, str]], path: Path, given: Mapping[str, Any]) -> Motion:

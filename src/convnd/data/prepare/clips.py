@@ -26,12 +26,13 @@ Stamped = tuple[Fraction, Any]
 
 @dataclass(frozen=True)
 class Header:
-    """What a header claims. Rate in frames a second, None where it doesn't say; so are seconds."""
+    """What a header claims. Rate in frames a second, None where it doesn't say; so are seconds. The coding's name."""
 
     height: int
     width: int
     rate: Fraction | None
     seconds: Fraction | None
+    codec: str
 
 
 @contextmanager
@@ -70,7 +71,9 @@ def read_header(path: Path, given: Mapping[str, Any]) -> Header:
                 f"the {in_bytes(int(given.get('largest', LARGEST)))} that a sample may take (largest=)"
             )
         check_claim((1, context.height, context.width), 1, given)
-        return Header(context.height, context.width, _rate(stream), _seconds(container, stream))
+        return Header(
+            context.height, context.width, _rate(stream), _seconds(container, stream), str(context.codec.name)
+        )
 
 
 def _rate(stream: Any) -> Fraction | None:

@@ -66,15 +66,31 @@ def resampled(
     on. Nothing is smoothed before.
     """
     transform = need("scipy.ndimage", "medical").affine_transform
-    shape = resampled_shape(values.shape[:3], spacing, wanted)
-    steps = np.asarray(wanted, dtype=np.float64) / np.asarray(spacing, dtype=np.float64)
-    start = (np.array(values.shape[:3]) - 1) / 2 - (np.array(shape) - 1) / 2 * steps
+    steps, start, shape = _steps(values.shape[:3], spacing, wanted)
     result = np.empty((*shape, values.shape[3]), dtype=dtype)
     for channel in range(values.shape[3]):
         result[..., channel] = transform(
             values[..., channel], steps, start, shape, output=dtype, order=order, mode="nearest"
         )
     return result
+
+
+def resampled_affine(affine: Affine, shape: Sequence[int], wanted: Sequence[float]) -> Affine:
+    """The affine of a volume of that shape, resampled."""
+    steps, start, _ = _steps(shape, spacing_of(affine), wanted)
+    old = np.diag([*steps, 1.0])
+    old[:3, 3] = start
+    result: Affine = affine @ old
+    return result
+
+
+def _steps(
+    shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, ...]]:
+    """In old voxels: from one new voxel to the next, and where the first lies; and how many there are."""
+    count = resampled_shape(shape, spacing, wanted)
+    steps = np.asarray(wanted, dtype=np.float64) / np.asarray(spacing, dtype=np.float64)
+    return steps, (np.array(shape) - 1) / 2 - (np.array(count) - 1) / 2 * steps, count
 
 
 def check_same_place(one: Affine, other: Affine, shape: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from ...errors import ArgumentError, DataError
 from ..sources import need
 from .arrays import load_array
 from .items import Report
-from .kind import Kind, Loaded, Look, Options, Plan, Recipe, check_claim, majority
+from .kind import DEFLATES, Kind, Loaded, Look, Options, Plan, Recipe, check_claim, check_held, majority
 from .pipeline import Common, prepare_files
 
 SUFFIXES = (
@@ -29,6 +29,12 @@ SUFFIXES = (
 FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "WEBP", "PPM", "AVIF")
 # Formats whose pixels are stored as they were given, and not scaled.
 EXACT = ("PNG", "TIFF", "BMP", "GIF")
+# The most pixels that a byte of a file can stand for: 1 bit each, packed by deflate, LZW or Huffman's code; or not at
+# all. Others (WebP, AVIF, CCITT's in TIFF) have no limit that would tell.
+PIXELS_A_BYTE = {"PNG": 8 * DEFLATES, "GIF": 2600, "JPEG": 4096, "MPO": 4096, "PPM": 8}
+DOUBTED = 1 << 24
+# Pixels become arrays so many bytes at a time.
+STRIP = 4 << 20
 COLOURS = ("keep", "grey", "rgb")
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 GREY = ("1", "L", "LA", "I", "F", *SIXTEEN)
@@ -139,6 +145,7 @@ def _opened(path: Path, given: Mapping[str, Any]) -> Iterator[Any]:
             with path.open("rb") as file, pillow.open(file, formats=formats) as image:
                 bands = 1 if image.mode == "P" else len(image.getbands())
                 check_claim((image.height, image.width, bands), np.dtype(_dtype(image)).itemsize, given)
+                _check_pixels(image, path.stat().st_size)
                 yield image
     except need("PIL", "images").UnidentifiedImageError:
         raise DataError(f"it isn't a sound image of the formats that are read: {', '.join(FORMATS)}") from None
@@ -146,6 +153,15 @@ def _opened(path: Path, given: Mapping[str, Any]) -> Iterator[Any]:
         raise DataError(f"it is truncated or damaged: {error}") from None
     finally:
         pillow.MAX_IMAGE_PIXELS = limit
+
+
+def _check_pixels(image: Any, size: int) -> None:
+    """Refuse what a file of that many bytes can't hold: Pillow makes room for all of it first."""
+    raw = image.info.get("compression") in ("raw", 0)  # TIFF and BMP say so.
+    most = 8 if raw else PIXELS_A_BYTE.get(image.format)
+    # A GIF may leave most of a screen empty; what takes little memory isn't worth doubting.
+    if most is not None and image.height * image.width > DOUBTED:
+        check_held((image.height, image.width), image.height * image.width / most, size)
 
 
 def _dtype(image: Any) -> str:
@@ -222,14 +238,31 @@ def _eight(image: Any, recipe: Mapping[str, Any]) -> NDArray[Any]:
     """Pixels of 8 bits as the recipe's channels."""
     transparent, alpha = image.has_transparency_data, bool(recipe.get("alpha"))
     mode = "RGBA" if transparent else "L" if image.mode in ("1", "L") else "RGB"
-    # Reduced first: of large images there are no more copies than need be.
-    image = _reduced(_of_mode(image, mode), recipe)
-    if transparent and not alpha:
-        ground = need("PIL.Image", "images").new("RGB", image.size, tuple(recipe.get("background", (255, 255, 255))))
-        ground.paste(image, mask=image)
-        image = ground
-    pixels = np.array(_of_mode(image, ("RGB" if recipe.get("colour") == "rgb" else "L") + "A" * alpha))
-    return pixels.reshape(*pixels.shape[:2], -1)
+    wanted = ("RGB" if recipe.get("colour") == "rgb" else "L") + "A" * alpha
+    if _is_larger(image, recipe):
+        image = _reduced(_of_mode(image, mode), recipe)
+    pixels = np.empty((image.height, image.width, len(wanted)), dtype=np.uint8)
+    for rows, part in _strips(image):
+        part = _of_mode(part, mode)
+        if transparent and not alpha:
+            part = _on_ground(part, recipe)
+        pixels[rows] = np.asarray(_of_mode(part, wanted)).reshape(*pixels[rows].shape)
+    return pixels
+
+
+def _strips(image: Any) -> Iterator[tuple[slice, Any]]:
+    """Some rows after the other: what Pillow and NumPy make of an image on its way are several copies."""
+    step = max(1, STRIP // (4 * image.width))
+    for top in range(0, image.height, step):
+        rows = slice(top, min(top + step, image.height))
+        yield rows, image if step >= image.height else image.crop((0, rows.start, image.width, rows.stop))
+
+
+def _on_ground(image: Any, recipe: Mapping[str, Any]) -> Any:
+    """A transparent image laid on the background."""
+    ground = need("PIL.Image", "images").new("RGB", image.size, tuple(recipe.get("background", (255, 255, 255))))
+    ground.paste(image, mask=image)
+    return ground
 
 
 def _of_mode(image: Any, mode: str) -> Any:
@@ -238,23 +271,29 @@ def _of_mode(image: Any, mode: str) -> Any:
 
 def _fine(image: Any, dtype: str, channels: int, recipe: Mapping[str, Any]) -> NDArray[Any]:
     """Grey pixels of 16 bits or floats as the recipe's channels: equal ones, and full opacity."""
-    pixels: NDArray[Any] = np.array(image).astype(dtype)
-    if recipe.get("side"):
+    if _is_larger(image, recipe):
         # Pillow has no means of 16-bit pixels; floats hold them exactly.
-        grey = need("PIL.Image", "images").fromarray(pixels.astype(np.float32))
-        pixels = np.array(_reduced(grey, recipe))
-        pixels = pixels if dtype == "float32" else np.rint(pixels).astype(dtype)
-    full = np.repeat(pixels[..., None], channels, axis=2)
+        grey = need("PIL.Image", "images").fromarray(np.asarray(image).astype(dtype).astype(np.float32))
+        image = _reduced(grey, recipe)
+    full = np.empty((image.height, image.width, channels), dtype=dtype)
+    for rows, part in _strips(image):
+        pixels = np.asarray(part)
+        rounded = pixels.dtype.kind == "f" and dtype != "float32"
+        full[rows] = (np.rint(pixels) if rounded else pixels)[..., None]
     if recipe.get("alpha"):
         full[..., -1] = 1 if dtype == "float32" else 65535
     return full
 
 
+def _is_larger(image: Any, recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe reduces it."""
+    side = recipe.get("side")
+    return bool(side) and max(image.size) > side
+
+
 def _reduced(image: Any, recipe: Mapping[str, Any]) -> Any:
-    """The image, its longer side not longer than the recipe has it."""
-    side, longest = recipe.get("side"), max(image.size)
-    if not side or longest <= side:
-        return image
+    """A larger image, its longer side as long as the recipe has it."""
+    side, longest = recipe["side"], max(image.size)
     size = [max((2 * length * side + longest) // (2 * longest), 1) for length in image.size]
     return image.resize(size, need("PIL.Image", "images").Resampling.BOX)
 
@@ -264,22 +303,26 @@ def _of_depth(pixels: NDArray[Any], dtype: str) -> NDArray[Any]:
     if pixels.dtype == dtype:
         return pixels
     if dtype == "uint16":
-        return pixels.astype(np.uint16) * np.uint16(257)
+        wide = pixels.astype(np.uint16)
+        wide *= np.uint16(257)
+        return wide
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def load_labels(path: Path, recipe: Recipe, loaded: Loaded) -> NDArray[Any]:
     """A class number for every pixel."""
-    mask = load_array(path, recipe) if path.suffix.lower() == ".npy" else _read_mask(path, recipe)
+    mask = read_mask(path, recipe)
     size = loaded.facts["size"]
     if mask.shape != size:
         raise DataError(f"its size (rows, columns) is {mask.shape}, the image's {size}")
-    places = [_middles(old, new) for old, new in zip(size, loaded.values.shape[:2], strict=True)]
+    places = [middles(old, new) for old, new in zip(size, loaded.values.shape[:2], strict=True)]
     return mask[np.ix_(*places)]
 
 
-def _read_mask(path: Path, recipe: Mapping[str, Any]) -> NDArray[Any]:
+def read_mask(path: Path, recipe: Mapping[str, Any]) -> NDArray[Any]:
     """The numbers stored in a mask, (row, column)."""
+    if path.suffix.lower() == ".npy":
+        return load_array(path, recipe)
     with _opened(path, recipe) as image:
         if image.format not in EXACT:
             raise DataError(
@@ -301,7 +344,7 @@ def _stored_mode(image: Any) -> str:
     return str(first if isinstance(first, str) else first[0])
 
 
-def _middles(old: int, new: int) -> NDArray[np.int64]:
+def middles(old: int, new: int) -> NDArray[np.int64]:
     """For each of ``new`` equal parts of ``old`` positions the one in its middle."""
     return (2 * np.arange(new) + 1) * old // (2 * new)
 

@@ -39,6 +39,8 @@ Recipe = Mapping[str, Any]
 
 # The most bytes that one sample may take in memory, unless the user says otherwise.
 LARGEST = 4 << 30
+# What deflate makes of zeros: packed bytes can't hold more than this times their number.
+DEFLATES = 1040
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class Loaded:
         and the report names, samples of another rank or another number of channels, without positions, or not finite.
     spacing : ndim floats, optional
         Its own distance between neighbouring positions, where that differs from sample to sample.
+    affine : (ndim + 1, ndim + 1) floats, optional
+        Where it lies: from positions to places in the axes' unit.
     facts : dict
         What ``load_labels`` of this kind wants to know about how it was loaded (the frames before resampling, an
         affine).
@@ -133,6 +137,7 @@ class Loaded:
     spacing: Sequence[float] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     key: str | None = None
+    affine: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ class Kind:
         The sample as an array that stays on the disk (a ``np.memmap``), where ``load`` would give its very numbers;
         else None. Checks that the file holds what its header claims.
     label_suffixes : tuple of str
-        Endings of files that ``load_labels`` reads, the preferred one first.
+        Endings of files that ``load_labels`` reads, the preferred one first; ``""`` is that of folders.
     folders : tuple of str
         Endings of files that are one sample all together: a folder that holds any is the sample, and ``path`` is
         the folder (a DICOM series). ``look`` may give several entries for it.
@@ -226,6 +231,21 @@ def check_claim(shape: Iterable[int], itemsize: int, given: Mapping[str, Any]) -
             f"{in_bytes(largest)}. If that is what it holds, raise the limit (largest=)"
         )
     return claimed
+
+
+def check_held(shape: Sequence[int], needed: float, size: int) -> None:
+    """Refuse what a file of ``size`` bytes can't hold: however well the claimed shape is packed, it needs more.
+
+    >>> check_held((60000, 60000), 60000 * 60000 / 8256, 120)
+    Traceback (most recent call last):
+    ...
+    convnd.errors.DataError: it claims the size (60000, 60000), and a file of 120 bytes can't hold that: it is ...
+    """
+    if needed > size:
+        raise DataError(
+            f"it claims the size {tuple(int(length) for length in shape)}, and a file of {size} bytes can't hold that: "
+            "it is truncated or damaged"
+        )
 
 
 def in_bytes(count: int) -> str:

@@ -38,6 +38,8 @@ def read_manifest(source: Path, manifest: Path, kind: Kind) -> tuple[list[Item],
         lines[name] = number
         item = _item(name, Path(path), row, where)
         refused = _refuse(source, Path(path), kind)
+        if row.get("labels") and kind.load_labels is None:
+            raise DataError(f"{manifest}: the column labels: {kind.name} take no labels per position")
         if row.get("labels"):
             item = replace(item, labels=source / str(row["labels"]))
             refused = refused or _refuse_labels(source, row["labels"] or "")

@@ -365,6 +365,7 @@ def _append(writer: Writer, sample: Sample, loaded: Any, target: str | None) -> 
             group=item.group,
             weight=item.weight,
             spacing=loaded.spacing,
+            affine=loaded.affine,
             file=None if sample.key is None else sample.file.name,
             **given,
         )

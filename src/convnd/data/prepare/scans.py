@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +18,9 @@ from ...errors import DataError
 from ..sources import need
 from .arrays import array_header, load_array, map_array
 from .grid import Affine, check_affine
-from .kind import check_claim
+from .kind import DEFLATES, check_claim
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".npy")
-# What deflate makes of zeros: a file can't hold more than its own size times this.
-DEFLATES = 1040
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 INTEGERS = ("uint8", "int8", "int16", "uint16", "int32", "uint32", "int64")
 
@@ -121,7 +120,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise DataError(f"it isn't a sound volume: {' '.join(str(error).split())}") from None
     except (EOFError, zlib.error, OverflowError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        # A place in the file that no file can have is one that its header claims.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise DataError(f"it is truncated or damaged: {str(error).replace(str(path), 'it')}") from None
 

@@ -69,7 +69,7 @@ def look(path: Path, options: Options) -> Look:
     """Channels, their names, dtype and spacing in time; of a ``.ts`` file its cases."""
     suffix = path.suffix.lower()
     if suffix == ARCHIVE:
-        return _look_archive(path)
+        return _look_archive(path, options)
     if suffix == MOTION:
         motion = bvh_header(path, options)
         return _facts(len(motion.channels), "float32", motion.channels, motion.frame_time)
@@ -78,7 +78,7 @@ def look(path: Path, options: Options) -> Look:
         _check_axes(shape)
         return _facts(shape[1] if len(shape) == 2 else 1, _stored_dtype(dtype))
     if suffix in tables.SUFFIXES:
-        # A whole table is read at once: as text it takes about ten times its size.
+        # It could be one line, whose cells take ten times its size.
         check_claim((path.stat().st_size,), 10, options)
         channels, names = tables.table_header(path)
         return _facts(channels, "float32", names)
@@ -90,14 +90,14 @@ def _facts(channels: int, dtype: str, names: Sequence[str] | None = None, spacin
     return Look({"channels": channels, "dtype": dtype, "columns": columns, "spacing": spacing, "header": None})
 
 
-def _look_archive(path: Path) -> Look:
+def _look_archive(path: Path, options: Options) -> Look:
     """The cases with their labels; their numbers are not parsed."""
-    header = read_header(path)
+    header = read_header(path, options)
     ending = path.stem.rpartition("_")[2].lower()
     split = ending if ending in ("train", "test") else None
     entries = []
     channels = 0
-    for number, (line, _, _) in enumerate(case_lines(path)):
+    for number, (line, _, _) in enumerate(case_lines(path, options)):
         label = line.rpartition(":")[2].strip() if header.labelled else None
         channels = channels or line.count(":") + (0 if header.labelled else 1)
         entries.append(Entry(str(number), label, split))
@@ -184,7 +184,7 @@ def load(path: Path, recipe: Recipe) -> Iterator[Loaded | Fault]:
     """The sample in a file, or the cases of a ``.ts`` file."""
     suffix = path.suffix.lower()
     if suffix == ARCHIVE:
-        yield from _load_archive(path)
+        yield from _load_archive(path, recipe)
         return
     spacing = None
     if suffix == MOTION:
@@ -215,8 +215,8 @@ def _fitted(values: NDArray[Any], recipe: Mapping[str, Any]) -> NDArray[Any]:
     return stored[:, None] if stored.ndim == 1 else stored
 
 
-def _load_archive(path: Path) -> Iterator[Loaded | Fault]:
-    for number, (line, header, where) in enumerate(case_lines(path)):
+def _load_archive(path: Path, recipe: Recipe) -> Iterator[Loaded | Fault]:
+    for number, (line, header, where) in enumerate(case_lines(path, recipe)):
         try:
             values, _ = parse_case(line, header, where)
         except DataError as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -31,37 +33,40 @@ def table_header(path: Path) -> tuple[int, list[str] | None]:
 
 def read_table(path: Path) -> tuple[NDArray[np.float32], list[str] | None]:
     """The numbers (rows, columns), an empty cell as NaN, and the columns' names where they are all there and differ."""
+    values, width = array("f"), 0
     with _rows(path) as rows:
-        lines = list(rows)
-    names = _names(lines[:1])
-    if lines and not _are_numbers(lines[0][1]):
-        lines.pop(0)
-    if not lines:
+        first = list(islice(rows, 1))
+        names = _names(first)
+        titled = bool(first) and not _are_numbers(first[0][1])
+        for number, row in rows if titled else chain(first, rows):
+            width = width or len(row)
+            if len(row) != width:
+                raise DataError(f"line {number} has {len(row)} columns, the lines above have {width}")
+            try:
+                values.extend(float(cell) if cell.strip() else math.nan for cell in row)
+            except ValueError as error:
+                raise DataError(f"line {number}: {error}") from None
+    if not values:
         raise DataError("the table has no rows of numbers")
-    width = len(lines[0][1])
-    table = np.empty((len(lines), width), dtype=np.float32)
-    for index, (number, row) in enumerate(lines):
-        if len(row) != width:
-            raise DataError(f"line {number} has {len(row)} columns, the lines above have {width}")
-        try:
-            table[index] = [float(cell) if cell.strip() else np.nan for cell in row]
-        except ValueError as error:
-            raise DataError(f"line {number}: {error}") from None
+    table = np.frombuffer(values, dtype=np.float32).reshape(-1, width)
     return table, names if names is not None and len(names) == width else None
 
 
 @contextmanager
 def _rows(path: Path) -> Iterator[Rows]:
     """Rows with their line numbers, separated by tab, semicolon or comma, whichever the first line has."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        first = file.readline()
-        file.seek(0)
-        delimiter = next((mark for mark in "\t;," if mark in first), ",")
-        reader: Any = csv.reader(file, delimiter=delimiter)
-        try:
-            yield ((reader.line_num, row) for row in reader if row)
-        except csv.Error as error:
-            raise DataError(f"line {reader.line_num}: {error}") from None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = next((mark for mark in "\t;," if mark in first), ",")
+            reader: Any = csv.reader(file, delimiter=delimiter)
+            try:
+                yield ((reader.line_num, row) for row in reader if row)
+            except csv.Error as error:
+                raise DataError(f"line {reader.line_num}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"it isn't text in UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _names(first: list[tuple[int, list[str]]]) -> list[str] | None:

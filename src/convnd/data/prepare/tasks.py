@@ -70,6 +70,7 @@ class Ready:
 
     values: NDArray[Any]
     spacing: Sequence[float] | None
+    affine: NDArray[np.float64] | None
     target: NDArray[Any] | None
 
     @property
@@ -136,7 +137,7 @@ def _ready(job: LoadJob, file: Wanted, loaded: Loaded) -> Ready | Fault:
             raise
         except Exception as error:
             return Fault(f"its file of labels, {file.labels.name}: {reason(error)}")
-    return Ready(np.ascontiguousarray(loaded.values), loaded.spacing, target)
+    return Ready(np.ascontiguousarray(loaded.values), loaded.spacing, loaded.affine, target)
 
 
 def reason(error: Exception) -> str:

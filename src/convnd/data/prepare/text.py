@@ -13,15 +13,14 @@ from typing import Any, Unpack
 
 from ...errors import ArgumentError, DataError
 from .items import Report
-from .kind import Entry, Fault, Kind, Loaded, Look, Options, Plan, Recipe, check_claim
+from .kind import LARGEST, Entry, Fault, Kind, Loaded, Look, Options, Plan, Recipe, check_claim
+from .lines import GROWTH, limited_lines
 from .pipeline import Common, prepare_files
 from .words import UNITS, as_numbers, choose_vocabulary, count_tokens, numbering
 
 TABLES = (".csv", ".tsv")
 VOCABULARY = 10_000
 MOST = 2**24 - 1  # As float32 holds, which is what batches are.
-# What a text takes in memory on its way, in times of its file.
-GROWTH = 16
 
 
 def prepare_text(
@@ -150,17 +149,21 @@ def _rows(path: Path, given: Mapping[str, Any]) -> Iterator[tuple[list[str] | No
     """The names in a table's first line, if its columns go by names, and its rows with their line numbers."""
     try:
         with path.open(newline="", encoding=_decoder(given["encoding"])) as file:
-            first = file.readline()
+            first = next(limited_lines(file, given), "")
             file.seek(0)
             delimiter = next((mark for mark in "\t;," if mark in first), ",")
             # strict: a quotation mark that isn't one would swallow the rows behind it.
             rule: Any = csv.QUOTE_MINIMAL if given["quotes"] else csv.QUOTE_NONE
-            reader = csv.reader(file, delimiter=delimiter, quoting=rule, strict=True)
+            reader = csv.reader(limited_lines(file, given), delimiter=delimiter, quoting=rule, strict=True)
+            # Of cells, which are 131,072 characters unless one says otherwise, to this whole process.
+            usual = csv.field_size_limit(int(given.get("largest", LARGEST)) // GROWTH)
             try:
                 yield _named(reader, str(given["text_column"]).isdigit())
             except csv.Error as error:
                 hint = "; if quotation marks are text here, say so (quotes=False)" if given["quotes"] else ""
                 raise DataError(f"line {reader.line_num}: {error}{hint}") from None
+            finally:
+                csv.field_size_limit(usual)
     except UnicodeDecodeError as error:
         raise _not_text(error, given) from None
 

@@ -7,15 +7,16 @@ long; cases needn't be. Format: https://www.aeon-toolkit.org/en/stable/api_refer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from .lines import limited_lines
 
 
 @dataclass
@@ -32,10 +33,10 @@ class Header:
         return self.classes is not None or self.numbers
 
 
-def read_header(path: Path) -> Header:
-    """The header of a file."""
+def read_header(path: Path, given: Mapping[str, Any] | None = None) -> Header:
+    """The header of a file. ``given["largest"]`` limits its lines."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        return _header(file, path)[0]
+        return _header(limited_lines(file, given or {}), path)[0]
 
 
 def read_cases(path: Path) -> Iterator[tuple[NDArray[np.float64], str | None]]:
@@ -47,19 +48,20 @@ def read_cases(path: Path) -> Iterator[tuple[NDArray[np.float64], str | None]]:
         yield parse_case(line, header, where)
 
 
-def case_lines(path: Path) -> Iterator[tuple[str, Header, str]]:
+def case_lines(path: Path, given: Mapping[str, Any] | None = None) -> Iterator[tuple[str, Header, str]]:
     """The lines that are cases, each with the file's header and how messages name it."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        header, number = _header(file, path)
-        for line in file:
+        lines = limited_lines(file, given or {})
+        header, number = _header(lines, path)
+        for line in lines:
             number += 1
             if line.strip() and line[0] not in "#%":
                 yield line.strip(), header, f"{path}, line {number}"
 
 
-def _header(file: IO[str], path: Path) -> tuple[Header, int]:
+def _header(lines: Iterator[str], path: Path) -> tuple[Header, int]:
     header = Header()
-    for number, line in enumerate(iter(file.readline, ""), start=1):
+    for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words or line[0] in "#%":
             continue

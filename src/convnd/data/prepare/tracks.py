@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from .arrays import load_array
+from .kind import check_claim
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".txt")
 Track = NDArray[np.int64]
@@ -41,6 +42,8 @@ def read_track(
         if track.ndim != 1:
             raise DataError(f"a label track has one axis. Received: shape {array.shape}")
         return _check_length(track.astype(np.int64), lengths)
+    # A table is read at once: as text it takes about ten times its size.
+    check_claim((path.stat().st_size,), 10, recipe)
     rows, names = _rows(path)
     width = len(rows[0][1])
     if width == 1:

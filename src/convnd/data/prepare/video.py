@@ -17,6 +17,8 @@ from ..sources import need
 from .clips import Stamped, frames_at, frames_between, read_frames, read_header
 from .items import Report
 from .kind import LARGEST, Kind, Loaded, Look, Options, Plan, Recipe, check_claim, in_bytes
+from .masks import SUFFIXES as MASKS
+from .masks import read_masks
 from .pipeline import Common, prepare_files
 
 SUFFIXES = (
@@ -65,9 +67,13 @@ def prepare_video(
     colour : "rgb" or "grey"
         Grey is one channel, the luma.
     **common
-        What all kinds take: ``label_from``, ``pattern``, ``classes``, ``split``, ``seed``, ``by_group``, ``workers``,
-        ``strict``, ``resume``, ``progress``, ``looking``, ``largest``, ``origin``, ``licence``; see
-        :func:`convnd.data.prepare.pipeline.prepare_files`. Labels per position aren't.
+        What all kinds take: ``label_from``, ``pattern``, ``labels_from``, ``classes``, ``label_values``, ``ignore``,
+        ``split``, ``seed``, ``by_group``, ``workers``, ``strict``, ``resume``, ``progress``, ``looking``, ``largest``,
+        ``origin``, ``licence``; see :func:`convnd.data.prepare.pipeline.prepare_files`. ``labels_from`` takes a mask
+        for every frame of the file, as large as the frame is shown: a ``.npy`` or ``.npz`` array (time, height,
+        width), a folder of PNG, TIFF, BMP, GIF or ``.npy`` masks in the order of their names (2 before 10), or a grey
+        video in a coding that keeps numbers (FFV1, PNG, raw). Those of the frames that are taken are stored, reduced
+        to the nearest pixel.
 
     Returns
     -------
@@ -174,11 +180,9 @@ def plan(looks: Sequence[Look], options: Options) -> Plan:
 
 def load(path: Path, recipe: Recipe) -> Iterator[Loaded]:
     """One sample: the frames (time, height, width, channels)."""
-    start, stop = _exact(recipe["start"]) or Fraction(0), _exact(recipe["stop"])
-    rate = _exact(recipe["rate"])
-    frames = read_frames(path, recipe, start)
-    chosen = frames_between(frames, start, stop) if rate is None else frames_at(frames, rate, start, stop)
-    values, distance = _gather(chosen, recipe)
+    shape = _Shape(recipe)
+    frames = read_frames(path, recipe, _exact(recipe["start"]) or Fraction(0))
+    values, distance = _gather(_chosen(frames, recipe), shape, recipe)
     if values is None:
         until = "its end" if recipe["stop"] is None else f"{recipe['stop']:g} s"
         raise DataError(f"it has no frames from {recipe['start']:g} s to {until}")
@@ -187,13 +191,21 @@ def load(path: Path, recipe: Recipe) -> Iterator[Loaded]:
     elif distance is None:
         own = read_header(path, recipe).rate
         distance = None if own is None else float(1 / own)
-    yield Loaded(values, None if distance is None else [distance, 1.0, 1.0])
+    yield Loaded(values, None if distance is None else [distance, 1.0, 1.0], {"path": path, "size": shape.shown})
 
 
-def _gather(frames: Iterator[Stamped], recipe: Mapping[str, Any]) -> tuple[NDArray[np.uint8] | None, float | None]:
+def _chosen(frames: Iterator[Stamped], recipe: Recipe) -> Iterator[Stamped]:
+    """Those of the recipe's rate and range."""
+    start, stop = _exact(recipe["start"]) or Fraction(0), _exact(recipe["stop"])
+    rate = _exact(recipe["rate"])
+    return frames_between(frames, start, stop) if rate is None else frames_at(frames, rate, start, stop)
+
+
+def _gather(
+    frames: Iterator[Stamped], shape: _Shape, recipe: Mapping[str, Any]
+) -> tuple[NDArray[np.uint8] | None, float | None]:
     """The frames in one array, and the mean distance of their times; None where there are none, or only one."""
     largest = int(recipe.get("largest", LARGEST))
-    shape = _Shape(recipe)
     values: NDArray[np.uint8] | None = None
     count, times, last = 0, [Fraction(0), Fraction(0)], None
     for time, frame in frames:
@@ -219,13 +231,17 @@ def _gather(frames: Iterator[Stamped], recipe: Mapping[str, Any]) -> tuple[NDArr
 
 
 class _Shape:
-    """Frames to pixels (height, width, channels): upright, within the limit, all as large as the first."""
+    """Frames to pixels (height, width, channels): upright, within the limit, all as large as the first.
+
+    ``shown`` is the first one's height and width, upright and before the limit.
+    """
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
         self._size, self._form = recipe["size"], FORMS[recipe["colour"]]
         self._scaler = need("av.video.reformatter", "video").VideoReformatter()
         self._turns: int | None = None
         self._given: dict[str, int] = {}
+        self.shown = (0, 0)
 
     def __call__(self, frame: Any) -> NDArray[np.uint8]:
         if self._turns is None:
@@ -234,11 +250,22 @@ class _Shape:
             if self._turns % 2 and isinstance(size, (tuple, list)):
                 size = size[::-1]
             height, width = _fit(frame.height, frame.width, size)
+            self.shown = (frame.width, frame.height) if self._turns % 2 else (frame.height, frame.width)
             self._given = {"width": width, "height": height}
         pixels = self._scaler.reformat(frame, format=self._form, interpolation="AREA", **self._given).to_ndarray()
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         turned: NDArray[np.uint8] = np.rot90(pixels, self._turns)
         return turned
+
+
+def load_labels(path: Path, recipe: Recipe, loaded: Loaded) -> NDArray[Any]:
+    """A class number for every pixel of every frame."""
+    # The number of each frame in its file, by the way that the frames themselves went.
+    times = [time for time, _ in read_frames(loaded.facts["path"], recipe, Fraction(0))]
+    count = len(times) - 1
+    stamps: list[Stamped] = [*zip(times, range(count), strict=False), (times[count], None)]
+    numbers = [number for _, number in _chosen(iter(stamps), recipe)]
+    return read_masks(path, recipe, count, numbers, loaded.facts["size"], loaded.values.shape[1:3])
 
 
 KIND = Kind(
@@ -247,5 +274,7 @@ KIND = Kind(
     look=look,
     plan=plan,
     load=load,
+    load_labels=load_labels,
+    label_suffixes=MASKS,
     packages=(("av", "video"),),
 )

@@ -32,7 +32,8 @@ def prepare_volumes(
     """Make a data file of the volumes in a folder: (x, y, z, channels), each of its own size and spacing in mm.
 
     Integers stay integers of the files' own dtype where nothing scales them (or a whole number is added: Hounsfield
-    units); otherwise values are stored as float32. Needs the extra ``medical``.
+    units); otherwise values are stored as float32. ``sample.meta["affine"]`` takes a sample's voxels (as they are
+    stored) to mm right, anterior and superior. Needs the extra ``medical``.
 
     Parameters
     ----------
@@ -183,8 +184,9 @@ def load(path: Path, recipe: Recipe) -> Iterator[Loaded]:
     if wanted is not None and spacing is not None:
         values = grid.resampled(values, spacing, wanted, order=1, dtype=np.float32)
     facts = {"shape": shape, "affine": affine, "turn": turn, "spacing": spacing, "wanted": wanted}
+    lies = affine if affine is None or wanted is None else grid.resampled_affine(affine, shape, wanted)
     # Voxels of one spacing for all are the axes', not the sample's.
-    yield Loaded(_fitted(values, recipe), None if recipe.get("spacing") else spacing, facts)
+    yield Loaded(_fitted(values, recipe), None if recipe.get("spacing") else spacing, facts, affine=lies)
 
 
 def _fitted(values: NDArray[Any], recipe: Mapping[str, Any]) -> NDArray[Any]:
