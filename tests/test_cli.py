@@ -330,7 +330,7 @@ def test_output_that_nobody_reads(data, run):
 
 MISTAKES = [
     (2, ["trian"], "No such command 'trian'"),
-    (2, ["train"], "Missing argument 'DATA'"),
+    (2, ["train"], "Missing argument 'DATA...'"),
     (2, ["train", "DATA"], "Missing option '--model'"),
     (2, ["train", "none.h5", "--model", "small", "--out", "o"], "does not exist"),
     (2, ["train", "DATA", "--model", "huge", "--out", "o"], "must be one of"),

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from convnd import data
 from convnd.data import batch as batch_module
-from convnd.data import filters, finish
+from convnd.data import filters, finish, reader
 from convnd.data.buffers import Buffers
 from convnd.data.convert import convert, factor
 from convnd.data.filters import NAMES
@@ -285,3 +285,37 @@ def test_the_benchmark_runs(monkeypatch):
     run = CliRunner().invoke(loader.main, ["memory", "--size", "0.01", "--positions", "500000", "--limit", "600"])
     assert run.exit_code == 0, run.output
     assert re.match(r"0\.01 GB in 1\d batches of at most 500,000 positions: ", run.output)
+
+
+@pytest.mark.parametrize("stored", ["<i2", ">i2", "<i4"])
+def test_runs_are_read_in_the_bytes_of_this_machine(tmp_path, stored):
+    """Many short runs, read with what is made once for all of them; also where a file's bytes are in another order."""
+    values = samples(20)
+    path = write(tmp_path / "a.h5", values)
+    with h5py.File(path, "a") as root:
+        rows, options = root["values"][()], {"chunks": root["values"].chunks, "fletcher32": True}
+        del root["values"]
+        root.create_dataset("values", data=rows.astype(stored), **options)
+        root.attrs["dtype"] = np.bytes_(np.dtype(stored).name)
+    with data.open(path) as file:
+        for batch in file["train"].batches(samples=7, seed=2):
+            for number, value in zip(batch.numbers, batch.x, strict=True):
+                np.testing.assert_array_equal(value, (values[number] * 0.5).astype("float32"))
+
+
+def test_what_reading_runs_makes_once(tmp_path, monkeypatch):
+    """A batch of samples from all over the file asks HDF5 for its spaces once, a file in two parts twice."""
+    values, made = samples(20), []
+    paths = [write(tmp_path / name, values) for name in ("a.h5", "b.h5")]
+    cursor = reader.Cursor
+    monkeypatch.setattr(reader, "Cursor", lambda *given: made.append(1) or cursor(*given))
+    with data.open(paths[0]) as file:
+        (batch,) = file["train"].subset(range(0, 20, 2)).batches(samples=20)
+        assert len(made) == 1
+    with data.open(paths) as both:
+        (again,) = both["train"].subset(range(0, 40, 2)).batches(samples=40, shuffle=False)
+        assert len(made) == 3
+    for number, value in zip(batch.numbers, batch.x, strict=True):
+        np.testing.assert_array_equal(value, (values[number] * 0.5).astype("float32"))
+    for number, value in zip(again.numbers, again.x, strict=True):
+        np.testing.assert_array_equal(value, (values[number % 20] * 0.5).astype("float32"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ def test_a_run_learns_logs_and_saves(train, tmp_path, monkeypatch):
     for line in lines:
         assert {"step", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds", "best"} <= line.keys()
         assert line["positions_per_second"] > 0
+        assert 0 <= line["waited"] <= line["seconds"]
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert run.stopped == "epochs"
     assert {path.name for path in run.out.iterdir()} == {
@@ -64,6 +66,40 @@ def test_a_run_learns_logs_and_saves(train, tmp_path, monkeypatch):
     }  # fmt: skip
     for name in ("curves", "confusion"):
         assert run.paths[name].read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_training_waits_for(train, monkeypatch):
+    """For the first batch all its time, for those that were read meanwhile none."""
+    from convnd.data import batches
+
+    read, reading = batches.read_batch, 0.25
+
+    def slowly(*given):
+        time.sleep(reading)
+        return read(*given)
+
+    def loss(output, batch):
+        time.sleep(1.5 * reading)
+        return cn.loss.cross_entropy(output, batch.targets)
+
+    monkeypatch.setattr(batches, "read_batch", slowly)
+    line = fit(train, epochs=1, samples=6, loss=loss, validation=None).history[0]
+    assert reading <= line["waited"] < 3 * reading  # 4 batches
+    assert line["waited"] + 4 * 1.5 * reading <= line["seconds"]
+
+
+def test_batches_of_like_size(train, monkeypatch):
+    """Training has them, validation is in order; one that no batches have is refused."""
+    from convnd.data import Split
+
+    seen, batches = [], Split.batches
+    monkeypatch.setattr(Split, "batches", lambda *split, **given: seen.append(given) or batches(*split, **given))
+    run = fit(train, epochs=1, sizes="grouped")
+    assert [options.get("sizes") for options in seen if "epoch" in options] == ["grouped"]
+    assert not any(options["shuffle"] for options in seen if "sizes" not in options)
+    assert run.model.config["settings"]["sizes"] == "grouped"
+    with pytest.raises(ArgumentError, match=r'sizes must be "mixed" or "grouped". Received: sizes=\'small\''):
+        fit(train, sizes="small")
 
 
 def test_without_matplotlib_a_line_says_so(train, tmp_path, capsys):

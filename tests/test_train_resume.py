@@ -23,7 +23,7 @@ SETTINGS = {
     "label_smoothing": 0.1, "seed": 3, "progress": False,
     "augment": ["flip", "random_crop(share=(0.6, 1))", "noise(sigma=(0, 0.3))", "time_mask(2, p=0.5)"],
 }  # fmt: skip
-CLOCK = ("seconds", "positions_per_second")
+CLOCK = ("seconds", "waited", "positions_per_second")
 
 
 class Loss:
@@ -110,6 +110,18 @@ def test_ctrl_c_again_and_again(path, whole, tmp_path):
     assert_same_run(tmp_path, whole / "1")
 
 
+def test_batches_of_like_size(path, whole, tmp_path):
+    fit(path, tmp_path / "whole", sizes="grouped")
+    assert without_clock(tmp_path / "whole") != without_clock(whole / "1")
+    for at in (2, 4, 6):
+        with pytest.raises(KeyboardInterrupt):
+            fit(path, tmp_path / "run", Loss(at, interrupt), sizes="grouped", resume=True)
+    with pytest.raises(TrainingError, match=r'another run: settings.sizes is "grouped" there, "mixed" now'):
+        fit(path, tmp_path / "run", resume=True)
+    fit(path, tmp_path / "run", sizes="grouped", resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
 def test_the_handler_of_ctrl_c_is_put_back(path, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -181,7 +193,7 @@ def test_kill_9(path, whole, tmp_path, where, at):
     assert not list(tmp_path.glob("*.part"))
 
 
-KILLS = int(os.environ.get("CONVND_KILLS", "10"))
+KILLS = int(os.environ.get("CONVND_KILLS", "20"))
 # A forked process for each part of a run, killed from outside: wherever it is then, in a step, reading ahead, saving.
 KILLED_AT_RANDOM = """
 import json, os, signal, sys, time

@@ -11,18 +11,23 @@ from . import options
 
 
 @click.command()
-@click.argument("file", type=options.DATA)
+@options.data
+@options.foreign
 @options.as_json
-def info(file: Path, as_json: bool) -> None:
-    """Show what the data file FILE holds: samples, sizes, splits, classes, where it comes from.
+def info(data: tuple[Path, ...], as_json: bool, **given: Any) -> None:
+    """Show what the data file DATA holds: samples, sizes, splits, classes, where it comes from.
+
+    Several files count as one. DATA may also be what others made: an HDF5 file whose samples are datasets of a group,
+    or a dataset of variable length (--values), or a folder of .npy files.
 
     \b
-    Example:
+    Examples:
       convnd info sounds.h5
+      convnd info theirs.h5 --values sounds --labels kinds
     """
     from ..data import info as describe
 
-    facts = describe(file)
+    facts = describe(options.one_or_all(data), **options.take_how(given))
     if as_json:
         options.emit(facts)
         return
@@ -32,14 +37,22 @@ def info(file: Path, as_json: bool) -> None:
         ("channels", _channels(facts)),
         ("target", _target(facts)),
     ]
-    for name, split in facts["splits"].items():
-        counts = ", ".join(f"{label}: {count}" for label, count in list(split.get("classes", {}).items())[:12])
-        rows.append((f"split {name}", f"{split['samples']:,} samples" + (f" ({counts})" if counts else "")))
+    rows += [(f"split {name}", f"{split['samples']:,} samples{_counts(split)}") for name, split in
+             facts["splits"].items()]  # fmt: skip
     rows += [(key, str(facts[key])) for key in ("groups", "source", "licence") if facts.get(key)]
     rows.append(("checksums", _checksums(facts["checksums"])))
-    click.echo(f"{file}\n{options.table(rows, left=2)}")
+    click.echo(f"{facts['path']}\n{options.table(rows, left=2)}")
     if len(facts["sizes"]["counts"]) > 1:
         click.echo(f"\npositions a sample\n{_histogram(facts['sizes'])}")
+
+
+def _counts(split: dict[str, Any]) -> str:
+    """How often each class occurs: samples, or positions."""
+    counts = split.get("classes", split.get("class_positions", {}))
+    parts = [f"{label}: {count:,}" for label, count in list(counts.items())[:12]]
+    if split.get("ignored"):
+        parts.append(f"without a label: {split['ignored']:,}")
+    return f" ({', '.join(parts)}{' positions' if 'class_positions' in split else ''})" if parts else ""
 
 
 def _channels(facts: dict[str, Any]) -> str:
@@ -53,6 +66,8 @@ def _scaled(scale: Any) -> str:
 
 
 def _checksums(facts: dict[str, Any]) -> str:
+    if not facts["with"]:
+        return f"none on {', '.join(facts['without'])}"
     if facts["without"]:
         return f"none on {', '.join(facts['without'])}; the other {facts['with']} datasets have one"
     return f"on all {facts['with']} datasets ('convnd check' compares them)"
@@ -99,26 +114,29 @@ def _listed(names: Any, most: int = 12) -> str:
 
 
 @click.command()
-@click.argument("file", type=options.DATA)
+@options.data
+@options.foreign
 @options.as_json
-def check(file: Path, as_json: bool) -> None:
-    """Read every sample of the data file FILE and report what is wrong with it.
+def check(data: tuple[Path, ...], as_json: bool, **given: Any) -> None:
+    """Read every sample of the data file DATA and report what is wrong with it.
 
-    Exit code 0 if the file is sound, 1 if not.
+    Exit code 0 if the file is sound, 1 if not. Several files count as one. DATA may also be what others made, as in
+    'convnd info'.
 
     \b
-    Example:
+    Examples:
       convnd check sounds.h5
+      convnd check arrays/ --labels folder
     """
     from ..data import open as open_file
 
-    with open_file(file) as opened:
-        samples, defects = len(opened), opened.check()
+    with open_file(options.one_or_all(data), **options.take_how(given)) as opened:
+        path, samples, defects = opened.path, len(opened), opened.check()
     if as_json:
-        options.emit({"path": str(file), "samples": samples, "sound": not defects, "defects": defects})
+        options.emit({"path": str(path), "samples": samples, "sound": not defects, "defects": defects})
     else:
         for defect in defects:
             click.echo(defect)
-        click.echo(f"{file}: {samples} samples, " + (f"{len(defects)} defects" if defects else "all sound"))
+        click.echo(f"{path}: {samples} samples, " + (f"{len(defects)} defects" if defects else "all sound"))
     if defects:
         raise click.exceptions.Exit(1)

@@ -11,17 +11,72 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-DATA = click.Path(exists=True, dir_okay=False, path_type=Path)
+DATA = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for scripts.")
 quiet = click.option("--quiet", "-q", is_flag=True, help="Don't show progress.")
+data = click.argument("data", nargs=-1, required=True, type=DATA)
 positions = click.option(
     "--positions", type=click.IntRange(1), metavar="N",
     help="Most positions (time steps, pixels, voxels) in a batch, all samples together: memory follows it. "
     "By default, room for 32 samples of mean size.",
 )  # fmt: skip
 samples = click.option("--samples", type=click.IntRange(1), metavar="N", help="Most samples in a batch.")
+
+
+def _read_list(kind: Callable[[str], Any], what: str) -> Callable[..., Any]:
+    """Reads what is written with commas between."""
+
+    def read(ctx: click.Context, parameter: click.Parameter, text: str | None) -> list[Any] | None:
+        try:
+            return None if text is None else [kind(part) for part in text.split(",")]
+        except ValueError:
+            raise click.BadParameter(f"must be {what} with commas between them. Received: {text}") from None
+
+    return read
+
+
+_labels = click.option(
+    "--labels", metavar="NAME|PATH",
+    help="Of others' files: the dataset or group of labels, or @ATTRIBUTE; beside a folder: folder, FILE.csv, or a "
+    "folder of .npy files with labels of every position.",
+)  # fmt: skip
+_classes = click.option("--classes", metavar="NAME,NAME,...", callback=_read_list(str, "names"),
+                       help="Of others' files: names of the classes.")  # fmt: skip
+_values = click.option(
+    "--values", metavar="NAME",
+    help="Of others' HDF5 files: the group whose datasets are the samples, or the dataset of variable length.",
+)  # fmt: skip
+_shapes = click.option("--shapes", metavar="NAME", help="With variable length: the dataset of the samples' shapes.")
+_ndim = click.option("--ndim", type=click.IntRange(0), metavar="N",
+                     help="Of others' files: how many axes are spatial; 1 where samples have only one.")  # fmt: skip
+_scale = click.option("--scale", metavar="X[,X,...]", callback=_read_list(float, "numbers"),
+                      help="Of others' files: physical value = stored value times this; one, or one a channel."
+                      )  # fmt: skip
+
+
+def foreign(command: Command) -> Command:
+    """The options of :func:`convnd.data.open` for files that others made."""
+    return _values(_labels(_classes(_shapes(_ndim(_scale(command))))))
+
+
+def foreign_inputs(command: Command) -> Command:
+    """Those of them that inputs for a model need: it knows the axes."""
+    return _values(_shapes(_scale(command)))
+
+
+def take_how(given: dict[str, Any]) -> dict[str, Any]:
+    """Out of a command's options, those of :func:`foreign`: as :func:`convnd.data.open` takes them."""
+    how = {name: given.pop(name, None) for name in ("values", "labels", "classes", "shapes", "ndim", "scale")}
+    if how["scale"] is not None and len(how["scale"]) == 1:
+        how["scale"] = how["scale"][0]
+    return {name: value for name, value in how.items() if value is not None}
+
+
+def one_or_all(paths: Sequence[Path]) -> Path | list[Path]:
+    """What :func:`convnd.data.open` takes: a path, or several."""
+    return paths[0] if len(paths) == 1 else list(paths)
 
 
 def _set_threads(ctx: click.Context, parameter: click.Parameter, count: int | None) -> None:

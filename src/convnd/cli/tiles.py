@@ -12,9 +12,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ArgumentError
 from .prepare import Bar
 
 if TYPE_CHECKING:
+    from ..data import Collection
     from ..train import Model
 
 HDF5 = (".h5", ".hdf5")
@@ -47,25 +49,45 @@ def check_options(model: Model, tile: Any, out: Path | None) -> None:
         raise click.BadParameter(f"must end in .h5, .hdf5 or .npy. Received: {out}", param_hint="--out")
 
 
-def samples(path: Path, split: str | None, model: Model) -> Iterator[tuple[str, Any]]:
+def collection(path: Path, model: Model, how: dict[str, Any]) -> Collection | None:
+    """A data file, or what others made; None for a file that is prepared as the training's were."""
+    from ..data import open as open_file
+
+    if path.suffix.lower() in HDF5:
+        return open_file(path, **how, **({"ndim": model.config["data"]["ndim"]} if "values" in how else {}))
+    if path.is_dir() and model.config["data"]["recipe"] is None:
+        return open_file(path, **how, ndim=model.config["data"]["ndim"])
+    if how:
+        raise ArgumentError(f"--{next(iter(how))} goes with files that others made: HDF5, or a folder of .npy files")
+    return None
+
+
+def with_channels(values: NDArray[Any], model: Model) -> NDArray[Any]:
+    """An array (*S) of one channel as (*S, 1); others as they are."""
+    data = model.config["data"]
+    return values[..., None] if data["channels"] == 1 and values.ndim == data["ndim"] else values
+
+
+def samples(path: Path, split: str | None, model: Model, **how: Any) -> Iterator[tuple[str, Any]]:
     """The samples in a file, each with its name; those of data files and .npy files stay on the disk."""
     from ..data import File, load_inputs
-    from ..data import open as open_file
+    from ..data.batch import read_values
     from ..data.prepare.inputs import stored_input
     from ..data.rows import Rows
 
-    if path.suffix.lower() in HDF5:
-        with open_file(path) as file:
-            assert isinstance(file, File)
+    file = collection(path, model, how)
+    if file is not None:
+        with file:
             for number in (range(len(file)) if split is None else file[split].numbers.tolist()):
                 name = file.meta["name"][number] if "name" in file.meta else ""
-                yield str(name or number), Rows(file, number)
+                yield str(name or number), Rows(file, number) if isinstance(file, File) else read_values(file, number)
         return
     array = stored_input(path, model.config["data"]["recipe"])
     if array is None:
-        yield from load_inputs(path, model.config["data"]["recipe"])
+        for name, values in load_inputs(path, model.config["data"]["recipe"]):
+            yield name, with_channels(values, model)
     else:
-        yield path.name, Floats(array)
+        yield path.name, Floats(with_channels(array, model))
 
 
 class Floats:

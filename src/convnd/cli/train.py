@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import models
+from ..data.summary import count_labels
 from . import options
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Train a network on a data file.")
-@click.argument("data", type=options.DATA)
+@options.data
 @click.option("--model", required=True, metavar="NAME|FILE.toml",
               help=f"A named network ({', '.join(models.names())}), or a file that describes one.")
 @click.option("--set", "model_options", multiple=True, metavar="KEY=VALUE",
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 @options.samples
 @click.option("--oversize", default="error", show_default=True, type=click.Choice(["error", "alone"]),
               help="A sample above --positions: refuse it, or let it make a batch by itself.")
+@click.option("--sizes", default="mixed", show_default=True, type=click.Choice(["mixed", "grouped"]),
+              help="Batches of samples of any size, or of like size.")
 @click.option("--optimizer", default="adamw", show_default=True, type=click.Choice(["adamw", "adam", "sgd"]))
 @click.option("--momentum", type=click.FloatRange(0, 1, max_open=True), help="Of sgd; 0.9 unless given.")
 @click.option("--lr", default=1e-3, show_default=True, type=click.FloatRange(0, min_open=True),
@@ -60,15 +63,19 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="The same seed gives the same bits.")
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped, to the same bits.")
 @click.option("--force", is_flag=True, help="Replace a run that is in --out.")
+@options.foreign
 @options.threads
 @options.quiet
 @options.as_json
-def train(data: Path, as_json: bool, quiet: bool, **given: Any) -> None:  # fmt: skip
-    """Train a network on the data file DATA and keep its best epoch.
+def train(data: tuple[Path, ...], as_json: bool, quiet: bool, **given: Any) -> None:  # fmt: skip
+    """Train a network on the data file DATA and keep its best epoch. Several files count as one.
 
     The run folder then holds best.ckpt (the model), last.ckpt (where --resume goes on), log.jsonl (figures of every
     epoch), config.json, and with matplotlib curves.png and confusion.png. Ctrl-C stops after the step under way and
     saves the place.
+
+    DATA may also be what others made: an HDF5 file whose samples are datasets of a group, or a dataset of variable
+    length (--values), or a folder of .npy files. --labels says where the labels are.
 
     \b
     Examples:
@@ -77,15 +84,19 @@ def train(data: Path, as_json: bool, quiet: bool, **given: Any) -> None:  # fmt:
       convnd train images.h5 --model small --augment 'flip(axis=1)' --augment 'affine(rotation=10)' --out run
       convnd train volumes.h5 --model unet --loss dice+ce --normalize sample --positions 500000 --out run
       convnd train sounds.h5 --model wave --epochs 40 --lr 0.002 --patience 8 --out run --resume
+      convnd train theirs.h5 --values sounds --labels kinds --scale 3.0518e-5 --model wave --out run
+      convnd train arrays/ --labels folder --ndim 2 --model small --out run
     """
     import convnd as cn
 
     if given["resume"] and given["force"]:
         raise click.UsageError("--resume goes on with the run in --out, --force replaces it: give one of them")
-    with cn.data.open(data) as file:
+    how = options.take_how(given)
+    with cn.data.open(options.one_or_all(data), **how) as file:
         split = file[given.pop("split")]
         net = network(given.pop("model"), outputs(split), given.pop("model_options"), split.info.symbols)
         run = cn.fit(net, split, progress=False if quiet else None, **_arguments(file, given))
+    seconds, waited = (sum(line[name] for line in run.history) for name in ("seconds", "waited"))
     if as_json:
         options.emit(
             {
@@ -93,6 +104,8 @@ def train(data: Path, as_json: bool, quiet: bool, **given: Any) -> None:  # fmt:
                 "epochs": len(run.history),
                 "stopped": run.stopped,
                 "validation": run.metrics,
+                "seconds": round(seconds, 3),
+                "waited": round(waited, 3),
                 "paths": {name: str(path) for name, path in run.paths.items()},
             }
         )
@@ -101,6 +114,7 @@ def train(data: Path, as_json: bool, quiet: bool, **given: Any) -> None:  # fmt:
         click.echo(f"best epoch {run.best_epoch}, on the validation part: {options.metrics_text(run.metrics)}\n")
     for name, path in run.paths.items():
         click.echo(f"{name + ':':<11}{path}")
+    click.echo(f"\n{seconds:.1f} s, of which training waited {waited:.2f} s for data ({waited / seconds:.1%})")
 
 
 def _arguments(file: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +173,8 @@ def outputs(split: Split) -> int:
         return len(info.classes)
     if info.target == "class" and split.targets is not None and len(split):
         return int(split.targets.max()) + 1
+    if info.labels:
+        return max(len(count_labels(split)[0]), 1)
     return info.target_channels
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,27 +20,33 @@ RUN = click.Path(exists=True, path_type=Path)
 
 @click.command()
 @click.argument("run", type=RUN)
-@click.argument("data", type=options.DATA)
+@options.data
 @click.option("--split", default="test", show_default=True, help="The split to measure on.")
 @options.positions
 @options.samples
+@options.foreign
 @options.threads
 @options.quiet
 @options.as_json
 def evaluate(
-    run: Path, data: Path, split: str, positions: int | None, samples: int | None, quiet: bool, as_json: bool
-) -> None:
+    run: Path, data: tuple[Path, ...], split: str, positions: int | None, samples: int | None, quiet: bool,
+    as_json: bool, **given: Any,
+) -> None:  # fmt: skip
     """Measure the trained network of the run folder RUN on a split of the data file DATA.
+
+    Several files count as one. DATA may also be what others made, as in 'convnd train'; its samples are in the split
+    train, unless a table of labels says otherwise.
 
     \b
     Examples:
       convnd evaluate run sounds.h5
       convnd evaluate run sounds.h5 --split train --json
+      convnd evaluate run theirs.h5 --values sounds --labels kinds --split train
     """
     import convnd as cn
 
     model = cn.load(run)
-    with cn.data.open(data) as file:
+    with cn.data.open(options.one_or_all(data), **options.take_how(given)) as file:
         metrics = cn.evaluate(
             model, file[split], positions=positions, samples=samples, progress=False if quiet else None
         )
@@ -62,18 +68,20 @@ def evaluate(
 @click.option("--tile", metavar="N[,N,...]", callback=tiles.read_tile,
               help="Make results at positions by blocks of N positions (or N,N,... along the axes), in memory bounded "
               "by the block: for what is larger than memory. The result is that of the whole.")
+@options.foreign_inputs
 @options.threads
 @options.quiet
 @options.as_json
 def predict(
     run: Path, files: tuple[Path, ...], split: str | None, save: Path | None, out: Path | None, tile: Any,
-    quiet: bool, as_json: bool,
+    quiet: bool, as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Ask the trained network of the run folder RUN about new files.
 
     FILE is a recording or a table like those the data were prepared from (it is prepared in the same way), a .npy
-    array (*S, channels) in physical values, or a data file (.h5). A file that can't be used is named on standard error
-    and the others go on; the exit code is then 1.
+    array (*S, channels) in physical values, or a data file (.h5). Others' HDF5 files are read with --values, as in
+    'convnd train', and so is a folder of .npy files. A file that can't be used is named on standard error and the
+    others go on; the exit code is then 1.
 
     \b
     Examples:
@@ -92,8 +100,9 @@ def predict(
         save.mkdir(parents=True, exist_ok=True)
     answers: list[dict[str, Any]] = []
     with tiles.Kept(model, out, save) as kept:
-        failed = _predict(model, files, split, save, kept if tile is not None or out is not None else None, tile,
-                          answers, quiet, as_json)  # fmt: skip
+        read = tiles.samples if tile is not None or out is not None else samples_of
+        found = ((path, read(path, split, model, **options.take_how(dict(given)))) for path in files)
+        failed = _predict(model, found, save, kept if read is tiles.samples else None, tile, answers, quiet, as_json)
     if as_json:
         options.emit(answers)
     if failed:
@@ -101,23 +110,23 @@ def predict(
 
 
 def _predict(
-    model: Model, files: tuple[Path, ...], split: str | None, save: Path | None, kept: tiles.Kept | None, tile: Any,
-    answers: list[dict[str, Any]], quiet: bool, as_json: bool,
+    model: Model, found: Iterable[tuple[Path, Iterable[tuple[str, Any]]]], save: Path | None, kept: tiles.Kept | None,
+    tile: Any, answers: list[dict[str, Any]], quiet: bool, as_json: bool,
 ) -> bool:  # fmt: skip
     """Answer file by file, and whether any of them can't be used. With ``kept`` samples are read as they are needed."""
     from ..train.names import renamed
 
     failed = False
-    for path in files:
+    for path, samples in found:
         try:
-            for name, values in (_samples if kept is None else tiles.samples)(path, split, model):
+            for name, values in samples:
                 stem, facts = f"{path.stem}-{len(answers)}", {"file": str(path), "sample": name}
                 with renamed([f"sample {name}"].__getitem__, 1):
                     if kept is None:
-                        found = _answer(model, values, save, stem)
+                        answer = _answer(model, values, save, stem)
                     else:
-                        found = tiles.answer(model, values, tile, kept, facts, stem, quiet)
-                answers.append({**facts, **found})
+                        answer = tiles.answer(model, values, tile, kept, facts, stem, quiet)
+                answers.append({**facts, **answer})
                 if not as_json:
                     click.echo(_line(answers[-1]))
         except BrokenPipeError:  # of our output, not of the file
@@ -132,15 +141,16 @@ def _predict(
     return failed
 
 
-def _samples(path: Path, split: str | None, model: Model) -> Iterator[tuple[str, Any]]:
+def samples_of(path: Path, split: str | None, model: Model, **how: Any) -> Iterator[tuple[str, Any]]:
     """The samples in a file, each with its name."""
     from ..data import load_inputs
-    from ..data import open as open_file
 
-    if path.suffix.lower() not in (".h5", ".hdf5"):
-        yield from load_inputs(path, model.config["data"]["recipe"])
+    file = tiles.collection(path, model, how)
+    if file is None:
+        for name, values in load_inputs(path, model.config["data"]["recipe"]):
+            yield name, tiles.with_channels(values, model)
         return
-    with open_file(path) as file:
+    with file:
         for sample in file.samples if split is None else file[split]:
             yield str(sample.meta.get("name") or sample.number), sample.values
 

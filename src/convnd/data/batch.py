@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -51,7 +52,7 @@ class Batch:
 def read_batch(data: Collection, numbers: Ints, buffers: Buffers | None = None) -> Batch:
     """Read samples by their numbers: one slice for each run of neighbours."""
     layout = data.layout.take(numbers)
-    runs = _runs(numbers)
+    runs = runs_of(numbers)
     values = _memory(layout.positions, data, buffers)
     _read_values(data, numbers, runs, layout, values)
     targets: NDArray[Any] | Ragged | None = _given_targets(data, numbers)
@@ -84,33 +85,38 @@ def _read_values(
     stored, channels = np.dtype(data.info.dtype), data.info.channels
     straight = data.factor is None and stored == np.float32
     room = layout.positions if straight else STRETCH // (channels * stored.itemsize)
-    stretches = list(_stretches(runs, layout, room))
-    most = max((layout.offsets[s[-1][1]] - layout.offsets[s[0][0]] for s in stretches), default=0)
+    offsets, samples = layout.offsets.tolist(), numbers.tolist()
+    stretches = list(_stretches(runs, offsets, room))
+    most = max((offsets[s[-1][1]] - offsets[s[0][0]] for s in stretches), default=0)
     scratch = np.empty((0 if straight else most, channels), dtype=stored)
     for stretch in stretches:
-        start = layout.offsets[stretch[0][0]]
-        out = values[start : layout.offsets[stretch[-1][1]]]
+        start = offsets[stretch[0][0]]
+        out = values[start : offsets[stretch[-1][1]]]
         raw = out if straight else scratch[: len(out)]
+        wanted = [
+            (samples[begin], samples[end - 1], raw[offsets[begin] - start : offsets[end] - start])
+            for begin, end in stretch
+        ]
         with data.lock:
-            for begin, end in stretch:
-                rows = raw[layout.offsets[begin] - start : layout.offsets[end] - start]
-                data.read_stored(int(numbers[begin]), int(numbers[end - 1]), rows)
+            data.read_runs(wanted)
         if not straight:
             convert(raw, out, data.factor)
 
 
-def _stretches(runs: list[tuple[int, int]], layout: Layout, room: int) -> Iterator[list[tuple[int, int]]]:
+def _stretches(runs: list[tuple[int, int]], offsets: list[int], room: int) -> Iterator[list[tuple[int, int]]]:
     """Runs, cut between samples and gathered to at most ``room`` positions, or one sample."""
     stretch: list[tuple[int, int]] = []
+    limit = 0
     for begin, end in runs:
         while begin < end:
-            limit = layout.offsets[stretch[0][0] if stretch else begin] + room
-            cut = int(np.searchsorted(layout.offsets, limit, side="right")) - 1
+            if not stretch:
+                limit = offsets[begin] + room
+            cut = end if offsets[end] <= limit else bisect_right(offsets, limit) - 1
             if cut <= begin and stretch:
                 yield stretch
                 stretch = []
             else:
-                cut = min(end, max(cut, begin + 1))
+                cut = max(cut, begin + 1)
                 stretch.append((begin, cut))
                 begin = cut
     if stretch:
@@ -208,7 +214,7 @@ def _weights(data: Collection, numbers: Ints) -> NDArray[np.float32] | None:
     return weights
 
 
-def _runs(numbers: Ints) -> list[tuple[int, int]]:
+def runs_of(numbers: Ints) -> list[tuple[int, int]]:
     """(begin, end) of every run of consecutive numbers."""
     edges = np.flatnonzero(np.diff(numbers) != 1) + 1
     bounds = [0, *edges.tolist(), len(numbers)]

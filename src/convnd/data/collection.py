@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,10 @@ from .schema import Info
 
 if TYPE_CHECKING:
     from .split import Split
+
+
+# Neighbours: the first and the last of them, and the rows (P, C) that they are to fill.
+Run = tuple[int, int, NDArray[Any]]
 
 
 class Collection(ABC):
@@ -74,11 +78,15 @@ class Collection(ABC):
     @cached_property
     @abstractmethod
     def meta(self) -> dict[str, Any]:
-        """By column (name, group, weight, file, spacing, where given): one entry a sample."""
+        """By column (name, group, weight, file, spacing, affine, where given): one entry a sample."""
 
     @abstractmethod
     def close(self) -> None:
         """Close what is open; reading again opens it again."""
+
+    def files(self) -> list[Path]:
+        """The files that hold the samples."""
+        return [self.path]
 
     @property
     def identity(self) -> str:
@@ -100,6 +108,11 @@ class Collection(ABC):
         """What stored values are multiplied by: see :func:`~convnd.data.convert.factor`."""
         made: NDArray[Any] | None = factor(self.info.dtype, self.info.scale)
         return made
+
+    def read_runs(self, runs: Sequence[Run]) -> None:
+        """Many times :meth:`read_stored`."""
+        for first, last, out in runs:
+            self.read_stored(first, last, out)
 
     def read_values(self, first: int, last: int, out: NDArray[Any]) -> None:
         """Samples first ... last (inclusive) into ``out`` (P, C), converted to its dtype, times the scale."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DataError
 from ..layout import Ints, Layout
-from .collection import Collection
+from .collection import Collection, Run
 from .schema import Info
 
 # What must agree, so that a sample means the same whichever file it is from. Source and licence may differ.
@@ -119,6 +119,9 @@ class Concat(Collection):
         part, own = self._place(number)
         return f"{super().who(number)[:-1]}, number {own} of {part.path})"
 
+    def files(self) -> list[Path]:
+        return list(dict.fromkeys(path for part in self.parts for path in part.files()))
+
     def identities(self) -> set[str]:
         return {identity for part in self.parts for identity in part.identities()}
 
@@ -134,6 +137,14 @@ class Concat(Collection):
     def read_stored(self, first: int, last: int, out: NDArray[Any]) -> None:
         for part, begin, end, rows in self._pieces(self.layout, first, last):
             part.read_stored(begin, end, out[rows])
+
+    def read_runs(self, runs: Sequence[Run]) -> None:
+        by_part: dict[int, tuple[Collection, list[Run]]] = {}
+        for first, last, out in runs:
+            for part, begin, end, rows in self._pieces(self.layout, first, last):
+                by_part.setdefault(id(part), (part, []))[1].append((begin, end, out[rows]))
+        for part, theirs in by_part.values():
+            part.read_runs(theirs)
 
     def read_targets(self, first: int, last: int, out: NDArray[Any]) -> None:
         for part, begin, end, rows in self._pieces(self.target_layout, first, last):

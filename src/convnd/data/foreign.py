@@ -65,6 +65,9 @@ class Foreign(Collection):
     def lock(self) -> AbstractContextManager[Any]:
         return nullcontext() if self._handle is None else self._handle.lock
 
+    def files(self) -> list[Path]:
+        return self.values.paths if isinstance(self.values, NpyArrays) else [self.path]
+
     @property
     def identity(self) -> str:
         return f"{self.path.resolve()}:{self.values.where}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..layout import Ints, Layout
-from .collection import Collection
+from .collection import Collection, Run
 from .filters import check_filters
 from .handle import DAMAGE, Handle, check_claim
 from .schema import META, Info, decode, read_attributes
@@ -117,7 +118,7 @@ class File(Collection):
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        """By column (name, group, weight, file, spacing, where given): one entry a sample."""
+        """By column (name, group, weight, file, spacing, affine, where given): one entry a sample."""
         with self._handle.reading("/meta"):
             columns = {key: self._handle.read(f"meta/{key}") for key in self._members("meta") if key in META}
         for key, column in columns.items():
@@ -129,6 +130,14 @@ class File(Collection):
 
     def read_stored(self, first: int, last: int, out: NDArray[Any]) -> None:
         self._read_run("values", self.layout, first, last, out)
+
+    def read_runs(self, runs: Sequence[Run]) -> None:
+        try:
+            rows = Cursor(self._handle.dataset("values"), np.dtype(self.info.dtype))
+            for first, _, out in runs:
+                rows.read(int(self.layout.offsets[first]), out)
+        except DAMAGE:
+            super().read_runs(runs)  # which names the sample
 
     def read_targets(self, first: int, last: int, out: NDArray[Any]) -> None:
         self._read_run("targets", self.target_layout, first, last, out)
@@ -161,12 +170,26 @@ class File(Collection):
         return f"<convnd data file {str(self.path)!r}: {len(self)} samples, splits {', '.join(self.splits) or 'none'}>"
 
 
+class Cursor:
+    """Reads runs of rows of a dataset. What HDF5 has to be told takes longer to make than a few rows to read: it is
+    made once."""
+
+    def __init__(self, dataset: h5py.Dataset, dtype: np.dtype[Any]) -> None:
+        self._dataset, self._columns, self._type = dataset.id, dataset.shape[1:], h5py.h5t.py_create(dtype)
+        self._source, self._target = dataset.id.get_space(), h5py.h5s.create_simple((1, *self._columns))
+
+    def read(self, start: int, out: NDArray[Any]) -> None:
+        """Rows from ``start`` on into ``out``, C-contiguous and of the cursor's dtype."""
+        count = (len(out), *self._columns)
+        self._source.select_hyperslab((start,) + (0,) * len(self._columns), count)
+        self._target.set_extent_simple(count)
+        self._dataset.read(self._target, self._source, out, self._type)
+
+
 def read_rows(dataset: h5py.Dataset, start: int, stop: int, out: NDArray[Any]) -> None:
     """Rows start ... stop - 1 of a dataset (rows, columns) into ``out``, converted to its dtype."""
     if dataset.dtype == out.dtype and out.flags.c_contiguous and out.nbytes >= DIRECT_BYTES:
-        count, source = (stop - start, *dataset.shape[1:]), dataset.id.get_space()
-        source.select_hyperslab((start,) + (0,) * (len(count) - 1), count)
-        dataset.id.read(h5py.h5s.create_simple(count), source, out, dataset.id.get_type())
+        Cursor(dataset, out.dtype).read(start, out)
         return
     step = max(1, READ_BYTES // max(1, dataset.dtype.itemsize * math.prod(dataset.shape[1:])))
     for begin in range(start, stop, step):

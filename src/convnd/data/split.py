@@ -33,7 +33,7 @@ class Sample:
     number : int
         Its number in the file.
     meta : dict
-        Name, group, weight, file, spacing, where the file has them.
+        Name, group, weight, file, spacing, affine, where the file has them.
     """
 
     values: NDArray[np.float32]

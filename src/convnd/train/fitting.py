@@ -43,7 +43,8 @@ class Run:
     Attributes
     ----------
     history : list of dict
-        The lines of log.jsonl, one an epoch.
+        The lines of log.jsonl, one an epoch: its figures; ``seconds``, with the validation's; ``waited``, the seconds
+        of these that training stood still until there was a next batch.
     best_epoch : int
         The epoch whose parameters ``model`` has.
     model : Model
@@ -77,6 +78,7 @@ def fit(
     positions: int | None = None,
     samples: int | None = None,
     oversize: str = "error",
+    sizes: str = "mixed",
     optimizer: str | Mapping[str, Any] = "adamw",
     lr: float = 1e-3,
     weight_decay: float | None = None,
@@ -123,6 +125,9 @@ def fit(
         neither is given, there is room for 32 samples of mean size.
     oversize : "error" or "alone"
         A sample of more than ``positions`` is refused by name, or makes a batch by itself, which takes more memory.
+    sizes : "mixed" or "grouped"
+        Batches of samples of any size, or of like size: see :class:`convnd.data.batches.Batches`. Validation is read
+        in order.
     optimizer : "adamw", "adam", "sgd", or a dict
         A dict adds arguments, e.g. ``{"name": "sgd", "momentum": 0.9, "nesterov": True}``; see :mod:`convnd.optim`.
     lr : float
@@ -209,6 +214,7 @@ def fit(
         "positions": None if positions is None else whole("positions", positions),
         "samples": None if samples is None else whole("samples", samples),
         "oversize": oversize,
+        "sizes": sizes,
         "optimizer": named("optimizer", optimizer, OPTIMIZERS, lr=lr, weight_decay=weight_decay),
         "schedule": named("schedule", schedule, optim.SCHEDULES, lr=lr),
         "clip": None if clip is None else positive("clip", clip),
@@ -223,7 +229,9 @@ def fit(
     rate = make_schedule(settings["schedule"], settings["epochs"], len(part))
     for checked, given in ((part, change), (held_out, None)):
         if checked is not None:  # refuses a sample above the budget
-            checked.batches(settings["positions"], settings["samples"], seed=seed, oversize=oversize, augment=given)
+            checked.batches(
+                settings["positions"], settings["samples"], seed=seed, oversize=oversize, augment=given, sizes=sizes
+            )
     normaliser = make_normaliser(normalize, part)
     config = {
         "convnd": __version__,

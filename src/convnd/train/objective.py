@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import loss as losses
-from ..data import Batch, Info, Split
+from ..data import SCHEMA, Batch, Info, Split
 from ..errors import ArgumentError, DataError, ShapeError
 from ..layout import Layout, Ragged
 from ..metrics import ClassMetric, Metric, NumberMetric
@@ -252,7 +252,8 @@ def _labels(split: Split) -> Iterator[NDArray[np.int64]]:
 def kind_of(info: Info) -> str:
     """The kind of a file's targets; a file without targets has none."""
     if info.target is None:
-        raise DataError("this data has no targets, so there is nothing to train for or to measure")
+        where = "; labels=... or --labels says where others' files have them" if info.schema != SCHEMA else ""
+        raise DataError(f"this data has no targets, so there is nothing to train for or to measure{where}")
     if info.target == "ragged":
         return "labels" if info.labels else "fields"
     return info.target

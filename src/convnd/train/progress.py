@@ -78,7 +78,7 @@ def epoch_line(line: Mapping[str, Any], epochs: int) -> str:
     """An epoch's figures for people."""
     parts = [f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"]
     for name, value in line.items():
-        if isinstance(value, float) and name not in ("seconds", "lr", "positions_per_second"):
+        if isinstance(value, float) and name not in ("seconds", "waited", "lr"):
             parts.append(f"{name} {value:.4f}")
     parts.append(f"lr {line['lr']:.2g}")
     parts.append(f"{line['seconds']:.1f} s")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -47,6 +47,7 @@ class Place:
     samples: int = 0  # seen in this epoch
     positions: int = 0  # seen in this epoch
     seconds: float = 0.0  # spent in this epoch
+    waited: float = 0.0  # of these, until there was a next batch
     sums: dict[str, Any] | None = None  # the running metric of this epoch
     history: list[Line] = field(default_factory=list)
     best_epoch: int = 0
@@ -114,6 +115,7 @@ class Trainer:
                 raise self._diverged(f"the validation loss is {line['val_loss']} after epoch {place.epoch}")
         line["lr"] = self.optimizer.lr
         line["seconds"] = round(place.seconds + time.monotonic() - started, 3)
+        line["waited"] = round(place.waited, 3)
         line["positions_per_second"] = round(place.positions / max(training_seconds, 1e-9))
         self._finish_epoch(line)
 
@@ -122,13 +124,13 @@ class Trainer:
         place, accumulate = self.place, self.settings["accumulate"]
         batches = self.train.batches(
             **self._budget(), oversize=self.settings["oversize"], seed=self.settings["seed"], epoch=place.epoch,
-            start=place.batch, augment=self.augment,
+            start=place.batch, augment=self.augment, sizes=self.settings["sizes"],
         )
         stream = cast("Generator[Batch, None, None]", iter(batches))
         left, inside, weight = len(batches), 0, 0.0
         started = time.monotonic()
         try:
-            for batch in stream:
+            for batch in self._timed(stream):
                 if not inside:
                     self.optimizer.lr = self._rate()
                 weight += self._gradients(batch, metric, alone=accumulate == 1)
@@ -148,6 +150,16 @@ class Trainer:
                         self._save()
         finally:
             stream.close()
+
+    def _timed(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches of a stream, and how long the loop stands still for them."""
+        while True:
+            started = time.monotonic()
+            batch = next(stream, None)
+            if batch is None:
+                return
+            self.place.waited += time.monotonic() - started
+            yield batch
 
     def _gradients(self, batch: Batch, metric: Metric, alone: bool) -> float:
         """Forward and back for one batch; what its mean loss is a mean of."""
@@ -193,7 +205,7 @@ class Trainer:
         place.history.append(line)
         place.epoch += 1
         place.batch = place.samples = place.positions = 0
-        place.seconds, place.sums = 0.0, None
+        place.seconds, place.waited, place.sums = 0.0, 0.0, None
         place.stopped = self._why_stop()
         self._keep(line)
         self.progress.line(epoch_line(line, self.settings["epochs"]))
@@ -250,7 +262,7 @@ class Trainer:
         meta = checkpoint.meta
         self.net.load_state(checkpoint.part("net"))
         self.optimizer.load_state(checkpoint.part("optimizer"))
-        self.place = Place(**{name: meta[name] for name in asdict(Place())})
+        self.place = Place(**{name: meta[name] for name in asdict(Place()) if name in meta})
 
     def load_best(self) -> None:
         """Give the network the parameters of the best epoch."""
