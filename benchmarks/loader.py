@@ -5,9 +5,10 @@
     python benchmarks/loader.py memory --size 4
 
 ``throughput`` writes files of about 200 MB, of audio (int16) and of volumes (float32) in several sizes of samples, and
-reads each in turn: by bare h5py from start to end, in slices as large as a batch; by the loader in shuffled batches,
-which end as float32; and by the loader in the file's order. Rates are of stored values; all files are in the system's
-cache. The best of some rounds counts for each, and the ratio is to bare h5py.
+reads each in turn: by bare h5py from start to end, in slices as large as a batch; by the loader in batches, which end
+as float32, shuffled by blocks (as files of 1 GiB and more are, if their samples are small), by samples, and in the
+file's order. Rates are of stored values; all files are in the system's cache. The best of some rounds counts for each,
+and the ratio is to bare h5py.
 
 ``memory`` (Linux) writes a file of ``--size`` GB, reads an epoch of shuffled batches in a process whose memory is
 limited (RLIMIT_DATA: all that a process may write to and that is its own), and prints the most it used.
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,8 @@ def main() -> None:
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads that read ahead.")
 def throughput(size: int, compress: str | None, rounds: int, workers: int | None) -> None:
     """The loader beside a bare contiguous read."""
-    rows = [["samples", "mean KB", "chunk KB", "bare MB/s", "shuffled", "ratio", "in order", "ratio"]]
+    rows = [["samples", "mean KB", "chunk KB", "bare MB/s", "by blocks", "ratio", "by samples", "ratio", "in order",
+                 "ratio"]]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:
             path = Path(folder) / "data.h5"
@@ -164,12 +167,13 @@ def measure(path: Path, case: Case, rounds: int, workers: int | None) -> list[st
             for start in range(0, len(dataset), positions):
                 dataset[start : start + positions]
 
-        def loader(number: int, shuffle: bool = True) -> None:
+        def loader(number: int, shuffle: bool | str) -> None:
             batches = split.batches(positions=positions, epoch=number, shuffle=shuffle, workers=workers)
             for _ in batches:
                 pass
 
-        runs: list[Callable[[int], None]] = [bare, loader, lambda number: loader(number, shuffle=False)]
+        ways: list[bool | str] = ["blocks", "samples", False]
+        runs: list[Callable[[int], None]] = [bare, *(partial(loader, shuffle=way) for way in ways)]
         best = [min(times) for times in zip(*([clock(run, n) for run in runs] for n in range(rounds)), strict=True)]
         size = dataset.size * dataset.dtype.itemsize
         chunk = dataset.chunks[0] * dataset.dtype.itemsize

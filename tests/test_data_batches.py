@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 from convnd import data
+from convnd.data import batches as batches_module
+from convnd.data import order as order_module
+from convnd.data.pools import Pools
 from convnd.data.prefetch import prefetched
 from convnd.errors import ArgumentError, DataError
 
@@ -26,6 +29,13 @@ def file(tmp_path_factory):
             writer.append(values, label=number, split="train" if number % 5 else "test", weight=number)
     with data.open(path) as file:
         yield file
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """So that the file has some 50 blocks and a dozen pools where they are asked for."""
+    monkeypatch.setattr(order_module, "BLOCK_BYTES", 1500)
+    monkeypatch.setattr(order_module, "MIXED_BLOCKS", 4)
 
 
 def expected(number, length):
@@ -48,6 +58,12 @@ DRAWS = [
     {"positions": 250, "sizes": "grouped", "seed": 2},
     {"samples": 9, "sizes": "grouped", "epoch": 3},
     {"positions": 30, "sizes": "grouped", "oversize": "alone"},
+    {"positions": 250, "shuffle": "blocks"},
+    {"samples": 9, "shuffle": "blocks", "seed": 3, "epoch": 1},
+    {"samples": 1, "shuffle": "blocks", "seed": 2},
+    {"positions": 10**9, "shuffle": "blocks"},
+    {"positions": 30, "shuffle": "blocks", "oversize": "alone"},
+    {"samples": 50, "shuffle": "samples", "seed": 5},
 ]
 
 
@@ -164,6 +180,56 @@ def test_large_batches_of_small_samples_are_read_in_few_slices(tmp_path):
     assert pairs - again  # Blocks are cut at other places in another epoch.
 
 
+def test_blocks_are_read_whole(file, monkeypatch):
+    """Nearly all of what is read follows on something read; each sample is read once; few pools exist at a time."""
+    split, runs, alive = file["train"], [], []
+    read = file.read_runs
+
+    def read_runs(wanted):
+        runs.extend((first, last) for first, last, _ in wanted)
+        read(wanted)
+
+    monkeypatch.setattr(file, "read_runs", read_runs)
+    monkeypatch.setattr(Pools, "_leave", lambda self, pool, leave=Pools._leave: (
+        alive.append(len(self._found)), leave(self, pool))[1])  # fmt: skip
+    numbers = [batch.numbers.tolist() for batch in split.batches(samples=6, shuffle="blocks", seed=1)]
+    assert sorted(n for first, last in runs for n in range(first, last + 1) if n % 5) == split.numbers.tolist()
+    assert max(alive) <= 4
+    assert len(numbers) == 27
+    # A batch isn't a block: neighbours are no more frequent than among four blocks of about eleven samples.
+    near = [abs(a - b) == 1 for batch in numbers for a, b in itertools.pairwise(batch)]
+    assert np.mean(near) < 0.12
+    assert len({tuple(order(split, samples=6, shuffle="blocks", seed=s, epoch=e)) for s in (0, 1) for e in (0, 1)}) == 4
+
+
+def test_large_splits_are_shuffled_by_blocks(file, monkeypatch):
+    split = file["train"]
+    by_sample, by_block = order(split, samples=6), order(split, samples=6, shuffle="blocks")
+    assert by_sample == order(split, samples=6, shuffle="samples") != by_block
+    monkeypatch.setattr(batches_module, "LARGE_BYTES", 8 * split.layout.positions)
+    monkeypatch.setattr(batches_module, "BLOCK_BYTES", 3 * 8 * split.layout.positions // len(split))
+    assert order(split, samples=6) == by_block
+    assert order(split, samples=6, shuffle="samples") == by_sample
+    assert order(split, samples=6, sizes="grouped") == order(split, samples=6, sizes="grouped", shuffle="samples")
+    monkeypatch.setattr(batches_module, "BLOCK_BYTES", 8 * split.layout.positions // len(split))
+    assert order(split, samples=6) == by_sample  # Blocks of few samples.
+
+
+def test_the_order_by_blocks_is_the_same_on_every_machine(file):
+    found = order(file["test"], samples=5, seed=1, epoch=2, shuffle="blocks")[:10]
+    assert found == [165, 160, 180, 15, 170, 175, 10, 5, 185, 190]
+
+
+def test_augmented_samples_come_from_blocks(file):
+    given = {"samples": 9, "augment": "random_crop(share=0.5)", "seed": 4}
+    batches = file["train"].batches(**given)
+    whole = {n: x.tobytes() for batch in batches for n, x in zip(batch.numbers, batch.x, strict=True)}
+    for batch in file["train"].batches(**given, shuffle="blocks"):
+        for number, x in zip(batch.numbers, batch.x, strict=True):
+            assert x.tobytes() == whole.pop(number)
+    assert not whole
+
+
 def test_shuffling_mixes_a_sorted_file(tmp_path):
     """A file sorted by class: a batch still has about the share of each class that chance would give it."""
     with data.create(tmp_path / "a.h5", ndim=1, channels=1) as writer:
@@ -199,6 +265,9 @@ def test_an_oversized_sample_is_named(file):
         ({"samples": 1, "augment": "affine(rotation=3)"}, "rotation and shear need two axes"),
         ({"samples": 1, "shuffle": False, "seed": -1}, "seed and epoch must be"),
         ({"samples": 1, "oversize": "skip"}, "oversize must be"),
+        ({"samples": 1, "shuffle": "files"}, "shuffle must be"),
+        ({"samples": 1, "shuffle": 1}, "shuffle must be"),
+        ({"samples": 1, "shuffle": "blocks", "sizes": "grouped"}, "goes with sizes"),
         ({"samples": 1, "seed": -1}, "seed and epoch must be"),
         ({"samples": 1, "epoch": 0.5}, "seed and epoch must be"),
     ],
@@ -244,6 +313,12 @@ def prefetch_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("convnd-prefetch")]
 
 
+def test_leaving_the_loop_stops_the_threads_of_blocks(file):
+    for _batch in file["train"].batches(samples=1, prefetch=3, shuffle="blocks"):
+        break
+    assert prefetch_threads() == []
+
+
 def test_leaving_the_loop_stops_the_threads(file):
     for workers, most in ((1, 1), (2, 2), (9, 3)):  # No more than batches are read ahead.
         for _batch in file["train"].batches(samples=1, prefetch=3, workers=workers):
@@ -275,9 +350,10 @@ def test_errors_come_at_their_place():
         assert prefetch_threads() == []
 
 
-def test_a_forked_child_reads_on(file):
+@pytest.mark.parametrize("shuffle", ["samples", "blocks"])
+def test_a_forked_child_reads_on(file, shuffle):
     """In the middle of an epoch, with the parent's thread at work: no hang, and the same batches."""
-    batches = file["train"].batches(positions=200, seed=1, prefetch=2)
+    batches = file["train"].batches(positions=200, seed=1, prefetch=2, shuffle=shuffle)
     whole = as_bytes(batches)
     stream = iter(batches)
     first = as_bytes([next(stream)])
@@ -285,7 +361,7 @@ def test_a_forked_child_reads_on(file):
     if child == 0:
         same = False
         try:
-            same = as_bytes(stream) == whole[1:] and as_bytes(file["train"].batches(positions=200, seed=1)) == whole
+            same = as_bytes(stream) == whole[1:] and as_bytes(batches) == whole
         finally:
             os._exit(0 if same else 1)
     limit = time.monotonic() + 20

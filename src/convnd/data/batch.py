@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .augment import Augmentation
     from .buffers import Buffers
     from .collection import Collection
+
+# How to get the stored values (P, C) of a sample that has been read, by its number.
+Stored = Callable[[int], NDArray[Any]]
 
 # Read in one go: much larger than what taking turns costs, much smaller than a batch.
 STRETCH = 2 << 20  # bytes as stored
@@ -49,12 +52,18 @@ class Batch:
         return len(self.numbers)
 
 
-def read_batch(data: Collection, numbers: Ints, buffers: Buffers | None = None) -> Batch:
-    """Read samples by their numbers: one slice for each run of neighbours."""
+def read_batch(
+    data: Collection, numbers: Ints, buffers: Buffers | None = None, stored: Stored | None = None
+) -> Batch:
+    """Read samples by their numbers: one slice for each run of neighbours, unless their values are ``stored``."""
     layout = data.layout.take(numbers)
     runs = runs_of(numbers)
     values = _memory(layout.positions, data, buffers)
-    _read_values(data, numbers, runs, layout, values)
+    if stored is None:
+        _read_values(data, numbers, runs, layout, values)
+    else:
+        for place, number in enumerate(numbers.tolist()):
+            convert(stored(number), values[layout.offsets[place] : layout.offsets[place + 1]], data.factor)
     targets: NDArray[Any] | Ragged | None = _given_targets(data, numbers)
     if data.info.target == "ragged":
         targets = _read_targets(data, numbers, runs)
@@ -83,24 +92,38 @@ def _read_values(
 ) -> None:
     """The values of a batch, stretch by stretch: one thread reads a stretch while another converts its own."""
     stored, channels = np.dtype(data.info.dtype), data.info.channels
-    straight = data.factor is None and stored == np.float32
-    room = layout.positions if straight else STRETCH // (channels * stored.itemsize)
-    offsets, samples = layout.offsets.tolist(), numbers.tolist()
-    stretches = list(_stretches(runs, offsets, room))
+    offsets = layout.offsets.tolist()
+    if data.factor is None and stored == np.float32:
+        _read_stretch(data, numbers, runs, offsets, values)
+        return
+    stretches = list(_stretches(runs, offsets, STRETCH // (channels * stored.itemsize)))
     most = max((offsets[s[-1][1]] - offsets[s[0][0]] for s in stretches), default=0)
-    scratch = np.empty((0 if straight else most, channels), dtype=stored)
+    scratch = np.empty((most, channels), dtype=stored)
     for stretch in stretches:
-        start = offsets[stretch[0][0]]
-        out = values[start : offsets[stretch[-1][1]]]
-        raw = out if straight else scratch[: len(out)]
-        wanted = [
-            (samples[begin], samples[end - 1], raw[offsets[begin] - start : offsets[end] - start])
-            for begin, end in stretch
-        ]
-        with data.lock:
-            data.read_runs(wanted)
-        if not straight:
-            convert(raw, out, data.factor)
+        out = values[offsets[stretch[0][0]] : offsets[stretch[-1][1]]]
+        raw = scratch[: len(out)]
+        _read_stretch(data, numbers, stretch, offsets, raw)
+        convert(raw, out, data.factor)
+
+
+def _read_stretch(
+    data: Collection, numbers: Ints, stretch: list[tuple[int, int]], offsets: list[int], raw: NDArray[Any]
+) -> None:
+    """Runs of samples into ``raw``, which begins with the first of them."""
+    start = offsets[stretch[0][0]] if stretch else 0
+    wanted = [
+        (int(numbers[begin]), int(numbers[end - 1]), raw[offsets[begin] - start : offsets[end] - start])
+        for begin, end in stretch
+    ]
+    with data.lock:
+        data.read_runs(wanted)
+
+
+def read_stored(data: Collection, numbers: Ints, layout: Layout, raw: NDArray[Any]) -> None:
+    """The values of samples as they are stored, stretch by stretch."""
+    offsets = layout.offsets.tolist()
+    for stretch in _stretches(runs_of(numbers), offsets, STRETCH // (raw.shape[1] * raw.itemsize)):
+        _read_stretch(data, numbers, stretch, offsets, raw[offsets[stretch[0][0]] : offsets[stretch[-1][1]]])
 
 
 def _stretches(runs: list[tuple[int, int]], offsets: list[int], room: int) -> Iterator[list[tuple[int, int]]]:
@@ -124,8 +147,9 @@ def _stretches(runs: list[tuple[int, int]], offsets: list[int], room: int) -> It
 
 
 def read_augmented(
-    data: Collection, numbers: Ints, augment: Augmentation, seed: int, epoch: int, buffers: Buffers | None = None
-) -> Batch:
+    data: Collection, numbers: Ints, augment: Augmentation, seed: int, epoch: int, buffers: Buffers | None = None,
+    stored: Stored | None = None,
+) -> Batch:  # fmt: skip
     """Read samples one by one and augment each.
 
     The random numbers of a sample follow from the seed, the epoch and its number in the file, never from the batch.
@@ -143,7 +167,7 @@ def read_augmented(
         if targets is not None:
             given = int(targets[place]) if info.target == "class" else targets[place].copy()
         try:
-            x, target = augment(read_values(data, number), given, sample_rng(seed, epoch, number))
+            x, target = augment(read_values(data, number, stored), given, sample_rng(seed, epoch, number))
             _check(x, bounds, place, info.channels)
         except ConvndError as error:
             raise type(error)(f"{data.path}: {data.who(number)}: {error}") from error
@@ -164,10 +188,13 @@ def sample_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch], spawn_key=(number,))))
 
 
-def read_values(data: Collection, number: int) -> NDArray[np.float32]:
+def read_values(data: Collection, number: int, stored: Stored | None = None) -> NDArray[np.float32]:
     """One sample's values (*S, C)."""
     values = np.empty((int(data.layout.sizes[number]), data.info.channels), dtype=np.float32)
-    data.read_values(number, number, values)
+    if stored is None:
+        data.read_values(number, number, values)
+    else:
+        convert(stored(number), values, data.factor)
     return values.reshape(*data.layout.shape(number), data.info.channels)
 
 

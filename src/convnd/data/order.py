@@ -13,6 +13,10 @@ PLACES = 32
 # Samples are grouped by size among those of so many batches: enough for like sizes to meet, few enough for chance
 # to decide who meets whom.
 POOL = 64
+# The order by blocks: bytes of a block as stored, beside which the chunks at its two ends are little, and the blocks
+# whose samples are mixed.
+BLOCK_BYTES = 512 << 10
+MIXED_BLOCKS = 16
 
 
 def mixed_batches(sizes: Ints, budget: int, most: int, seeds: tuple[int, int] | None) -> list[Ints]:
@@ -35,6 +39,35 @@ def grouped_batches(shapes: Ints, sizes: Ints, budget: int, most: int, seeds: tu
         places = range(len(cut)) if seeds is None else shuffled(len(cut), *seeds, number, 2).tolist()
         batches += [cut[place] for place in places]
     return batches
+
+
+def block_batches(
+    stored: Ints, sizes: Ints, budget: int, most: int, row: int, seeds: tuple[int, int]
+) -> tuple[list[Ints], list[Ints], list[range]]:
+    """Batches whose samples come from 16 blocks of neighbours that are read at a time.
+
+    ``stored`` are the samples' positions in the file, of ``row`` bytes each, and ``sizes`` those that count in a batch.
+    Returns the batches, the samples of each pool of 16 blocks, ascending, and the pools that each batch takes samples
+    from.
+    """
+    count = len(sizes)
+    size = max(1, BLOCK_BYTES // row)
+    before = np.cumsum(stored) - stored + int(draws(1, *seeds, 1)[0] % size)
+    blocks = np.cumsum(np.diff(before // size, prepend=before[:1] // size) > 0)
+    ranks = np.empty(int(blocks[-1]) + 1, dtype=np.int64)
+    ranks[shuffled(len(ranks), *seeds, 3)] = np.arange(len(ranks))
+    pools = ranks[blocks] // MIXED_BLOCKS
+    order = shuffled(count, *seeds)
+    order = order[np.argsort(pools[order], kind="stable")]
+    ends = np.cumsum(np.bincount(pools))
+    batches = _cut(order, sizes, budget, most)
+    last = np.cumsum([len(batch) for batch in batches]) - 1
+    first = np.concatenate([[0], last[:-1] + 1])
+    uses = [
+        range(int(a), int(b) + 1)
+        for a, b in zip(np.searchsorted(ends, first, "right"), np.searchsorted(ends, last, "right"), strict=True)
+    ]
+    return batches, [np.sort(part) for part in np.split(order, ends[:-1])], uses
 
 
 def _order(sizes: Ints, budget: int, most: int, seeds: tuple[int, int] | None) -> Ints:

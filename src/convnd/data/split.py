@@ -158,7 +158,7 @@ class Split:
         *,
         seed: int | None = None,
         epoch: int = 0,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         oversize: str = "error",
         start: int = 0,
         prefetch: int = 2,
