@@ -88,14 +88,20 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
     /* What the next tile is the first to read: dilated outputs leave what is between to others. */
     const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step;
     const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
+    /* Where that is one run of all channels, panels ask for it as it lies: memory answers fastest so. */
+    const int64_t width = a->panels * panel;
+    const int x_runs_on = ask_step == width && a->x_step == width, out_runs_on = out_step == width;
     for (int64_t p = 0; p < a->panels; p++) {
+        const int64_t x_next = x_runs_on ? ahead + p * (asks - 1) * panel : ahead, x_line = x_runs_on ? panel : ask_step;
+        const int64_t out_next = height * out_step + (out_runs_on ? p * (height - 1) * panel : 0);
+        const int64_t out_line = out_runs_on ? panel : out_step;
         vec sum[CONVND_MAX_HEIGHT][2];
         UNROLL for (int m = 0; m < height; m++) {
             UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
-            if (!a->streams) NAME(ask)(out + (height + m) * out_step, vectors, 1);
+            if (!a->streams) NAME(ask)(out + out_next + m * out_line, vectors, 1);
         }
         for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++)
-            for (int64_t i = 0; i < asks; i++) NAME(ask)(x + a->runs[2 * r] + ahead + i * ask_step, vectors, 0);
+            for (int64_t i = 0; i < asks; i++) NAME(ask)(x + a->runs[2 * r] + x_next + i * x_line, vectors, 0);
         if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w);
         else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w);
         else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w);
@@ -177,8 +183,13 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const in
     const int64_t step = a->stride * a->x_step, outputs = a->outputs;
     const int64_t ahead = outputs * step + (taps - 1) * a->dilation * a->x_step + a->runs[2 * rows - 2];
     const int slides = a->stride == a->dilation;
+    const int64_t width = a->panels * VL;
+    const int x_runs_on = slides && step == width && a->x_step == width, g_runs_on = a->g_step == width;
+    const int64_t x_line = x_runs_on ? VL : slides ? step : a->x_step, g_line = g_runs_on ? VL : a->g_step;
     for (int64_t p = 0; p < a->panels; p++) {
         const real *x = (const real *)a->x + p * VL, *g = (const real *)a->g + p * VL;
+        const real *x_next = x + ahead + (x_runs_on ? p * (outputs - 1) * VL : 0);
+        const real *g_next = g + outputs * a->g_step + (g_runs_on ? p * (outputs - 1) * VL : 0);
         real *acc = (real *)a->acc + p * a->pack;
         vec sum[3][MOST_SUMS];
         UNROLL for (int r = 0; r < rows; r++)
@@ -190,9 +201,9 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const in
             const int whole = at >= a->low && at + (block * (OUTPUTS - 1) + taps - 1) * a->dilation < a->high;
             const real *from = x + m * step, *by = g + m * a->g_step;
             if (a->asks) {
-                for (int i = 0; i < (block ? OUTPUTS : 1); i++) NAME(ask)(by + (outputs + i) * a->g_step, 1, 0);
+                for (int i = 0; i < (block ? OUTPUTS : 1); i++) NAME(ask)(g_next + (m + i) * g_line, 1, 0);
                 for (int i = 0; i < (block ? OUTPUTS : slides ? 1 : a->stride); i++)
-                    NAME(ask)(from + ahead + i * (slides ? step : a->x_step), 1, 0);
+                    NAME(ask)(x_next + (slides ? m + i : m * a->stride + i) * x_line, 1, 0);
             }
             if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, group, 1, a, sum, from, by, at);
             else if (block) NAME(depthwise_weight_outputs)(rows, taps, group, 0, a, sum, from, by, at);
