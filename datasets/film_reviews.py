@@ -9,11 +9,15 @@ In there additional_resources/hutto_ICWSM_2014.tar.gz holds movieReviewSnippets_
 tabs, a number, the mean of the ratings, and the sentence, in UTF-8. Letters with accents were encoded twice; that is
 undone. A sentence that is there twice is one group, so that it isn't in training and test both. Nothing says which
 sentences are of one review.
+
+With ``--pairs`` the pairs of neighbouring words stand behind a sentence's words, each as a word of its own
+(``not'funny``), for networks that take a sentence as a bag of words and pairs.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +27,7 @@ from pathlib import Path
 import click
 
 from convnd import data
+from convnd.data.prepare.words import tokens
 from convnd.errors import ConvndError, DataError
 
 ARCHIVE, FILE = "hutto_ICWSM_2014.tar.gz", "movieReviewSnippets_GroundTruth.txt"
@@ -93,22 +98,37 @@ def rows(sentences: list[tuple[float, str]], numbers: bool) -> Iterator[tuple[st
             yield text, CLASSES[rating > 0], group
 
 
+def with_pairs(text: str) -> str:
+    """The words, and behind them each two that stand side by side, as one word.
+
+    >>> with_pairs("Not very funny.")
+    "not very funny not'very very'funny"
+    """
+    words = list(tokens(text, "word"))
+    # The apostrophe is the one mark that may stand within a word.
+    return " ".join([*words, *("'".join(pair) for pair in itertools.pairwise(words))])
+
+
 @click.command(help="SOURCE: vaderSentiment-3.3.2.tar.gz, or the folder that it was unpacked to.")
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--numbers", is_flag=True, help="The mean ratings, to be predicted as numbers, in the place of classes.")
+@click.option("--pairs", is_flag=True, help="Pairs of neighbouring words too, as words behind the sentence.")
 @click.option("--vocabulary", default=20_000, show_default=True, type=click.IntRange(1), help="Most frequent words.")
 @click.option("--test", default=0.2, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True),
               help="Share of the sentences that is drawn as the split test.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of that draw.")
-def main(source: Path, out: Path, numbers: bool, vocabulary: int, test: float, seed: int) -> None:  # fmt: skip
+def main(
+    source: Path, out: Path, numbers: bool, pairs: bool, vocabulary: int, test: float, seed: int
+) -> None:  # fmt: skip
     try:
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder, "reviews.csv")
             with table.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(("text", "label", "group"))
-                writer.writerows(rows(read_sentences(source), numbers))
+                for text, label, group in rows(read_sentences(source), numbers):
+                    writer.writerow((with_pairs(text) if pairs else text, label, group))
             report = data.prepare_text(
                 table,
                 out,

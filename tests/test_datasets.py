@@ -301,6 +301,17 @@ def test_film_reviews(tmp_path):
     with data.open(tmp_path / "c.h5") as file:
         assert (file.info.target, len(file), file.info.symbols) == ("numbers", 21, 4)
         assert sorted({float(sample.target[0]) for sample in file.samples}) == [-1.5, 0, 1.5, 2, 3]
+    make("film_reviews.py", folder, tmp_path / "p.h5", "--pairs", "--test", "0.1")
+    with data.open(tmp_path / "p.h5") as file:
+        assert len(file) == 20
+        (last,) = (sample for sample in file.samples if sample.meta["group"] == "21")
+        assert len(last.values) == 4 + 3
+        vocabulary = file.info.recipe["vocabulary"]
+        assert "film'word1" in vocabulary
+        assert "film" in vocabulary
+    with_pairs = runpy.run_path(str(SCRIPTS / "film_reviews.py"))["with_pairs"]
+    assert with_pairs("Not very funny.") == "not very funny not'very very'funny"
+    assert with_pairs("Wow!") == "wow"
     (folder / "hutto_ICWSM_2014.tar.gz").write_bytes(archive({"other.txt": b""}))
     refuse("film_reviews.py", "doesn't hold movieReviewSnippets_GroundTruth.txt", folder, tmp_path / "d.h5")
     broken = archive({"movieReviewSnippets_GroundTruth.txt": b"1\t2.0\tfine\nno tabs"})
