@@ -1,4 +1,4 @@
-"""Telephone prompts: which of five languages is this? 2,780 spoken prompts and tones at 8 kHz, 0.1 to 86 s.
+"""Telephone prompts: which of five languages is this? 2,780 spoken prompts and tones at 8 kHz, 0.2 to 86 s.
 
 Source: the Asterisk core sounds, Debian packages asterisk-core-sounds-{en,es,fr,it,ru}-wav: English and Spanish by
 Allison Smith, French by June Wallack, Italian by Carlo Flora, Russian by Maxim Topal (ivrvoice.ru); CC BY-SA 3.0, the
