@@ -70,7 +70,8 @@ def prepare(folder: Path, out: Path) -> None:
             if name not in writer.done:
                 volume, labels = read_pair(path, folder / "labelsTr" / path.name)
                 split = "train" if number % TEST_EVERY else "test"
-                writer.append(volume.values, target=labels, split=split, name=name, spacing=volume.spacing, affine=volume.affine)
+                where = {"spacing": volume.spacing, "affine": volume.affine}
+                writer.append(volume.values, target=labels, split=split, name=name, **where)
 
 
 @click.command(help="SOURCE: the folder of the task, with imagesTr and labelsTr. Every fifth volume goes into test.")
