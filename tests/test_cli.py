@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -10,29 +9,20 @@ import subprocess
 import sys
 import time
 import wave
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from command import convnd
 from training_files import classes_file, labels_file, numbers_file
 
 import convnd as cn
 from convnd.checkpoint import Checkpoint
 from convnd.cli import COMMANDS, cli
-from convnd.cli import run as run_command
 
 QUICK = ["--epochs", "2", "--samples", "8", "--seed", "1", "-q"]
-
-
-def convnd(*arguments, code=0):
-    """Run the command in this process: standard output, or standard error if it is to fail."""
-    out, error = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(error):
-        got = run_command([str(argument) for argument in arguments])
-    assert got == code, (arguments, out.getvalue(), error.getvalue())
-    return error.getvalue() if code else out.getvalue()
 
 
 def outside(*arguments, **options):

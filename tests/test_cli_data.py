@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-from contextlib import redirect_stderr, redirect_stdout
 
 import h5py
 import numpy as np
 import pytest
+from command import convnd
 from training_files import classes_file, labels_file
 
 import convnd as cn
-from convnd.cli import run as run_command
 from convnd.data import summary
 
 NET = 'type = "Sequential"\n[[layers]]\ntype = "Conv"\nfilters = 2\nkernel = 3\npadding = "same"\n'
 QUICK = ["--epochs", "1", "--samples", "8", "--seed", "1", "-q"]
 SMALL = ["--model", "small", "--set", "width=4"]
-
-
-def convnd(*arguments, code=0):
-    """Run the command in this process: standard output, or standard error if it is to fail."""
-    out, error = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(error):
-        got = run_command([str(argument) for argument in arguments])
-    assert got == code, (arguments, out.getvalue(), error.getvalue())
-    return error.getvalue() if code else out.getvalue()
 
 
 @pytest.fixture(autouse=True)

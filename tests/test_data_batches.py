@@ -202,6 +202,19 @@ def test_blocks_are_read_whole(file, monkeypatch):
     assert len({tuple(order(split, samples=6, shuffle="blocks", seed=s, epoch=e)) for s in (0, 1) for e in (0, 1)}) == 4
 
 
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_a_block_that_cannot_be_read(file, monkeypatch, prefetch):
+    def read_runs(wanted):
+        raise DataError("sample 3 is damaged")
+
+    monkeypatch.setattr(file, "read_runs", read_runs)
+    batches = file["train"].batches(samples=6, shuffle="blocks", prefetch=prefetch)
+    for _ in range(2):
+        with pytest.raises(DataError, match="sample 3 is damaged"):
+            list(batches)
+        assert prefetch_threads() == []
+
+
 def test_large_splits_are_shuffled_by_blocks(file, monkeypatch):
     split = file["train"]
     by_sample, by_block = order(split, samples=6), order(split, samples=6, shuffle="blocks")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-from contextlib import redirect_stderr, redirect_stdout
 
 import h5py
 import numpy as np
 import pytest
+from command import convnd
 from training_files import classes_file, labels_file, numbers_file
 
 import convnd as cn
 from convnd import data, nn
-from convnd.cli import run as run_command
 from convnd.data import Normaliser, normalise
 from convnd.data.rows import Rows
 from convnd.errors import ArgumentError, ConvndError, DataError, DtypeError, ShapeError
@@ -260,15 +258,6 @@ def test_rows_that_are_damaged_name_their_sample(tmp_path):
 
 
 # The command line
-
-
-def convnd(*arguments, code=0):
-    """Standard output, or standard error if it is to fail."""
-    out, error = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(error):
-        got = run_command([str(argument) for argument in arguments])
-    assert got == code, (arguments, out.getvalue(), error.getvalue())
-    return error.getvalue() if code else out.getvalue()
 
 
 TRAIN = ["--epochs", "1", "--samples", "8", "--seed", "1", "-q"]

@@ -1,10 +1,10 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
 """The weight gradient of a convolution on ragged batches.
 
-The outputs are cut into units. What a unit's outputs read is copied once, into a box of bounded size that stays in the
-second-level cache: x with zeros where the window lies outside, g in panels. All taps then sum over the box, so strides
-of a power of two and edges cost nothing in the tiles. Units are shared out to chunks whose number depends on shapes
-alone; the chunks' sums are added pairwise, in a fixed order.
+The outputs are cut into units. What a unit's outputs read is copied once, unless it can be read where it lies, into a
+box of bounded size that stays in the second-level cache: x with zeros where the window lies outside, g in panels. All
+taps then sum over the box, so strides of a power of two and edges cost nothing in the tiles. Units are shared out to
+chunks whose number depends on shapes alone; the chunks' sums are added pairwise, in a fixed order.
 """
 
 from libc.stdint cimport int64_t, uintptr_t

@@ -78,8 +78,9 @@ class Pools:
             if self._reader is not None:
                 self._found[pool] = self._reader.submit(self._read, pool)
             else:
-                self._found[pool] = Future()
-                self._found[pool].set_result(self._read(pool))
+                done: Future[Pool] = Future()
+                done.set_result(self._read(pool))
+                self._found[pool] = done
         return self._found[pool]
 
     def _read(self, pool: int) -> Pool:
