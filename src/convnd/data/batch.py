@@ -91,19 +91,25 @@ def _read_values(
     data: Collection, numbers: Ints, runs: list[tuple[int, int]], layout: Layout, values: NDArray[np.float32]
 ) -> None:
     """The values of a batch, stretch by stretch: one thread reads a stretch while another converts its own."""
-    stored, channels = np.dtype(data.info.dtype), data.info.channels
     offsets = layout.offsets.tolist()
-    if data.factor is None and stored == np.float32:
+    if data.factor is None and np.dtype(data.info.dtype) == np.float32:
         _read_stretch(data, numbers, runs, offsets, values)
         return
-    stretches = list(_stretches(runs, offsets, STRETCH // (channels * stored.itemsize)))
-    most = max((offsets[s[-1][1]] - offsets[s[0][0]] for s in stretches), default=0)
+    for first, last, raw in _read_stretches(data, numbers, layout):
+        convert(raw, values[offsets[first] : offsets[last]], data.factor)
+
+
+def _read_stretches(data: Collection, numbers: Ints, layout: Layout) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    """(first, last, stored values) of one stretch of a batch after the other, in memory that the next one takes."""
+    stored, channels, offsets = np.dtype(data.info.dtype), data.info.channels, layout.offsets.tolist()
+    stretches = list(_stretches(runs_of(numbers), offsets, STRETCH // (channels * stored.itemsize)))
+    bounds = [(stretch[0][0], stretch[-1][1]) for stretch in stretches]
+    most = max((offsets[last] - offsets[first] for first, last in bounds), default=0)
     scratch = np.empty((most, channels), dtype=stored)
-    for stretch in stretches:
-        out = values[offsets[stretch[0][0]] : offsets[stretch[-1][1]]]
-        raw = scratch[: len(out)]
+    for (first, last), stretch in zip(bounds, stretches, strict=True):
+        raw = scratch[: offsets[last] - offsets[first]]
         _read_stretch(data, numbers, stretch, offsets, raw)
-        convert(raw, out, data.factor)
+        yield first, last, raw
 
 
 def _read_stretch(
@@ -162,12 +168,14 @@ def read_augmented(
     targets = _given_targets(data, numbers)
     labels: list[NDArray[Any]] = []
     used = 0
-    for place, number in enumerate(numbers.tolist()):
+    rows = map(stored, numbers.tolist()) if stored else _each_stored(data, numbers)
+    for place, (number, raw) in enumerate(zip(numbers.tolist(), rows, strict=True)):
+        sample = _converted(raw, data).reshape(*data.layout.shape(number), info.channels)
         given: Any = read_labels(data, number) if targets is None and info.target else None
         if targets is not None:
             given = int(targets[place]) if info.target == "class" else targets[place].copy()
         try:
-            x, target = augment(read_values(data, number, stored), given, sample_rng(seed, epoch, number))
+            x, target = augment(sample, given, sample_rng(seed, epoch, number))
             _check(x, bounds, place, info.channels)
         except ConvndError as error:
             raise type(error)(f"{data.path}: {data.who(number)}: {error}") from error
@@ -188,13 +196,28 @@ def sample_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch], spawn_key=(number,))))
 
 
-def read_values(data: Collection, number: int, stored: Stored | None = None) -> NDArray[np.float32]:
+def _each_stored(data: Collection, numbers: Ints) -> Iterator[NDArray[Any]]:
+    """The stored values (P, C) of each sample in turn. Each array is gone with the next one."""
+    layout = data.layout.take(numbers)
+    offsets = layout.offsets.tolist()
+    for first, last, raw in _read_stretches(data, numbers, layout):
+        for place in range(first, last):
+            yield raw[offsets[place] - offsets[first] : offsets[place + 1] - offsets[first]]
+
+
+def _converted(raw: NDArray[Any], data: Collection) -> NDArray[np.float32]:
+    """Stored values as float32, times the scale; themselves, where nothing is to be done."""
+    if data.factor is None and raw.dtype == np.float32:
+        return raw
+    values = np.empty(raw.shape, dtype=np.float32)
+    convert(raw, values, data.factor)
+    return values
+
+
+def read_values(data: Collection, number: int) -> NDArray[np.float32]:
     """One sample's values (*S, C)."""
     values = np.empty((int(data.layout.sizes[number]), data.info.channels), dtype=np.float32)
-    if stored is None:
-        data.read_values(number, number, values)
-    else:
-        convert(stored(number), values, data.factor)
+    data.read_values(number, number, values)
     return values.reshape(*data.layout.shape(number), data.info.channels)
 
 

@@ -172,14 +172,19 @@ class Shift(Augmentation):
 
     def _shifted(self, array: NDArray[Any], axis: int, step: int, fill: float) -> NDArray[Any]:
         length = array.shape[axis]
-        places = np.arange(length) - step
-        inside = (places >= 0) & (places < length)
+        if self.mode == "constant":
+            kept = max(0, length - abs(step))
+            to, start = (length - kept, 0) if step > 0 else (0, length - kept)
+            before = (slice(None),) * axis
+            shifted = np.full_like(array, fill, order="C")
+            shifted[*before, to : to + kept] = array[*before, start : start + kept]
+            return shifted
+        places = np.arange(-step, length - step)
         if self.mode == "wrap":
             places %= length
         elif self.mode == "reflect":
             places %= 2 * length
             places = np.minimum(places, 2 * length - 1 - places)
-        shifted = np.take(array, np.clip(places, 0, length - 1), axis=axis)
-        if self.mode == "constant":
-            np.moveaxis(shifted, axis, 0)[~inside] = fill
-        return shifted
+        else:
+            places = np.minimum(np.maximum(places, 0), length - 1)
+        return array.take(places, axis=axis)
