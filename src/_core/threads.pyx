@@ -7,6 +7,14 @@ from cython.parallel cimport parallel, prange, threadid
 cdef extern from "omp.h":
     int omp_get_max_threads() noexcept nogil
 
+cdef extern from "share.h":
+    enum:
+        CONVND_RANGES
+    ctypedef struct convnd_range:
+        pass
+    int convnd_share(convnd_range *ranges, int64_t count, int threads) noexcept nogil
+    int64_t convnd_take(convnd_range *ranges, int n, int *at) noexcept nogil
+
 cdef extern from "tile/tile.h":
     ctypedef unsigned long long uint64_t
     uint64_t convnd_flush_denormals() noexcept nogil
@@ -50,11 +58,7 @@ cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) no
     cdef int slot
     cdef uint64_t state
     if threads <= 1 or work < SERIAL_WORK:
-        state = convnd_flush_denormals()
-        for i in range(count):
-            task(context, i, 0)
-        convnd_settle()
-        convnd_restore_denormals(state)
+        run_serially(task, context, count)
         return
     with parallel(num_threads=threads):
         slot = threadid()
@@ -63,6 +67,37 @@ cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) no
             task(context, i, slot)
         convnd_settle()
         convnd_restore_denormals(state)
+
+
+cdef void parallel_again(Task task, void *context, int64_t count, int64_t work) noexcept nogil:
+    cdef int64_t i
+    cdef int threads = <int>min(usable(), count)
+    cdef int slot, n, at
+    cdef uint64_t state
+    cdef convnd_range ranges[CONVND_RANGES]
+    if threads <= 1 or work < SERIAL_WORK:
+        run_serially(task, context, count)
+        return
+    n = convnd_share(ranges, count, threads)
+    with parallel(num_threads=threads):
+        slot = threadid()
+        at = slot % n
+        state = convnd_flush_denormals()
+        i = convnd_take(ranges, n, &at)
+        while i >= 0:
+            task(context, i, slot)
+            i = convnd_take(ranges, n, &at)
+        convnd_settle()
+        convnd_restore_denormals(state)
+
+
+cdef void run_serially(Task task, void *context, int64_t count) noexcept nogil:
+    cdef int64_t i
+    cdef uint64_t state = convnd_flush_denormals()
+    for i in range(count):
+        task(context, i, 0)
+    convnd_settle()
+    convnd_restore_denormals(state)
 
 
 def set_num_threads(int n):
