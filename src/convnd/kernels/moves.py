@@ -27,29 +27,24 @@ def take_channels(x: Array, channels: Ints) -> Array:
 def join_channels(parts: Sequence[Array]) -> Array:
     """The channels of all parts, one after the other; they have as many positions."""
     floats(**{f"parts[{number}]": part for number, part in enumerate(parts)})
-    count = len(parts[0])
-    for number, part in enumerate(parts):
-        if part.ndim != 2 or len(part) != count:
-            raise ShapeError(f"parts[{number}] must have the {count} positions of parts[0]. Received: {part.shape}")
-    parts = [_rows(part) for part in parts]
-    ends = np.cumsum([part.shape[1] for part in parts]).tolist()
-    out = empty(count, ends[-1], parts[0].dtype)
-    where = [
-        (part.__array_interface__["data"][0], part.strides[0] // part.itemsize, part.shape[1], end - part.shape[1])
-        for part, end in zip(parts, ends, strict=True)
-        if part.size
-    ]
-    if where:
-        core.join(np.array(where), out)
+    ends = np.cumsum([part.shape[-1] for part in parts]).tolist()
+    out = empty(len(parts[0]), ends[-1], parts[0].dtype)
+    put_channels(out, [(end - part.shape[-1], part) for end, part in zip(ends, parts, strict=True)])
     return out
 
 
-def put_channels(out: Array, first: int, part: Array) -> None:
-    """``out[:, first : first + C] = part``, (P, C); out is (P, more channels)."""
-    if part.shape != (len(out), min(part.shape[1], out.shape[1] - first)):
-        raise ShapeError(f"a part must have {len(out)} positions. Received: shape {part.shape}")
-    if part.size:
-        core.take(_rows(part), np.arange(part.shape[1]), out, first)
+def put_channels(out: Array, parts: Sequence[tuple[int, Array]]) -> None:
+    """``out[:, first : first + C] = part`` for each (first, part); a part is (P, C) and out (P, more channels)."""
+    for number, (first, part) in enumerate(parts):
+        if part.ndim != 2 or part.shape != (len(out), min(part.shape[1], out.shape[1] - first)):
+            raise ShapeError(f"parts[{number}] must have the {len(out)} positions of parts[0]. Received: {part.shape}")
+    rows = [(first, _rows(part)) for first, part in parts if part.size]
+    where = [
+        (part.__array_interface__["data"][0], part.strides[0] // part.itemsize, part.shape[1], first)
+        for first, part in rows
+    ]
+    if where:
+        core.join(np.array(where), out)
 
 
 def _rows(x: Array) -> Array:

@@ -62,14 +62,14 @@ def split(x: X, sizes: Sequence[int]) -> list[X]:
     if sum(sizes) != t.channels:
         raise ShapeError(f"sizes must sum to the {t.channels} channels of x. Received: sizes={sizes!r}")
     ends = np.cumsum(sizes).tolist()
-    gradient: list[Array] = []  # of all, once one of the parts has one
-    waiting: set[tuple[int, int]] = set()  # parts whose channels of it aren't written yet
+    found: dict[int, Array] = {}  # gradients of parts, by the first channel of each
 
     def grad_fn(g: Array) -> tuple[Array]:
-        for first, end in waiting:
-            g[:, first:end] = 0
-        waiting.clear()
-        gradient.clear()
+        for first, end in bounds:
+            if first not in found:
+                g[:, first:end] = 0
+        kernels.put_channels(g, list(found.items()))
+        found.clear()
         return (g,)
 
     whole = record(t.values, t.layout, t.kind, (t,), grad_fn)
@@ -77,13 +77,8 @@ def split(x: X, sizes: Sequence[int]) -> list[X]:
 
     def part(first: int, end: int) -> Tensor:
         def grad_fn(g: Array) -> tuple[Array | None]:
-            fresh = not gradient
-            if fresh:
-                gradient.append(empty_like(t.values))
-                waiting.update(bounds)
-            kernels.put_channels(gradient[0], first, g)
-            waiting.remove((first, end))
-            return (gradient[0] if fresh else None,)
+            found[first] = g
+            return (empty_like(t.values) if len(found) == 1 else None,)  # of all, filled once all parts have theirs
 
         return record(whole.values[:, first:end], whole.layout, whole.kind, (whole,), grad_fn)
 
