@@ -14,6 +14,7 @@ from convnd import kernels, reference
 from convnd._core import isa
 from convnd.errors import ArgumentError
 from convnd.kernels import fft, spectral_plan
+from convnd.kernels.conv import chosen
 from convnd.kernels.task import Operation, Problem, Side, Task
 from convnd.layout import Layout, Ragged
 from convnd.window import Window
@@ -162,10 +163,10 @@ def test_the_same_bits_for_any_number_of_threads_and_any_batch(case, algorithm, 
         for one, many in zip(results[0], other, strict=True):
             assert np.array_equal(one, many)
     y = Ragged(results[0][0], place.output)
-    for chosen in [[0], [len(shapes) - 1], list(range(len(shapes)))[::-1]]:
-        part = x[chosen]
+    for samples in [[0], [len(shapes) - 1], list(range(len(shapes)))[::-1]]:
+        part = x[samples]
         got = kernels.conv(part.values, window.on(part.layout), w, **shared)
-        assert np.array_equal(got, y[chosen].values)
+        assert np.array_equal(got, y[samples].values)
 
 
 def long_task(shapes, channels, filters, kernel, groups=1):
@@ -234,3 +235,14 @@ def test_many_axes_plan_quickly(rng):
     np.testing.assert_allclose(
         kernels.conv(x, place, w, **FORCED), kernels.conv(x, place, w, algorithm="direct"), atol=1e-12
     )
+
+
+def test_auto_counts_the_taps_that_meet_inputs(rng):
+    """Back from an output that is one wide, each input has one tap of 32 on that axis."""
+    ways = {}
+    for width in (33, 96):
+        place = Window.of(2, (3, 32), padding=[(1, 1), (0, 0)]).on(Layout([(55, width)]))
+        g, w = rng.standard_normal((place.output.positions, 64)), rng.standard_normal((3, 32, 16, 64))
+        kernels.conv_transpose(g, place, w)
+        ways[width] = chosen(place)
+    assert ways == {33: ["direct"], 96: ["fft"]}

@@ -33,6 +33,7 @@ CASES: tuple[Case, ...] = (
     Conv("2d-first", 8, 3, (224, 224), 7, 2, 3, out=64),
     Conv("2d-last", 4, 64, (128, 128), 3, padding=1, out=3),
     Conv("2d-spectrogram", 16, 1, (128, 64), 3, padding=1, out=16),
+    Conv("2d-bands", 16, 16, (64, 32), (3, 32), padding=(1, 0), out=128),
     Conv("2d-1x1", 8, 128, (28, 28), 1, out=128),
     Conv("2d-expand", 8, 32, (56, 56), 1, out=192),
     Conv("2d-depthwise", 8, 128, (56, 56), 3, padding=1, out=128, groups=128),

@@ -24,6 +24,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import isa, spectrum, spectrum_depthwise, spectrum_product
 from ..layout import Ints
@@ -31,6 +32,8 @@ from . import winograd
 from .checks import Array, empty
 from .spectral_plan import Channels, Size, never, plan
 from .task import Mask, Side, Task
+
+Doubles = NDArray[np.float64]
 
 algorithm = "fft"
 
@@ -84,9 +87,22 @@ def takes(task: Task) -> bool | Mask:
     for outputs, samples in _alike(task.target.shapes):
         _, cost, direct = _plan(task, outputs)
         gain[samples] = direct / cost
-    gain *= (WEIGHT_GAIN if task.kind == "weight" else 1.0) / math.prod(axes.up)  # so many of the taps meet zeros
+    gain *= (WEIGHT_GAIN if task.kind == "weight" else 1.0) * _met(task)
     mask: Mask = gain > (1.0 if winograd.refuses(task) else np.maximum(1.0, winograd.gain(task)))
     return mask
+
+
+def _met(task: Task) -> Doubles:
+    """The share of all outputs' taps that meet an input, and so cost the direct convolution something: not padding,
+    nor what lies between inputs that are spread."""
+    inner, outer = (task.target, task.source) if task.kind == "transposed" else (task.source, task.target)
+    met = np.ones(len(task.low))
+    for axis, (kernel, stride, dilation) in enumerate(task.geometry.T.tolist()):
+        before = task.low[:, axis, None] - dilation * np.arange(kernel)
+        first = np.maximum(0, -(-before // stride))
+        last = np.minimum(outer.shapes[:, axis, None], (inner.shapes[:, axis, None] - 1 + before) // stride + 1)
+        met *= np.maximum(0, last - first).sum(axis=1) / (kernel * np.maximum(1, task.target.shapes[:, axis]))
+    return met
 
 
 def run(task: Task) -> None:

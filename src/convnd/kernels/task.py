@@ -65,6 +65,7 @@ class Problem:
     source: Side
     target: Side
     low: Ints
+    memo: dict[Any, Any] = field(default_factory=dict)  # of the implementations
 
     @cached_property
     def core(self) -> Geometry:

@@ -1,0 +1,101 @@
+"""Convolutions whose kernel spans the last axis: one axis fewer, the same numbers, and the law."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convnd import kernels, reference
+from convnd.kernels.conv import chosen
+from convnd.layout import Layout, Ragged
+from convnd.window import Window
+
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
+# Kernel, shapes, and the implementations that the batch goes to in "auto": all samples are spanned, some, none.
+CASES = {
+    "bands": ((3, 8), [(9, 8), (4, 8), (1, 8)], {"spanned"}),
+    "single": ((3, 1), [(9, 1), (4, 1)], {"spanned"}),
+    "both axes": ((4, 8), [(4, 8), (4, 8)], {"spanned"}),
+    "three axes": ((2, 3, 5), [(4, 6, 5), (2, 4, 5)], {"spanned"}),
+    "some": ((3, 4), [(5, 7), (6, 4), (3, 5), (7, 4)], {"spanned", "direct"}),
+    "none": ((3, 4), [(5, 7), (6, 5)], {"direct"}),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request, rng):
+    kernel, shapes, ways = CASES[request.param]
+    window = Window.of(len(kernel), kernel, padding=[(1, 1)] + [(0, 0)] * (len(kernel) - 1))
+    return window, shapes, ways, rng
+
+
+def all_three(x, g, w, b, window):
+    place = window.on(x.layout)
+    return place, (
+        kernels.conv(x.values, place, w, b, activation="relu"),
+        kernels.conv_transpose(g, place, w, np.ones(w.shape[-2], w.dtype)),
+        kernels.conv_weight(x.values, g, place),
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("channels", "filters"), [(1, 1), (3, 5), (16, 40)])
+def test_all_three_agree_with_the_reference_and_keep_the_law(case, dtype, channels, filters):
+    window, shapes, ways, rng = case
+    x = Ragged.pack([rng.standard_normal((*shape, channels)).astype(dtype) for shape in shapes])
+    w = rng.standard_normal((*window.kernel, channels, filters)).astype(dtype)
+    b = rng.standard_normal(filters).astype(dtype)
+    place = window.on(x.layout)
+    g = Ragged(rng.standard_normal((place.output.positions, filters)).astype(dtype), place.output)
+    place, (y, back, weight) = all_three(x, g.values, w, b, window)
+    if (channels, filters) == (16, 40):
+        assert set(chosen(place)) == ways
+    settings = {"padding": window.padding}
+    want_weight, doubles = np.zeros(w.shape), [a.astype(np.float64) for a in (w, b)]
+    for n, shape in enumerate(shapes):
+        y1, back1, _ = all_three(x[[n]], g[[n]].values, w, b, window)[1]
+        assert np.array_equal(y1, Ragged(y, place.output)[[n]].values)
+        assert np.array_equal(back1, Ragged(back, x.layout)[[n]].values)
+        xs, gs = (batch.unpack()[n].astype(np.float64) for batch in (x, g))
+        want = np.maximum(reference.conv(xs, *doubles, **settings), 0).reshape(-1, filters)
+        np.testing.assert_allclose(y1, want, rtol=0, atol=TOLERANCE[dtype] * 20)
+        want = reference.conv_transpose(gs, doubles[0], like=shape, **settings).reshape(-1, channels) + 1
+        np.testing.assert_allclose(back1, want, rtol=0, atol=TOLERANCE[dtype] * 20)
+        want_weight += reference.conv_weight(xs, gs, window.kernel, **settings)
+    np.testing.assert_allclose(weight, want_weight, rtol=0, atol=TOLERANCE[dtype] * 20)
+
+
+def test_what_is_packed_is_kept_apart(rng):
+    window = Window.of(2, (3, 4), padding=[(1, 1), (0, 0)])
+    w, packs = rng.standard_normal((3, 4, 16, 40)), {}
+    for width in (4, 6, 4):
+        x = rng.standard_normal((5 * width, 16))
+        place = window.on(Layout([(5, width)]))
+        assert np.array_equal(kernels.conv(x, place, w, packs=packs), kernels.conv(x, place, w))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"groups": 2}, {"flip": True}, {"algorithm": "direct"}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_it_leaves_alone_what_it_cannot_do(settings, rng):
+    groups = settings.get("groups", 1)
+    place = Window.of(2, (3, 4)).on(Layout([(5, 4)]))
+    x, w = rng.standard_normal((20, 16)), rng.standard_normal((3, 4, 16 // groups, 40))
+    y = kernels.conv(x, place, w, **settings)
+    assert "spanned" not in chosen(place)
+    flipped = w[::-1, ::-1] if settings.get("flip") else w
+    want = reference.conv(x.reshape(5, 4, 16), flipped, groups=groups).reshape(-1, 40)
+    np.testing.assert_allclose(y, want, rtol=0, atol=1e-12)
+
+
+def test_holes_and_padding_are_not_spanned(rng):
+    for window, shape in ((Window.of(2, (3, 2), dilation=(1, 3)), (5, 4)), (Window.of(2, 3, padding=1), (5, 1))):
+        place = window.on(Layout([shape]))
+        x, w = rng.standard_normal((place.input.positions, 16)), rng.standard_normal((*window.kernel, 16, 40))
+        y = kernels.conv(x, place, w)
+        assert "spanned" not in chosen(place)
+        settings = {"padding": window.padding, "dilation": window.dilation}
+        want = reference.conv(x.reshape(*shape, 16), w, **settings).reshape(-1, 40)
+        np.testing.assert_allclose(y, want, rtol=0, atol=1e-12)
