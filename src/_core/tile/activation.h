@@ -80,13 +80,19 @@ INLINE vec NAME(softplus)(vec x) {
 /* x sigmoid(x). Below EXP_LOW sigmoid is 0, and so is the product, also at -inf. */
 INLINE vec NAME(silu)(vec x) { return choose_less(x, splat(EXP_LOW), splat(0), x / NAME(logistic)(x)); }
 
-/* exp(-x^2 / 2) for x from 0 to GAUSS_MOST. The square is split so that its rounding isn't blown up (Cody 1969): with h the
- * first half of a number's bits, h^2 is exact, and x^2 = h^2 + (x - h)(x + h). */
+/* exp(-x^2 / 2) for x from 0 to GAUSS_MOST. What the square lacks by its rounding is added, or it would be blown up. Where
+ * multiplying and subtracting round twice, with h the first half of a number's bits, h^2 is exact, and x^2 = h^2 +
+ * (x - h)(x + h) (Cody 1969). */
 INLINE vec NAME(gauss)(vec x) {
-    const vec h = (vec)((mask)x & ~((((mask){0} + 1) << (MANTISSA_BITS / 2 + 1)) - 1)), half = splat((real)-0.5);
-    const vec more = (x - h) * half * (x + h);
+    const vec half = splat((real)-0.5);
+#if defined(__AVX512F__)
+    const vec other = x * half, square = x * other, more = MULTIPLY_LESS(x, other, square);
+#else
+    const vec h = (vec)((mask)x & ~((((mask){0} + 1) << (MANTISSA_BITS / 2 + 1)) - 1));
+    const vec square = h * h * half, more = (x - h) * half * (x + h);
+#endif
     vec power;
-    const vec rest = NAME(exp_rest)(h * h * half, &more, &power);
+    const vec rest = NAME(exp_rest)(square, &more, &power);
     return rest * power + power;
 }
 
@@ -100,30 +106,33 @@ INLINE vec NAME(inverse)(vec a) {
 #endif
 }
 
-/* The normal distribution's function at -x, x from 0 to GAUSS_MOST. For a = x / sqrt(2), erfc(a) = exp(-a^2) f(t) /
- * (1 + 2 a), where f is smooth in t = (a - k) / (a + k), and here its Chebyshev expansion as a polynomial: Shepherd &
- * Laframboise 1981, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x in 0 <= x < infinity". `density` is
- * exp(-x^2 / 2), or that times what the result is to be times. One division serves both fractions. */
+/* The normal distribution's function at -x, x from 0 to GAUSS_MOST: exp(-x^2 / 2) f(t) / (x + k), where f is smooth in
+ * t = (x - k) / (x + k), and here a polynomial whose largest relative error is least. After Shepherd & Laframboise 1981,
+ * "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x in 0 <= x < infinity". `density` is exp(-x^2 / 2), or that times
+ * what the result is to be times. */
 INLINE vec NAME(tail)(vec x, vec density) {
-    const vec root = splat((real)0.70710678118654752440), k = splat(ERFC_CENTRE), one = splat(1);
-    const vec above = x * root + k, below = x * root - k, twice = x * (root + root) + one;
-    const vec inverse = NAME(inverse)(above * twice), t = below * twice * inverse;
-    static const real terms[] = ERFC_TERMS;
-    vec p = splat(terms[0] / 2);
-    UNROLL for (int i = 1; i < (int)(sizeof(terms) / sizeof(terms[0])); i++) p = p * t + splat(terms[i] / 2);
-    return density * p * (above * inverse);
+    const vec k = splat(TAIL_CENTRE), inverse = NAME(inverse)(x + k), t = splat(1) - (k + k) * inverse;
+    static const real terms[] = TAIL_TERMS;
+    vec p = splat(terms[0]);
+    UNROLL for (int i = 1; i < (int)(sizeof(terms) / sizeof(terms[0])); i++) p = p * t + splat(terms[i]);
+    return density * (p * inverse);
 }
 
 /* |x|, at most GAUSS_MOST; of a NaN anything. */
 INLINE vec NAME(gauss_distance)(vec x) {
-    const vec a = NAME(magnitude)(x), most = splat(GAUSS_MOST);
+    const vec most = splat(GAUSS_MOST);
+#if defined(__AVX512DQ__)
+    return LEAST_MAGNITUDE(x, most);
+#else
+    const vec a = NAME(magnitude)(x);
     return choose_less(a, most, a, most);
+#endif
 }
 
-/* GELU, x times the distribution's function (Hendrycks & Gimpel 2016); below -GAUSS_MOST 0. */
+/* GELU, x times the distribution's function (Hendrycks & Gimpel 2016). At -GAUSS_MOST it is a denormal, and so 0. */
 INLINE vec NAME(gelu)(vec x) {
-    const vec a = NAME(gauss_distance)(x), y = larger(splat(0), x) - NAME(tail)(a, a * NAME(gauss)(a));
-    return choose_less(x, splat(-GAUSS_MOST), splat(0), y);
+    const vec a = NAME(gauss_distance)(x);
+    return larger(splat(0), x) - NAME(tail)(a, a * NAME(gauss)(a));
 }
 
 INLINE vec NAME(gelu_slope)(vec x) {

@@ -19,12 +19,14 @@
 #undef BLEND
 #undef COMPARE
 #undef LARGER
+#undef LEAST_MAGNITUDE
+#undef MULTIPLY_LESS
 #undef ABOUT_INVERSE
 #undef PERMUTE
 #undef EXP_LOW
 #undef GAUSS_MOST
-#undef ERFC_CENTRE
-#undef ERFC_TERMS
+#undef TAIL_CENTRE
+#undef TAIL_TERMS
 #undef ROUND_SHIFT
 #undef LN2_HIGH
 #undef LN2_LOW

@@ -3,9 +3,9 @@
 #define integer int32_t
 #define EXP_LOW (-87.3f)
 #define GAUSS_MOST 13.2f
-#define ERFC_CENTRE 2.25f
-#define ERFC_TERMS {-0.0011352602033631377f, -0.00228037348500354f, 0.008163296713569588f, 0.011340556531382169f, \
-    -0.08315766735003019f, 0.16526829932376144f, -0.13077784659403408f, -0.110256030951207f, 1.2709798949733877f}
+#define TAIL_CENTRE 4.75f
+#define TAIL_TERMS {-0.001306835561990738f, 0.00022592779714614153f, 0.011543290689587593f, -0.05062868446111679f, \
+    0.13810686767101288f, -0.2841838300228119f, 0.47206443548202515f, -0.6535893678665161f, 0.7664163112640381f}
 #define ROUND_SHIFT 12582912.0f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
@@ -20,3 +20,5 @@
 #define PERMUTE(a, lanes, b) (vec)_mm512_permutex2var_ps((__m512)(a), (__m512i)(lanes), (__m512)(b))
 #define ABOUT_INVERSE(a) (vec)_mm512_rcp14_ps((__m512)(a))
 #define LARGER(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
+#define LEAST_MAGNITUDE(a, b) (vec)_mm512_range_ps((__m512)(a), (__m512)(b), 10)
+#define MULTIPLY_LESS(a, b, c) (vec)_mm512_fmsub_ps((__m512)(a), (__m512)(b), (__m512)(c))

@@ -15,20 +15,28 @@ INLINE void NAME(put)(real *p, vec a, int64_t streams) {
     else store(p, a);
 }
 
-/* out = F(whole vectors of x and g) for n numbers. Where fewer are left they are copied into a whole vector, so that there
- * is one copy of F. */
+/* out = F(vectors a and b of x and g) for n numbers, several vectors at a time, since each is a long chain of operations.
+ * Where fewer numbers are left they are copied to where there is room, so that there is one copy of F. */
+#define AT_ONCE 4
 #define EACH_ELEMENT(F) do { \
-    for (int64_t i = 0; i < n; i += VL) { \
-        real rest[3][VL]; \
-        const real *a = x + i, *b = g + i; \
+    for (int64_t i = 0; i < n; i += AT_ONCE * VL) { \
+        real rest[3][AT_ONCE * VL]; \
+        const real *from = x + i, *by = g + i; \
         real *to = out + i; \
-        if (n - i < VL) { \
-            store(rest[0], load_part(a, n - i)); \
-            store(rest[1], load_part(b, n - i)); \
-            a = rest[0], b = rest[1], to = rest[2]; \
+        const int64_t left = n - i; \
+        if (left < AT_ONCE * VL) { \
+            memset(rest, 0, sizeof(rest)); \
+            memcpy(rest[0], from, (size_t)left * sizeof(real)); \
+            memcpy(rest[1], by, (size_t)left * sizeof(real)); \
+            from = rest[0], by = rest[1], to = rest[2]; \
         } \
-        store(to, F); \
-        if (n - i < VL) NAME(copy_part)(out + i, rest[2], n - i); \
+        vec done[AT_ONCE]; \
+        UNROLL for (int v = 0; v < AT_ONCE; v++) { \
+            const vec a = load(from + v * VL), b = load(by + v * VL); \
+            done[v] = F; \
+        } \
+        UNROLL for (int v = 0; v < AT_ONCE; v++) store(to + v * VL, done[v]); \
+        if (left < AT_ONCE * VL) memcpy(out + i, rest[2], (size_t)left * sizeof(real)); \
     } \
 } while (0)
 /* F(kind), with the kind known as it is compiled. */
@@ -53,7 +61,7 @@ INLINE void NAME(put)(real *p, vec a, int64_t streams) {
 static void NAME(activate_all)(const char *x_, char *out_, int64_t n, int64_t kind) {
     const real *x = (const real *)x_, *g = x;
     real *out = (real *)out_;
-#define ALL(kind) EACH_ELEMENT(NAME(activate_as)(load(a), kind))
+#define ALL(kind) EACH_ELEMENT(NAME(activate_as)(a, kind))
     EACH_KIND(ALL, kind);
 #undef ALL
 }
@@ -61,12 +69,13 @@ static void NAME(activate_all)(const char *x_, char *out_, int64_t n, int64_t ki
 static void NAME(activate_grad_all)(const char *y_, const char *g_, char *out_, int64_t n, int64_t kind) {
     const real *x = (const real *)y_, *g = (const real *)g_;
     real *out = (real *)out_;
-#define ALL(kind) EACH_ELEMENT(NAME(times_slope)(load(a), load(b), kind))
+#define ALL(kind) EACH_ELEMENT(NAME(times_slope)(a, b, kind))
     EACH_KIND(ALL, kind);
 #undef ALL
 }
 #undef EACH_KIND
 #undef EACH_ELEMENT
+#undef AT_ONCE
 
 static void NAME(scale_shift)(const char *x_, const char *scale_, const char *shift_, char *out_, int64_t n,
                               int64_t width, int64_t kind, int64_t streams) {
