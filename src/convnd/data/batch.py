@@ -62,8 +62,8 @@ def read_batch(
     if stored is None:
         _read_values(data, numbers, runs, layout, values)
     else:
-        for place, number in enumerate(numbers.tolist()):
-            convert(stored(number), values[layout.offsets[place] : layout.offsets[place + 1]], data.factor)
+        for number, (start, end) in zip(numbers.tolist(), pairwise(layout.offsets.tolist()), strict=True):
+            convert(stored(number), values[start:end], data.factor)
     targets: NDArray[Any] | Ragged | None = _given_targets(data, numbers)
     if data.info.target == "ragged":
         targets = _read_targets(data, numbers, runs)

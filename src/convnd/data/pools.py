@@ -60,8 +60,10 @@ class Pools:
         if os.getpid() != self._process:  # a forked child has no threads, and its locks are as they happened to be
             self._ahead = False
             self._begin(batch)
-        parts = [self._pool(pool) for pool in self._uses[batch]]
-        yield lambda number: next(part.rows[slice(*part.places[number])] for part in parts if number in part.places)
+        rows: dict[int, Rows] = {}
+        for pool in self._uses[batch]:
+            rows |= self._pool(pool).samples
+        yield rows.__getitem__
         for pool in self._uses[batch]:
             self._leave(pool)
 
@@ -107,8 +109,9 @@ class Pools:
 
 
 class Pool:
-    """Samples' stored values, and where each sample's are."""
+    """Samples' stored values, each in its place in the memory of all."""
 
     def __init__(self, numbers: Ints, offsets: Ints, rows: Rows) -> None:
         self.rows = rows
-        self.places = dict(zip(numbers.tolist(), pairwise(offsets.tolist()), strict=True))
+        bounds = zip(numbers.tolist(), pairwise(offsets.tolist()), strict=True)
+        self.samples = {number: rows[start:end] for number, (start, end) in bounds}
