@@ -50,6 +50,13 @@ INLINE void NAME(column_body)(const int what, const int64_t kind, const int vect
 #undef PART
 }
 
+/* Vectors of columns at a time, as many as the registers hold sums of: rows lie apart, and memory is read in runs. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define WIDE 4
+#else
+#define WIDE 2
+#endif
+
 /* The last vector begins early where columns don't fill it: it repeats some. */
 INLINE void NAME(columns)(const int what, const int64_t kind, const int vectors, const char *g_, const char *x_,
                           const char *mean_, const char *scale_, const char *shift_, char *sum_, char *second_,
@@ -80,10 +87,12 @@ static void NAME(column_deviation)(const char *x, const char *mean, char *sum, c
 static void NAME(column_product)(const char *g, const char *x, const char *mean, const convnd_norm *norm, char *sum,
                                  char *product, int64_t rows, int64_t step, int64_t width) {
 #define ALL(kind) \
-    NAME(columns)(NAME(OF_PRODUCT), kind, 2, g, x, mean, norm->scale, norm->shift, sum, product, rows, step, width)
+    NAME(columns)(NAME(OF_PRODUCT), kind, kind == ACT_NONE ? WIDE : 2, g, x, mean, norm->scale, norm->shift, sum, \
+                  product, rows, step, width)
     EACH_FUSED(ALL, norm->activation);
 #undef ALL
 }
 
 const convnd_segment_tiles NAME(convnd_segment_tiles) = {
     .sum = NAME(column_sum), .deviation = NAME(column_deviation), .product = NAME(column_product)};
+#undef WIDE
