@@ -113,6 +113,11 @@ class Layout:
         return len(self) <= 1 or bool((self.shapes == self.shapes[0]).all())
 
     @cached_property
+    def has_empty(self) -> bool:
+        """Whether a sample has no positions."""
+        return not self.sizes.all()
+
+    @cached_property
     def box(self) -> tuple[int, ...]:
         """Samples and their spatial shape, where all are alike; zeros for the shape if there are none."""
         count = len(self)

@@ -307,7 +307,7 @@ class Regions:
 
 def refuse_empty(layout: Layout) -> None:
     """Operations refuse a sample without positions, by name."""
-    if len(layout) and not layout.sizes.all():
+    if layout.has_empty:
         sample = int(np.argmin(layout.sizes))
         raise ShapeError(f"sample {sample} has no positions. Received: sample of shape {layout.shape(sample)}")
 

@@ -5,6 +5,7 @@ Each is defined on one sample: op(batch) = concat(op(sample)), to the last bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,7 +44,7 @@ def flatten(x: X) -> X:
             f"{layout.shape(0)}: use proportional_pool or global_pool first. "
             f"Received: sample {sample} of shape {layout.shape(sample)}"
         )
-    channels = int(np.prod(dense_shape(layout), dtype=np.int64)) * t.channels
+    channels = math.prod(dense_shape(layout)) * t.channels
     values = t.values.reshape(len(layout), channels)
     shape = t.values.shape
     result = record(values, Layout.dense(len(layout), ()), t.kind, (t,), lambda g: (g.reshape(shape),))
