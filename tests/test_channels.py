@@ -8,7 +8,7 @@ import pytest
 from convnd import nn, ops, optim
 from convnd.errors import ArgumentError, DtypeError, ShapeError
 from convnd.layout import Layout, Ragged
-from convnd.tensor import Tensor
+from convnd.tensor import Tensor, record
 from convnd.testing import check_gradient, check_law
 
 ranks = pytest.mark.parametrize("ndim", [0, 1, 2, 3, 4])
@@ -295,3 +295,19 @@ def test_a_factor_may_be_a_part(rng):
     np.testing.assert_array_equal(y.numpy(), x * factors[:, None, 4:])
     y.backward(np.ones_like(x))
     np.testing.assert_allclose(f.grad, np.concatenate([np.zeros((2, 4)), x.sum(axis=1)], axis=1))
+
+
+def test_split_of_parts_that_begin_within_a_line():
+    """Large enough that results go past the caches, which takes whole lines."""
+    x = leaf(np.ones((1, 40000, 32), np.float32))
+    part = ops.split(x, (3, 16, 13))[1]
+    (part * 2.0).backward(np.ones((1, 40000, 16), np.float32))
+    assert np.array_equal(x.grad, np.repeat(np.float32([0, 2, 0]), (3, 16, 13)) * np.ones((1, 40000, 1), np.float32))
+
+
+def test_split_refuses_gradients_of_another_dtype():
+    x = leaf(np.ones((1, 4, 4), np.float32))
+    part = ops.split(x, (2, 2))[0]
+    wrong = record(part.values * 2, part.layout, part.kind, (part,), lambda g: (g * np.float64(2),))
+    with pytest.raises(DtypeError, match="one dtype"):
+        wrong.backward(np.ones((1, 4, 2), np.float32))

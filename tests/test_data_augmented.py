@@ -133,6 +133,26 @@ def test_texts_and_lists_are_taken(file):
 
 
 @dataclass(frozen=True)
+class Denoise(Augmentation):
+    """The sample as it is becomes the target, as a view; what is read next comes into the same memory."""
+
+    def change(self, values, target, rng):
+        return values + rng.standard_normal(values.shape, np.float32), values
+
+
+def test_a_target_may_be_a_view_of_the_sample(tmp_path, rng):
+    samples = [rng.standard_normal((200_000, 1), np.float32) for _ in range(6)]
+    with data.create(tmp_path / "a.h5", ndim=1, channels=1, target="ragged", target_channels=1) as writer:
+        for sample in samples:
+            writer.append(sample, target=sample * 0)
+    for shuffle in (False, "blocks"):
+        with data.open(tmp_path / "a.h5") as file:
+            (batch,) = file["train"].batches(samples=6, shuffle=shuffle, augment=Denoise())
+        for number, target in zip(batch.numbers, batch.targets, strict=True):
+            assert np.array_equal(target, samples[number])
+
+
+@dataclass(frozen=True)
 class Bad(Augmentation):
     how: str = ""
 

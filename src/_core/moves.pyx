@@ -127,7 +127,7 @@ def join(const int64_t[:, ::1] parts, real[:, ::1] out):
     job.piece = max(1, PIECE // job.out_step)
     job.streams = streams(job.out, job.out_step * sizeof(real), job.rows * job.out_step * sizeof(real))
     for i in range(job.count):
-        if parts[i, 2] * <int64_t>sizeof(real) % STREAM_LINE:
+        if parts[i, 2] * <int64_t>sizeof(real) % STREAM_LINE or parts[i, 3] * <int64_t>sizeof(real) % STREAM_LINE:
             job.streams = False
     with nogil:
         parallel_for(join_task, &job, (job.rows + job.piece - 1) // job.piece, job.rows * job.out_step * WORK)

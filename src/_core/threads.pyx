@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """The only place that knows OpenMP."""
 
 import os

@@ -80,9 +80,9 @@ INLINE vec NAME(softplus)(vec x) {
 /* x sigmoid(x). Below EXP_LOW sigmoid is 0, and so is the product, also at -inf. */
 INLINE vec NAME(silu)(vec x) { return choose_less(x, splat(EXP_LOW), splat(0), x / NAME(logistic)(x)); }
 
-/* exp(-x^2 / 2) for x from 0 to GAUSS_MOST. What the square lacks by its rounding is added, or it would be blown up. Where
- * multiplying and subtracting round twice, with h the first half of a number's bits, h^2 is exact, and x^2 = h^2 +
- * (x - h)(x + h) (Cody 1969). */
+/* exp(-x^2 / 2) for x from 0 to GAUSS_MOST. What the square lacks by its rounding is added, or it would be blown up: by one
+ * multiply-subtract, or without relying on it, with h the first half of a number's bits: h^2 is exact, and
+ * x^2 = h^2 + (x - h)(x + h) (Cody 1969). */
 INLINE vec NAME(gauss)(vec x) {
     const vec half = splat((real)-0.5);
 #if defined(__AVX512F__)

@@ -156,10 +156,10 @@ def read_augmented(
     data: Collection, numbers: Ints, augment: Augmentation, seed: int, epoch: int, buffers: Buffers | None = None,
     stored: Stored | None = None,
 ) -> Batch:  # fmt: skip
-    """Read samples one by one and augment each.
+    """Read samples and augment each.
 
     The random numbers of a sample follow from the seed, the epoch and its number in the file, never from the batch.
-    Memory: the batch, and the sample at hand as it is and augmented.
+    Memory: the batch, a stretch of samples as they are stored, and the sample at hand as it is and augmented.
     """
     info = data.info
     bounds = Layout(augment.bound(data.layout.shapes[numbers]))
@@ -185,7 +185,7 @@ def read_augmented(
         if targets is not None:
             targets[place] = target
         elif target is not None:
-            labels.append(target)
+            labels.append(target.copy() if np.may_share_memory(target, raw) else target)
     ragged = Ragged.pack(labels) if labels else None
     weights = _weights(data, numbers)
     return Batch(Ragged(values[:used], Layout(shapes)), targets if ragged is None else ragged, numbers, weights)

@@ -60,10 +60,12 @@ class Pools:
         if os.getpid() != self._process:  # a forked child has no threads, and its locks are as they happened to be
             self._ahead = False
             self._begin(batch)
-        rows: dict[int, Rows] = {}
-        for pool in self._uses[batch]:
-            rows |= self._pool(pool).samples
-        yield rows.__getitem__
+        parts = [self._pool(pool) for pool in self._uses[batch]]
+
+        def stored(number: int) -> Rows:
+            return next(part for part in parts if number in part.places).stored(number)
+
+        yield parts[0].stored if len(parts) == 1 else stored
         for pool in self._uses[batch]:
             self._leave(pool)
 
@@ -109,9 +111,12 @@ class Pools:
 
 
 class Pool:
-    """Samples' stored values, each in its place in the memory of all."""
+    """Samples' stored values, and where each sample's are."""
 
     def __init__(self, numbers: Ints, offsets: Ints, rows: Rows) -> None:
         self.rows = rows
-        bounds = zip(numbers.tolist(), pairwise(offsets.tolist()), strict=True)
-        self.samples = {number: rows[start:end] for number, (start, end) in bounds}
+        self.places = dict(zip(numbers.tolist(), pairwise(offsets.tolist()), strict=True))
+
+    def stored(self, number: int) -> Rows:
+        start, end = self.places[number]
+        return self.rows[start:end]

@@ -41,6 +41,7 @@ CHUNK_BYTES = 16 * 2**20
 PARTS = 8  # of a depthwise weight gradient's blocks, that their number doesn't depend on the threads
 MOST_BYTES = 2**31  # of a weight's matrices
 LEAST_TAPS = 5  # of some axis: Winograd's convolution and the direct one are faster where none has as many
+ASKED_TAPS = 64  # of an axis, from which it is told how many meet inputs
 WEIGHT_GAIN = 0.8  # of what is gained over the direct convolution, how much is gained over a direct weight gradient
 
 
@@ -87,8 +88,11 @@ def takes(task: Task) -> bool | Mask:
     for outputs, samples in _alike(task.target.shapes):
         _, cost, direct = _plan(task, outputs)
         gain[samples] = direct / cost
-    gain *= (WEIGHT_GAIN if task.kind == "weight" else 1.0) * _met(task)
-    mask: Mask = gain > (1.0 if winograd.refuses(task) else np.maximum(1.0, winograd.gain(task)))
+    if task.kind == "weight":
+        gain *= WEIGHT_GAIN
+    mask: Mask = gain * _met(task) > 1
+    if winograd.refuses(task) is None:
+        mask &= gain > winograd.gain(task)
     return mask
 
 
@@ -98,10 +102,11 @@ def _met(task: Task) -> Doubles:
     inner, outer = (task.target, task.source) if task.kind == "transposed" else (task.source, task.target)
     met = np.ones(len(task.low))
     for axis, (kernel, stride, dilation) in enumerate(task.geometry.T.tolist()):
-        before = task.low[:, axis, None] - dilation * np.arange(kernel)
+        taps = np.arange(kernel) if kernel <= ASKED_TAPS else np.linspace(0, kernel - 1, ASKED_TAPS).astype(np.int64)
+        before = task.low[:, axis, None] - dilation * taps
         first = np.maximum(0, -(-before // stride))
         last = np.minimum(outer.shapes[:, axis, None], (inner.shapes[:, axis, None] - 1 + before) // stride + 1)
-        met *= np.maximum(0, last - first).sum(axis=1) / (kernel * np.maximum(1, task.target.shapes[:, axis]))
+        met *= np.maximum(0, last - first).mean(axis=1) / np.maximum(1, task.target.shapes[:, axis])
     return met
 
 

@@ -26,7 +26,6 @@ def take_channels(x: Array, channels: Ints) -> Array:
 
 def join_channels(parts: Sequence[Array]) -> Array:
     """The channels of all parts, one after the other; they have as many positions."""
-    floats(**{f"parts[{number}]": part for number, part in enumerate(parts)})
     ends = np.cumsum([part.shape[-1] for part in parts]).tolist()
     out = empty(len(parts[0]), ends[-1], parts[0].dtype)
     put_channels(out, [(end - part.shape[-1], part) for end, part in zip(ends, parts, strict=True)])
@@ -35,6 +34,7 @@ def join_channels(parts: Sequence[Array]) -> Array:
 
 def put_channels(out: Array, parts: Sequence[tuple[int, Array]]) -> None:
     """``out[:, first : first + C] = part`` for each (first, part); a part is (P, C) and out (P, more channels)."""
+    floats(out=out, **{f"parts[{number}]": part for number, (_, part) in enumerate(parts)})
     for number, (first, part) in enumerate(parts):
         if part.ndim != 2 or part.shape != (len(out), min(part.shape[1], out.shape[1] - first)):
             raise ShapeError(f"parts[{number}] must have the {len(out)} positions of parts[0]. Received: {part.shape}")
