@@ -4,12 +4,9 @@ from libc.stdint cimport int64_t
 
 ctypedef void (*Task)(void *context, int64_t index, int64_t slot) noexcept nogil
 
-# Slots of scratch that a coming parallel_for or parallel_again may use: allocate one of each before it.
+# Slots of scratch that a coming parallel_for may use: allocate one of each before it.
 cdef int64_t slots() noexcept nogil
 
-# Runs task(context, i, slot) for i in range(count); `work` is about the number of operations in all.
+# Runs task(context, i, slot) for i in range(count); `work` is about the number of operations in all. A thread begins
+# with a range of its own, the same every time, so that it finds in its cache what it has written; then it helps others.
 cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) noexcept nogil
-
-# The same, for tasks that run again and again: each thread begins with a range of its own, so that it finds in its
-# cache what it has written before, and then helps the others.
-cdef void parallel_again(Task task, void *context, int64_t count, int64_t work) noexcept nogil

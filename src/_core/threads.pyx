@@ -3,7 +3,7 @@
 
 import os
 
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport parallel, threadid
 
 cdef extern from "omp.h":
     int omp_get_max_threads() noexcept nogil
@@ -56,31 +56,18 @@ cdef int64_t usable() noexcept nogil:
 cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) noexcept nogil:
     cdef int64_t i
     cdef int threads = <int>min(usable(), count)
-    cdef int slot
-    cdef uint64_t state
-    if threads <= 1 or work < SERIAL_WORK:
-        run_serially(task, context, count)
-        return
-    with parallel(num_threads=threads):
-        slot = threadid()
-        state = convnd_flush_denormals()
-        for i in prange(count, schedule="dynamic", chunksize=1):
-            task(context, i, slot)
-        convnd_settle()
-        convnd_restore_denormals(state)
-
-
-cdef void parallel_again(Task task, void *context, int64_t count, int64_t work) noexcept nogil:
-    cdef int64_t i
-    cdef int threads = <int>min(usable(), count)
     cdef int slot, n, at
     cdef uint64_t state
     cdef convnd_range ranges[CONVND_RANGES]
     if threads <= 1 or work < SERIAL_WORK:
-        run_serially(task, context, count)
+        state = convnd_flush_denormals()
+        for i in range(count):
+            task(context, i, 0)
+        convnd_settle()
+        convnd_restore_denormals(state)
         return
     n = convnd_share(ranges, count, threads)
-    with parallel(num_threads=threads):
+    with parallel(num_threads=threads):  # nothing here may raise: each thread would wait for the GIL
         slot = threadid()
         at = slot % n
         state = convnd_flush_denormals()
@@ -90,15 +77,6 @@ cdef void parallel_again(Task task, void *context, int64_t count, int64_t work) 
             i = convnd_take(ranges, n, &at)
         convnd_settle()
         convnd_restore_denormals(state)
-
-
-cdef void run_serially(Task task, void *context, int64_t count) noexcept nogil:
-    cdef int64_t i
-    cdef uint64_t state = convnd_flush_denormals()
-    for i in range(count):
-        task(context, i, 0)
-    convnd_settle()
-    convnd_restore_denormals(state)
 
 
 def set_num_threads(int n):

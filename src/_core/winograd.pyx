@@ -15,7 +15,7 @@ from convnd._core.isa cimport (
     convnd_winograd_args, convnd_winograd_axis, convnd_winograd_product, tiles)
 from convnd._core.panels cimport FILTERS, Panel, make_panels
 from convnd._core.plan cimport MAX_RANK, ceil_div, floor_div
-from convnd._core.threads cimport parallel_again, parallel_for, slots
+from convnd._core.threads cimport parallel_for, slots
 
 from convnd._core.memory import Buffer
 
@@ -500,13 +500,13 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
         job.tile = 0
         while job.tile < job.total:
             job.tiles_at_once = min(job.block, job.total - job.tile)
-            parallel_again(transform_task, &job, ceil_div(job.tiles_at_once, TRANSFORM_TILES),
-                           20 * job.tiles_at_once * job.frequencies * (job.row + job.grad_row))
+            parallel_for(transform_task, &job, ceil_div(job.tiles_at_once, TRANSFORM_TILES),
+                         20 * job.tiles_at_once * job.frequencies * (job.row + job.grad_row))
             work = job.tiles_at_once * job.frequencies * job.depth * job.filters
             if by_panel:
                 parallel_for(panel_task, &context, job.n_panels, work)
             else:
-                parallel_again(sum_task, &job, job.frequencies * job.n_panels, work)
+                parallel_for(sum_task, &job, job.frequencies * job.n_panels, work)
             job.tile += job.tiles_at_once
         if not by_panel:
             parallel_for(unpack_task, &context, job.n_panels, 8 * size)
