@@ -347,7 +347,7 @@ def test_the_two_errors_are_those():
 
 
 def test_cases_are_those_of_the_table():
-    assert len({case.name for case in CASES}) == len(CASES) == 98
+    assert len({case.name for case in CASES}) == len(CASES) == 99
     assert {case.rank for case in CASES} == {1, 2, 3, 4}
     assert {type(case) for case in CASES} == {Conv, Pool, ProportionalPool, BatchNorm, Layer}
     some = choose(["3d-dilated", "1d-depthwise", "3d-video", "2d-grouped", "3d-transposed"])

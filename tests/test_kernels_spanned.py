@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
 from convnd import kernels, reference
+from convnd.kernels import direct
 from convnd.kernels.conv import chosen
 from convnd.layout import Layout, Ragged
 from convnd.window import Window
 
+conv_module = importlib.import_module("convnd.kernels.conv")
+
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
-# Kernel, shapes, and the implementations that the batch goes to in "auto": all samples are spanned, some, none.
+# Kernel, shapes, and the direct ways that the batch goes: all samples are spanned, some, none.
 CASES = {
     "bands": ((3, 8), [(9, 8), (4, 8), (1, 8)], {"spanned"}),
     "single": ((3, 1), [(9, 1), (4, 1)], {"spanned"}),
@@ -32,9 +37,9 @@ def case(request, rng):
 def all_three(x, g, w, b, window):
     place = window.on(x.layout)
     return place, (
-        kernels.conv(x.values, place, w, b, activation="relu"),
-        kernels.conv_transpose(g, place, w, np.ones(w.shape[-2], w.dtype)),
-        kernels.conv_weight(x.values, g, place),
+        kernels.conv(x.values, place, w, b, activation="relu", algorithm="direct"),
+        kernels.conv_transpose(g, place, w, np.ones(w.shape[-2], w.dtype), algorithm="direct"),
+        kernels.conv_weight(x.values, g, place, algorithm="direct"),
     )
 
 
@@ -65,6 +70,23 @@ def test_all_three_agree_with_the_reference_and_keep_the_law(case, dtype, channe
     np.testing.assert_allclose(weight, want_weight, rtol=0, atol=TOLERANCE[dtype] * 20)
 
 
+@pytest.mark.parametrize(("channels", "filters"), [(4, 3), (16, 40)])
+def test_bits_are_those_of_all_axes(case, channels, filters, monkeypatch):
+    """So that the last tile of a sample, one wide, agrees with the whole."""
+    window, shapes, _, rng = case
+    x = Ragged.pack([rng.standard_normal((*shape, channels)) for shape in shapes])
+    g = rng.standard_normal((window.on(x.layout).output.positions, filters))
+    w, b = rng.standard_normal((*window.kernel, channels, filters)), rng.standard_normal(filters)
+    forth, back, _ = all_three(x, g, w, b, window)[1]
+    monkeypatch.setattr(conv_module, "IMPLEMENTATIONS", (direct,))
+    conv_module._operation.cache_clear()
+    place, (plain_forth, plain_back, _) = all_three(Ragged(x.values, Layout(shapes)), g, w, b, window)
+    conv_module._operation.cache_clear()
+    assert chosen(place) == ["direct"]
+    assert np.array_equal(forth, plain_forth)
+    assert np.array_equal(back, plain_back)
+
+
 def test_what_is_packed_is_kept_apart(rng):
     window = Window.of(2, (3, 4), padding=[(1, 1), (0, 0)])
     w, packs = rng.standard_normal((3, 4, 16, 40)), {}
@@ -76,7 +98,7 @@ def test_what_is_packed_is_kept_apart(rng):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"groups": 2}, {"flip": True}, {"algorithm": "direct"}],
+    [{"groups": 2}, {"flip": True}],
     ids=lambda settings: next(iter(settings)),
 )
 def test_it_leaves_alone_what_it_cannot_do(settings, rng):

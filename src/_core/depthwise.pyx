@@ -20,6 +20,8 @@ ctypedef fused real:
     float
     double
 
+cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convolutions
+
 # Numbers of the output that a task makes, about.
 cdef int64_t TASK_NUMBERS = 1 << 17
 # Outputs of a row that all panels are taken through at a time, at most.
@@ -225,7 +227,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
                 spread(job.spans, job.n_spans, job.tiles.lanes, 1, 0, &bias[0], start)
             job.start = <const char *>start
             work = out_offsets[job.batch.samples] * job.channels * job.taps
-            parallel_for(depthwise_task, &job, n, work // taps_for_one(&job.window))
+            parallel_for(depthwise_task, &job, n, WORK * work // taps_for_one(&job.window))
             done = True
         free(job.shares)
         free(job.runs)

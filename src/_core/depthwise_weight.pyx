@@ -20,6 +20,8 @@ ctypedef fused real:
     float
     double
 
+cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convolutions
+
 # Outputs that a tile sums over: for all channels, they and their inputs are to stay in the first-level cache.
 cdef int64_t PIECE = 16
 # Outputs of a row that a unit of work has at the most.
@@ -204,7 +206,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
             unit_list(&job, job.units)
             job.partial = <char *>partial
             work = out_offsets[job.batch.samples] * job.channels * job.taps * job.group
-            parallel_for(weight_task, &job, job.chunks, work)
+            parallel_for(weight_task, &job, job.chunks, WORK * work)
             add_chunks(partial, job.chunks, job.pack_size)
             for s in range(job.n_spans):
                 span = &job.spans[s]

@@ -13,13 +13,12 @@ from .._core import isa
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from ..window import Placement, Window
-from . import depthwise, direct, fft, grouped, narrow, winograd
+from . import depthwise, direct, fft, grouped, narrow, spanned, winograd
 from .checks import Array, check_rank, contiguous, empty, floats, rows
-from .spanned import Spanned
-from .task import Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
+from .task import Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
-IMPLEMENTATIONS = Spanned((fft, depthwise, narrow, grouped, winograd, direct)).ways
+IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, narrow, grouped, winograd, spanned, direct)
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus",
                "selu", "hardsigmoid", "hardswish", "absolute")
@@ -133,7 +132,7 @@ def chosen(place: Placement) -> list[str]:
     """Names of the implementations that calls at ``place`` have taken so far."""
     plans = (plan for plan in place.memo.values() if isinstance(plan, Plan))
     ways = {way for plan in plans for way, _ in plan.parts}
-    return sorted(getattr(way, "__name__", type(way).__name__.lower()).rpartition(".")[2] for way in ways)
+    return sorted(getattr(way, "__name__", way.algorithm).rpartition(".")[2] for way in ways)
 
 
 def _key(kind: Kind, x: Array, other: Array, bias: Array | None, groups: int, *options: Any) -> tuple[Any, ...]:

@@ -1,68 +1,64 @@
 """A last axis that the kernel spans: its positions are so many more channels.
 
 Where a window covers the whole of the last axis, and so has one place on it, its K positions of C channels lie in
-memory as one position of K C channels. That leaves a convolution of one axis fewer, which fills its tiles.
-Spectrograms end so, whose bands a filter takes all together, and what comes behind, one position wide.
+memory as one position of K C channels. That leaves a convolution of one axis fewer, which fills its tiles; an output's
+chain of multiply-adds stays the same. Spectrograms end so, whose bands a filter takes all together, and what comes
+behind, one position wide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ..layout import Ints
+from . import direct
 from .checks import Array, empty
-from .task import Implementation, Mask, Operation, Problem, Side, Task, choose, perform
+from .task import Mask, Operation, Problem, Side, Task
+
+algorithm = "direct"
 
 
-class Spanned:
-    """Does a convolution without its last axis, by the first of some ways, or once more by itself."""
+def refuses(task: Task) -> str | None:
+    """Groups, whose channels would lie apart; a single axis; a flipped kernel."""
+    if task.groups > 1 or task.rank == 1 or task.flip:
+        return "an axis becomes channels where there are two axes or more, one group, and no flip"
+    return None
 
-    algorithm = "auto"
 
-    def __init__(self, ways: Sequence[Implementation]) -> None:
-        self.ways: tuple[Implementation, ...] = (self, *ways)
+def takes(task: Task) -> bool | Mask:
+    """Samples whose last axis the kernel spans, without padding and without holes."""
+    kernel, _, dilation = task.geometry[:, -1].tolist()
+    if kernel > 1 and dilation > 1:
+        return False
+    wide, single = _sides(task.problem)
+    mask: Mask = (wide.shapes[:, -1] == kernel) & (single.shapes[:, -1] == 1) & (task.low[:, -1] == 0)
+    return mask
 
-    def refuses(self, task: Task) -> str | None:
-        """Groups, whose channels would lie apart; a single axis; a flipped kernel."""
-        if task.groups > 1 or task.rank == 1 or task.flip:
-            return "an axis becomes channels where there are two axes or more, one group, and no flip"
-        return None
 
-    def takes(self, task: Task) -> bool | Mask:
-        """Samples whose last axis the kernel spans, without padding and without holes."""
-        kernel, _, dilation = task.geometry[:, -1].tolist()
-        if kernel > 1 and dilation > 1:
-            return False
-        wide, single = _sides(task.problem)
-        mask: Mask = (wide.shapes[:, -1] == kernel) & (single.shapes[:, -1] == 1) & (task.low[:, -1] == 0)
-        return mask
-
-    def run(self, task: Task) -> None:
-        """The convolution without that axis, by whatever takes it."""
-        kernel = int(task.geometry[0, -1])
-        problem, rows = _without_axis(task.problem, kernel)
-        x, out = task.x, task.out
-        if rows is not None and task.kind == "transposed":
-            out = empty(len(rows), task.filters, out.dtype)
-        elif rows is not None:
-            x = x[rows]
-        inner_x, inner_out = x, out
-        if task.kind != "transposed":
-            inner_x = x.reshape(-1, kernel * task.channels)
-        if task.kind == "transposed":
-            inner_out = out.reshape(-1, kernel * task.filters)
-        elif task.kind == "weight":
-            inner_out = out.reshape(-1, kernel * out.shape[1], out.shape[2])
-        packs = None if task.packs is None else task.packs.setdefault("spanned", {})
-        inner = Task(problem, inner_x, inner_out, _weight(task), _bias(task, kernel), task.grad, packs)
-        parts = problem.memo.get("parts")
-        if parts is None:
-            parts = problem.memo["parts"] = choose(inner, self.ways, "auto")
-        perform(inner, parts)
-        if out is not task.out:
-            task.out[rows] = out
+def run(task: Task) -> None:
+    """The direct convolution without that axis, and without the next if the kernel spans that too."""
+    kernel = int(task.geometry[0, -1])
+    problem, rows = _without_axis(task.problem, kernel)
+    x, out = task.x, task.out
+    if rows is not None and task.kind == "transposed":
+        out = empty(len(rows), task.filters, out.dtype)
+    elif rows is not None:
+        x = x[rows]
+    inner_x, inner_out = x, out
+    if task.kind != "transposed":
+        inner_x = x.reshape(-1, kernel * task.channels)
+    if task.kind == "transposed":
+        inner_out = out.reshape(-1, kernel * task.filters)
+    elif task.kind == "weight":
+        inner_out = out.reshape(-1, kernel * out.shape[1], out.shape[2])
+    packs = None if task.packs is None else task.packs.setdefault("spanned", {})
+    inner = Task(problem, inner_x, inner_out, _weight(task), _bias(task, kernel), task.grad, packs)
+    if refuses(inner) is None and np.all(takes(inner)):
+        run(inner)
+    else:
+        direct.run(inner)
+    if out is not task.out:
+        task.out[rows] = out
 
 
 def _sides(problem: Problem) -> tuple[Side, Side]:
@@ -74,7 +70,7 @@ def _sides(problem: Problem) -> tuple[Side, Side]:
 
 def _without_axis(problem: Problem, kernel: int) -> tuple[Problem, Ints | None]:
     """The problem without the last axis; and the rows of the spanned side to copy, None if they lie as they should."""
-    known: tuple[Problem, Ints | None] | None = problem.memo.get(Spanned)
+    known: tuple[Problem, Ints | None] | None = problem.memo.get("spanned")
     if known is not None:
         return known
     wide, single = _sides(problem)
@@ -87,15 +83,15 @@ def _without_axis(problem: Problem, kernel: int) -> tuple[Problem, Ints | None]:
     kept = Side(np.ascontiguousarray(single.shapes[:, :-1]), single.offsets)
     source, target = (kept, folded) if problem.operation.kind == "transposed" else (folded, kept)
     low = np.ascontiguousarray(problem.low[:, :-1])
-    made = problem.memo[Spanned] = Problem(_operation(problem.operation, kernel), source, target, low), rows
+    made = problem.memo["spanned"] = Problem(_operation(problem.operation, kernel), source, target, low), rows
     return made
 
 
 def _operation(whole: Operation, kernel: int) -> Operation:
-    known: Operation | None = whole.memo.get(Spanned)
+    known: Operation | None = whole.memo.get("spanned")
     if known is None:
         forth, back = (1, kernel) if whole.kind == "transposed" else (kernel, 1)
-        known = whole.memo[Spanned] = Operation(
+        known = whole.memo["spanned"] = Operation(
             whole.kind, np.ascontiguousarray(whole.geometry[:, :-1]), whole.channels * forth, whole.filters * back, 1,
             whole.dtype, activation=whole.activation,
         )  # fmt: skip
