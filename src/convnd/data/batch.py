@@ -95,14 +95,16 @@ def _read_values(
     if data.factor is None and np.dtype(data.info.dtype) == np.float32:
         _read_stretch(data, numbers, runs, offsets, values)
         return
-    for first, last, raw in _read_stretches(data, numbers, layout):
+    for first, last, raw in _read_stretches(data, numbers, runs, layout):
         convert(raw, values[offsets[first] : offsets[last]], data.factor)
 
 
-def _read_stretches(data: Collection, numbers: Ints, layout: Layout) -> Iterator[tuple[int, int, NDArray[Any]]]:
+def _read_stretches(
+    data: Collection, numbers: Ints, runs: list[tuple[int, int]], layout: Layout
+) -> Iterator[tuple[int, int, NDArray[Any]]]:
     """(first, last, stored values) of one stretch of a batch after the other, in memory that the next one takes."""
     stored, channels, offsets = np.dtype(data.info.dtype), data.info.channels, layout.offsets.tolist()
-    stretches = list(_stretches(runs_of(numbers), offsets, STRETCH // (channels * stored.itemsize)))
+    stretches = list(_stretches(runs, offsets, STRETCH // (channels * stored.itemsize)))
     bounds = [(stretch[0][0], stretch[-1][1]) for stretch in stretches]
     most = max((offsets[last] - offsets[first] for first, last in bounds), default=0)
     scratch = np.empty((most, channels), dtype=stored)
@@ -200,7 +202,7 @@ def _each_stored(data: Collection, numbers: Ints) -> Iterator[NDArray[Any]]:
     """The stored values (P, C) of each sample in turn. Each array is gone with the next one."""
     layout = data.layout.take(numbers)
     offsets = layout.offsets.tolist()
-    for first, last, raw in _read_stretches(data, numbers, layout):
+    for first, last, raw in _read_stretches(data, numbers, runs_of(numbers), layout):
         for place in range(first, last):
             yield raw[offsets[place] - offsets[first] : offsets[place + 1] - offsets[first]]
 

@@ -36,8 +36,11 @@ def put_channels(out: Array, parts: Sequence[tuple[int, Array]]) -> None:
     """``out[:, first : first + C] = part`` for each (first, part); a part is (P, C) and out (P, more channels)."""
     floats(out=out, **{f"parts[{number}]": part for number, (_, part) in enumerate(parts)})
     for number, (first, part) in enumerate(parts):
-        if part.ndim != 2 or part.shape != (len(out), min(part.shape[1], out.shape[1] - first)):
-            raise ShapeError(f"parts[{number}] must have the {len(out)} positions of parts[0]. Received: {part.shape}")
+        if part.ndim != 2 or len(part) != len(out) or part.shape[1] > out.shape[1] - first:
+            raise ShapeError(
+                f"parts[{number}] must have {len(out)} positions, as the others, and at most {out.shape[1] - first} "
+                f"channels. Received: shape {part.shape}"
+            )
     rows = [(first, _rows(part)) for first, part in parts if part.size]
     where = [
         (part.__array_interface__["data"][0], part.strides[0] // part.itemsize, part.shape[1], first)

@@ -38,9 +38,9 @@ def predict(
     """The results of a network in inference, tile by tile: for samples whose activations don't fit in memory.
 
     With ``overlap="receptive field"`` a tile is computed from exactly what it sees, with padding at the sample's true
-    borders alone. The result is that of the whole: to the last bit with direct convolutions
-    (``algorithm="direct"``), else to 1e-5 (relative, root mean square, float32), since "auto" chooses by the size of
-    what it gets. A sample no larger than the tile has the very bits of ``net(x)``. Memory
+    borders alone. The result is that of the whole: to the last bit where convolutions are direct ones
+    (``algorithm="direct"``, or where "auto" takes that), else to 1e-5 (relative, root mean square, float32), since
+    "auto" chooses by the size of what it gets. A sample no larger than the tile has the very bits of ``net(x)``. Memory
     is bounded by the tile and what it sees; input and output may be in files. What tiles see of one another is computed
     again for each of them, so take the largest tile that fits.
 
