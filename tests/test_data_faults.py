@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from convnd import data
-from convnd.data import pieces
+from convnd.data import chunks, pieces
 from convnd.errors import DataError
 
 COUNT = 40
@@ -309,6 +309,13 @@ def noticed(path, flips):
     return refused
 
 
+@pytest.fixture(params=[0, 1000], ids=["by chunks", "by HDF5"])
+def _way(request, monkeypatch):
+    """Who reads values: what HDF5 leaves to us from the first row on, or never."""
+    monkeypatch.setattr(chunks, "PART", request.param)
+
+
+@pytest.mark.usefixtures("_way")
 def test_every_byte_flipped_in_turn(smallest):
     """Read right or refused: never wrong data, never a crash. Nine in ten are noticed, the others hold nothing."""
     size = smallest.stat().st_size
@@ -325,6 +332,7 @@ def test_what_files_protect_themselves_with(smallest):
     assert all(found.values())
 
 
+@pytest.mark.usefixtures("_way")
 def test_flipped_bits_of_a_larger_file(tmp_path):
     write(tmp_path / "sound.h5", count=12)
     rng = np.random.default_rng(1)

@@ -18,6 +18,7 @@ from convnd.data import filters, finish, reader
 from convnd.data.buffers import Buffers
 from convnd.data.convert import convert, factor
 from convnd.data.filters import NAMES
+from convnd.data.handle import Handle
 from convnd.errors import ArgumentError, DataError
 
 FILTERS = {"gzip": 1, "lzf": 32000, **{name: code for name, (_, code) in filters.PLUGINS.items()}}
@@ -167,10 +168,10 @@ def test_values_are_rounded_once(dtype, scale):
 
 @pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
 def test_stretches_hold_all_runs(tmp_path, monkeypatch, dtype):
-    """Read in stretches of any size, batches are the same; a lock is held once a stretch."""
+    """Read in stretches of any size, batches are the same; a lock is held once a stretch that HDF5 reads."""
     rng = np.random.default_rng(3)
     values = [rng.integers(0, 99, (int(rng.integers(1, 40)), 2)).astype(dtype) for _ in range(50)]
-    with data.create(tmp_path / "a.h5", ndim=1, channels=2, dtype=dtype, target=None) as writer:
+    with data.create(tmp_path / "a.h5", ndim=1, channels=2, dtype=dtype, target=None, compress="lzf") as writer:
         for value in values:
             writer.append(value)
     file = data.open(tmp_path / "a.h5")
@@ -183,7 +184,7 @@ def test_stretches_hold_all_runs(tmp_path, monkeypatch, dtype):
         def __exit__(self, *error):
             pass
 
-    monkeypatch.setattr(data.File, "lock", property(lambda self: Lock()))
+    monkeypatch.setattr(Handle, "lock", property(lambda self: Lock()))
     turns = []
     for stretch in (1, 100, 1000, 1 << 20):
         monkeypatch.setattr(batch_module, "STRETCH", stretch)
@@ -306,7 +307,7 @@ def test_runs_are_read_in_the_bytes_of_this_machine(tmp_path, stored):
 def test_what_reading_runs_makes_once(tmp_path, monkeypatch):
     """A batch of samples from all over the file asks HDF5 for its spaces once, a file in two parts twice."""
     values, made = samples(20), []
-    paths = [write(tmp_path / name, values) for name in ("a.h5", "b.h5")]
+    paths = [write(tmp_path / name, values, compress="lzf") for name in ("a.h5", "b.h5")]
     cursor = reader.Cursor
     monkeypatch.setattr(reader, "Cursor", lambda *given: made.append(1) or cursor(*given))
     with data.open(paths[0]) as file:

@@ -123,8 +123,7 @@ def _read_stretch(
         (int(numbers[begin]), int(numbers[end - 1]), raw[offsets[begin] - start : offsets[end] - start])
         for begin, end in stretch
     ]
-    with data.lock:
-        data.read_runs(wanted)
+    data.read_runs(wanted)
 
 
 def read_stored(data: Collection, numbers: Ints, layout: Layout, raw: NDArray[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -51,11 +50,6 @@ class Collection(ABC):
     @abstractmethod
     def read_stored(self, first: int, last: int, out: NDArray[Any]) -> None:
         """Samples first ... last (inclusive) into ``out`` (P, C) of the stored dtype, without their scale."""
-
-    @property
-    @abstractmethod
-    def lock(self) -> AbstractContextManager[Any]:
-        """Held while a stretch of samples is read, so that threads take turns at stretches and not at each sample."""
 
     @abstractmethod
     def read_targets(self, first: int, last: int, out: NDArray[Any]) -> None:

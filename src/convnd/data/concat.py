@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -69,10 +68,6 @@ class Concat(Collection):
         self.layout = Layout(np.concatenate([part.layout.shapes for part in parts]))
         self.splits = tuple(sorted({name for part in parts for name in part.splits}))
         self.starts: Ints = np.cumsum([0, *(len(part) for part in parts)])
-
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        return self.parts[0].lock
 
     @cached_property
     def target_layout(self) -> Layout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, DataError, ShapeError
 from ..layout import Ints, Layout
 from .arrays import Arrays, GroupArrays, NpyArrays, VlenArrays
-from .collection import Collection
+from .collection import Collection, Run
 from .handle import DAMAGE, Handle
 from .labels import Labels, labels_of
 from .schema import Info
@@ -61,10 +61,6 @@ class Foreign(Collection):
         names = self._meta.get("split")
         self.splits = ("train",) if names is None else tuple(sorted(set(names)))
 
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self._handle is None else self._handle.lock
-
     def files(self) -> list[Path]:
         return self.values.paths if isinstance(self.values, NpyArrays) else [self.path]
 
@@ -96,6 +92,10 @@ class Foreign(Collection):
 
     def read_stored(self, first: int, last: int, out: NDArray[Any]) -> None:
         self._read(self.values, self.layout, first, last, out)
+
+    def read_runs(self, runs: Sequence[Run]) -> None:
+        with self._handle.lock if self._handle is not None else nullcontext():
+            super().read_runs(runs)
 
     def read_targets(self, first: int, last: int, out: NDArray[Any]) -> None:
         assert self._maps is not None

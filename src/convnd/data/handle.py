@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConvndError, DataError
+from .chunks import Chunks
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CACHE_BYTES = 1 << 20
@@ -33,6 +34,7 @@ class Opened:
     process: int
     root: h5py.File
     datasets: dict[str, h5py.Dataset] = field(default_factory=dict)
+    chunks: dict[str, Chunks | None] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -59,7 +61,7 @@ class Handle:
 
     @property
     def lock(self) -> threading.Lock:
-        """This process's: see :attr:`Collection.lock`."""
+        """Held while HDF5 reads a stretch of samples: threads take turns at stretches and not at each sample."""
         return self._now().lock
 
     def dataset(self, name: str) -> h5py.Dataset:
@@ -68,6 +70,14 @@ class Handle:
         if name not in opened.datasets:
             opened.datasets[name] = opened.root[name]
         return opened.datasets[name]
+
+    def chunks(self, name: str) -> Chunks | None:
+        """The chunks of a dataset, where they can be read past HDF5."""
+        opened = self._now()
+        if name not in opened.chunks:
+            dataset = self.dataset(name)
+            opened.chunks[name] = Chunks(dataset) if Chunks.accepts(dataset) else None
+        return opened.chunks[name]
 
     def read(self, name: str) -> NDArray[Any]:
         """All of a dataset, if it can be what it claims."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -58,10 +57,6 @@ class File(Collection):
         except BaseException:
             self.close()
             raise
-
-    @property
-    def lock(self) -> threading.Lock:
-        return self._handle.lock
 
     @property
     def _root(self) -> h5py.File:
@@ -133,9 +128,14 @@ class File(Collection):
 
     def read_runs(self, runs: Sequence[Run]) -> None:
         try:
-            rows = Cursor(self._handle.dataset("values"), np.dtype(self.info.dtype))
-            for first, _, out in runs:
-                rows.read(int(self.layout.offsets[first]), out)
+            chunks = self._handle.chunks("values")
+            if chunks is not None:
+                runs = [run for run in runs if not chunks.read(int(self.layout.offsets[run[0]]), run[2])]
+            if runs:
+                with self._handle.lock:
+                    rows = Cursor(self._handle.dataset("values"), np.dtype(self.info.dtype))
+                    for first, _, out in runs:
+                        rows.read(int(self.layout.offsets[first]), out)
         except DAMAGE:
             super().read_runs(runs)  # which names the sample
 
@@ -145,7 +145,9 @@ class File(Collection):
     def _read_run(self, name: str, layout: Layout, first: int, last: int, out: NDArray[Any]) -> None:
         start, stop = int(layout.offsets[first]), int(layout.offsets[last + 1])
         try:
-            read_rows(self._handle.dataset(name), start, stop, out)
+            chunks = self._handle.chunks(name)
+            if chunks is None or not chunks.read(start, out):
+                read_rows(self._handle.dataset(name), start, stop, out)
         except DAMAGE as error:
             raise self._damage(name, layout, first, last, error) from error
 

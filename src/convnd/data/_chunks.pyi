@@ -1,0 +1,6 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def checksum(data: Any) -> int: ...
+def read(file: int, places: NDArray[Any], size: int, start: int, out: Any) -> bool: ...

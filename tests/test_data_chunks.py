@@ -1,0 +1,171 @@
+"""Chunks read past the HDF5 library: the same rows, and nothing that their checksums don't vouch for."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import h5py
+import numpy as np
+import pytest
+
+from convnd import data
+from convnd.data import _chunks, chunks
+from convnd.data.chunks import Chunks
+
+DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "int64", "float16", "float32", "float64")
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    """Chunks are looked for with the first row."""
+    monkeypatch.setattr(chunks, "PART", 0)
+
+
+def dataset_of(path, values, **given):
+    """A dataset of a new file."""
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("values", data=values, **{"fletcher32": True, **given})
+    return h5py.File(path)["values"]
+
+
+@pytest.mark.parametrize("what", ["random", "zeros", "ones", "sparse", "all of one bit"])
+def test_checksums_are_those_of_hdf5(tmp_path, what):
+    rng = np.random.default_rng(7)
+    for size in (1, 2, 3, 31, 32, 33, 8191, 8192, 8193, 16384, 40_001, *rng.integers(1, 100_000, 8).tolist()):
+        content = rng.integers(0, 256, size, dtype="uint8")
+        if what == "sparse":
+            content[rng.random(size) < 0.99] = 0
+        elif what != "random":
+            content[:] = {"zeros": 0, "ones": 255, "all of one bit": 128}[what]
+        _, stored = dataset_of(tmp_path / "a.h5", content, chunks=(size,)).id.read_direct_chunk((0,))
+        assert stored[:-4] == content.tobytes()
+        assert _chunks.checksum(content) == int.from_bytes(stored[-4:], "little"), size
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_are_those_that_hdf5_reads(tmp_path, seed, libver):
+    rng = np.random.default_rng(seed)
+    rows, columns, chunk = int(rng.integers(1, 5000)), int(rng.integers(1, 5)), int(rng.integers(1, 900))
+    values = rng.integers(0, 100, (rows, columns)).astype(rng.choice(DTYPES))
+    with h5py.File(tmp_path / "a.h5", "w", libver=libver) as file:
+        file.create_dataset("values", data=values, chunks=(min(chunk, rows), columns), fletcher32=True)
+    with h5py.File(tmp_path / "a.h5") as file:
+        found = Chunks(file["values"])
+        assert Chunks.accepts(file["values"])
+        for _ in range(40):
+            start, stop = np.sort(rng.integers(0, rows + 1, 2)).tolist()
+            out = np.empty((stop - start, columns), values.dtype)
+            assert found.read(start, out)
+            np.testing.assert_array_equal(out, file["values"][start:stop])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"fletcher32": False, "chunks": (10, 2)},
+        {"fletcher32": False},
+        {"compression": "gzip"},
+        {"shuffle": True},
+        {"chunks": (10, 1)},
+    ],
+    ids=str,
+)
+def test_what_is_left_to_hdf5(tmp_path, given):
+    assert not Chunks.accepts(dataset_of(tmp_path / "a.h5", np.zeros((40, 2), "int16"), **given))
+
+
+def test_other_machines_numbers_are_left_to_hdf5(tmp_path):
+    assert not Chunks.accepts(dataset_of(tmp_path / "a.h5", np.zeros((40, 2), ">i2")))
+    assert Chunks.accepts(dataset_of(tmp_path / "a.h5", np.zeros((40, 2), "<i2")))
+    found = Chunks(dataset_of(tmp_path / "a.h5", np.arange(80, dtype="<i2").reshape(40, 2)))
+    assert not found.read(0, np.empty((40, 2), "float32"))
+    assert not found.read(0, np.empty((2, 40), "int16").T)
+    with pytest.raises(IndexError, match="chunks"):
+        found.read(30, np.empty((400, 2), "int16"))
+
+
+def test_a_file_behind_a_block_of_its_users_is_left_to_hdf5(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w", userblock_size=512) as file:
+        file.create_dataset("values", data=np.zeros((40, 2), "int16"), fletcher32=True)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert not Chunks.accepts(file["values"])
+    in_memory = h5py.File(tmp_path / "b.h5", "w", driver="core", backing_store=False)
+    assert not Chunks.accepts(in_memory.create_dataset("values", data=np.zeros((40, 2), "int16"), fletcher32=True))
+
+
+def test_chunks_that_are_not_there_or_damaged(tmp_path):
+    """Never written, written past the checksum, flipped, behind the end of a file that was cut: all are HDF5's."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        dataset = file.create_dataset("values", (60, 1), "int16", chunks=(10, 1), fletcher32=True, fillvalue=7)
+        dataset[10:60] = np.arange(50)[:, None]
+        dataset.id.write_direct_chunk((20, 0), np.full(10, 5, "int16").tobytes(), filter_mask=1)
+        file.flush()
+        flipped = dataset.id.get_chunk_info_by_coord((40, 0)).byte_offset
+    with path.open("r+b") as raw:
+        raw.seek(flipped + 3)
+        raw.write(b"\xff")
+    with h5py.File(path) as file:
+        found, out = Chunks(file["values"]), np.empty((10, 1), "int16")
+        good = []
+        for start in range(0, 60, 10):
+            good.append(found.read(start, out))
+            if good[-1]:
+                np.testing.assert_array_equal(out[:, 0], np.arange(start - 10, start))
+        assert good == [False, True, False, True, False, True]
+        assert (file["values"][:10] == 7).all()
+        assert (file["values"][20:30] == 5).all()
+        places = [file["values"].id.get_chunk_info_by_coord((start, 0)).byte_offset for start in range(10, 60, 10)]
+        os.truncate(path, max(places) + 11)
+        assert not found.read(10 + 10 * int(np.argmax(places)), out)
+
+
+def test_threads_read_side_by_side(tmp_path):
+    values = np.random.default_rng(0).integers(-99, 99, (200_000, 2)).astype("int16")
+    found = Chunks(dataset_of(tmp_path / "a.h5", values, chunks=(512, 2)))
+    wrong = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(200):
+            start, stop = np.sort(rng.integers(0, len(values) + 1, 2)).tolist()
+            out = np.empty((stop - start, 2), "int16")
+            if not found.read(start, out) or not np.array_equal(out, values[start:stop]):
+                wrong.append((start, stop))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_closed_file_is_not_mistaken_for_the_next(tmp_path):
+    """Who still reads keeps the file: its number isn't given to another."""
+    values = np.arange(6000, dtype="int16")[:, None]
+    found = Chunks(dataset_of(tmp_path / "a.h5", values))
+    out = np.empty_like(values)
+    assert found.read(0, out)
+    found._dataset.file.close()
+    others = [h5py.File(tmp_path / f"{number}.h5", "w") for number in range(8)]
+    assert found.read(0, out)
+    np.testing.assert_array_equal(out, values)
+    for other in others:
+        other.close()
+
+
+def test_a_few_rows_don_t_make_all_chunks_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "PART", 1 / 16)
+    with data.create(tmp_path / "a.h5", ndim=1, channels=1, dtype="int16", target=None) as writer:
+        for number in range(100):
+            writer.append(np.full((500, 1), number, "int16"))
+    with data.open(tmp_path / "a.h5") as file:
+        found = file._handle.chunks("values")
+        for number in range(7):
+            assert found._places is None
+            assert (file.samples[number].values == number).all()
+        assert found._places is not None
+        assert (file.samples[50].values == 50).all()
