@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 import tracemalloc
 import warnings
 
@@ -254,6 +255,37 @@ def absurd_flac(path):
     packed = int.from_bytes(content[18:26], "big") | ((1 << 36) - 1)
     content[18:26] = packed.to_bytes(8, "big")
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "flac"])
+def test_recordings_that_were_cut(tmp_path, suffix):
+    """Not taken for shorter ones: what says how long it is must be so long."""
+    for name in ("a", "b", "c"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / f"in/{name}.{suffix}", tone(20_001), 8000)
+    cut = tmp_path / f"in/b.{suffix}"
+    for left in (0.9, 0.5, 0.1):
+        content = (tmp_path / f"in/a.{suffix}").read_bytes()
+        cut.write_bytes(content[: int(left * len(content))])
+        report = data.prepare_audio(tmp_path / "in", tmp_path / f"{left}.h5", label_from=None)
+        assert report.samples == 2
+        assert set(reasons(report)) == {cut.name}
+        if suffix != "flac":
+            rule = r"it was cut: it says that it has (\d+) bytes of samples, and \d+ are there"
+            said = re.match(rule, reasons(report)[cut.name])
+            assert int(said[1]) - 40_002 in (0, 8)  # AIFF counts two numbers in front of them.
+
+
+@pytest.mark.parametrize("claim", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 40_002])
+def test_recordings_from_a_pipe_don_t_know_their_length(tmp_path, claim):
+    soundfile.write(tmp_path / "a.wav", tone(20_001), 8000)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = claim.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    assert data.prepare_audio(tmp_path, tmp_path / "a.h5", label_from=None).samples == 1
+    with data.open(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file.samples[0].values, (tone(20_001) / 32768).astype("float32"))
 
 
 def test_absurd_claims_are_refused_before_anything_is_allocated(tmp_path):

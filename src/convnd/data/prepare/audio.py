@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".opus", ".
 # Formats whose samples are int16 without loss.
 SHORT = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")
 SCALE = 1 / 32768
+# Containers whose chunks have a name and a size: the byte order of the sizes, and the chunk that has the samples.
+CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {b"RIFF": ("little", b"data"), b"FORM": ("big", b"SSND")}
+UNKNOWN_SIZE = 0x7FFFF000  # from here on a size says that whoever wrote the file to a pipe didn't know
 # Frames that are mixed or made floats at a time.
 BLOCK = 1 << 18
 # No coding makes fewer bytes of silence: a FLAC frame of 65,535 samples has 11.
@@ -138,9 +141,25 @@ def _opened(path: Path, given: Mapping[str, Any]) -> Iterator[Any]:
             check_held(claimed, file.frames / SAMPLES_A_BYTE, path.stat().st_size)
             if not file.frames:
                 raise DataError("it holds no samples: a sample must have at least one position")
+            _refuse_cut(path)
             yield file
     except soundfile.LibsndfileError as error:
         raise DataError(error.error_string) from None
+
+
+def _refuse_cut(path: Path) -> None:
+    """WAV and AIFF say how long they are, and libsndfile takes them for shorter if they end before."""
+    held = path.stat().st_size
+    with path.open("rb") as file:
+        order, wanted = CHUNKED.get(file.read(12)[:4], ("little", b""))
+        while wanted and len(head := file.read(8)) == 8:
+            size = int.from_bytes(head[4:], order)
+            if head[:4] == wanted:
+                there = held - file.tell()
+                if there < size < UNKNOWN_SIZE:
+                    raise DataError(f"it was cut: it says that it has {size} bytes of samples, and {there} are there")
+                return
+            file.seek(size + size % 2, os.SEEK_CUR)
 
 
 def plan(looks: Sequence[Look], options: Options) -> Plan:
@@ -207,6 +226,8 @@ def _read(path: Path, recipe: Recipe) -> tuple[NDArray[Any], int]:
         rate, channels = file.samplerate, file.channels
         # At once: soundfile seeks after each read, and MP3 decodes a little differently from there.
         wave = file.read(dtype="int16" if exact else "float32", always_2d=True)
+        if file.format == "FLAC" and len(wave) < file.frames:
+            raise DataError(f"it was cut: it says that it has {file.frames} frames, and {len(wave)} are there")
     frames, mixed = len(wave), recipe["mono"] and channels > 1
     if not frames:
         raise DataError("it holds no samples: a sample must have at least one position")
