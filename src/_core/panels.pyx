@@ -8,9 +8,11 @@ Where they are the filters of several groups, [panel][tap][channel of a group][f
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 from convnd._core.isa cimport tiles
 from convnd._core.plan cimport class_size, gcd
+from convnd._core.threads cimport parallel_for
 
 ctypedef fused real:
     float
@@ -20,6 +22,9 @@ ctypedef fused real:
 LANES = {"filters": FILTERS, "channels": CHANNELS, "groups": GROUPS}
 # Filters of a panel whose lanes are channels.
 cdef int64_t MOST_DOTS = 4
+# Channels that a transposed weight is packed by, and what a number costs, in multiply-adds of a convolution.
+cdef int64_t PACKED_CHANNELS = 16
+cdef int64_t PACK_WORK = 32
 
 
 cdef int64_t panel_layout(const convnd_tiles *t, int64_t groups, int64_t depth, int64_t filters, int64_t taps,
@@ -155,31 +160,64 @@ cdef char *values_to_fill(object array) except NULL:
     return start_of(array, PyBUF_WRITABLE)
 
 
-cdef void fill_pack(Geometry at, const real *weight, bint flip, Lanes kind, const Panel *panels, int64_t n_panels,
-                    real *packed) noexcept nogil:
-    cdef int64_t depth = at.channels // at.groups, width = at.filters // at.groups
-    # The weight is (taps, rows, columns).
-    cdef int64_t rows = width if at.window.transposed else depth
-    cdef int64_t columns = at.channels if at.window.transposed else at.filters
-    cdef int64_t p, tap, slot, k, f, c, from_tap
-    cdef int64_t step = tiles(sizeof(real)).lanes if kind == CHANNELS else 1    # from one filter's weight to the next's
-    cdef Panel panel
-    cdef real *to
-    for p in range(n_panels):
-        panel = panels[p]
-        for tap in range(at.taps):
-            slot = packed_tap(&at.window, tap)
-            from_tap = at.taps - 1 - tap if flip else tap
-            for k in range(depth):
-                to = packed + panel.pack + (slot * depth + k // step * step) * panel.size + k % step
-                for f in range(panel.lanes):
-                    c = panel.filter + f
-                    if at.window.transposed:
-                        to[f * step] = weight[(from_tap * rows + c % width) * columns + c // width * depth + k]
-                    else:
-                        to[f * step] = weight[(from_tap * rows + k) * columns + c]
-                for f in range(panel.lanes, panel.size):
-                    to[f] = 0
+cdef struct Packing:
+    const Window *window
+    const char *weight      # (taps, rows, columns)
+    char *packed
+    const Panel *panels
+    int64_t itemsize, taps, rows, columns
+    int64_t depth           # input channels and filters of a group
+    int64_t width
+    bint flip
+    Lanes kind
+
+
+cdef void fill_pack(const Packing *job, const Panel *panel, int64_t tap, const real *weight, real *to) noexcept nogil:
+    """A panel's numbers of one tap; `weight` and `to` are at the tap's."""
+    cdef int64_t k, f, c, start, end, size = panel.size
+    cdef int64_t step = tiles(sizeof(real)).lanes if job.kind == CHANNELS else 1    # from one filter's to the next's
+    cdef const real *own
+    cdef real *there
+    if not job.window.transposed and step == 1:
+        for k in range(job.depth):
+            memcpy(to + k * size, weight + k * job.columns + panel.filter, panel.lanes * sizeof(real))
+            memset(to + k * size + panel.lanes, 0, (size - panel.lanes) * sizeof(real))
+        return
+    # Some channels of all filters at a time: their lines stay in the cache until they are full.
+    start = 0
+    while start < job.depth:
+        end = min(start + PACKED_CHANNELS, job.depth)
+        for f in range(panel.lanes):
+            c = panel.filter + f
+            if job.window.transposed:
+                own = weight + c % job.width * job.columns + c // job.width * job.depth
+                there = to + f * step
+                if step == 1:
+                    for k in range(start, end):
+                        there[k * size] = own[k]
+                else:
+                    for k in range(start, end):
+                        there[k // step * step * size + k % step] = own[k]
+            else:
+                for k in range(start, end):
+                    to[k // step * step * size + k % step + f * step] = weight[k * job.columns + c]
+        if step == 1 and panel.lanes < size:
+            for k in range(start, end):
+                memset(to + k * size + panel.lanes, 0, (size - panel.lanes) * sizeof(real))
+        start = end
+
+
+cdef void pack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Packing *job = <const Packing *>context
+    cdef const Panel *panel = &job.panels[index // job.taps]
+    cdef int64_t tap = index % job.taps, size = job.itemsize
+    cdef int64_t from_tap = job.taps - 1 - tap if job.flip else tap
+    cdef const char *weight = job.weight + from_tap * job.rows * job.columns * size
+    cdef char *to = job.packed + (panel.pack + packed_tap(job.window, tap) * job.depth * panel.size) * size
+    if size == sizeof(float):
+        fill_pack(job, panel, tap, <const float *>weight, <float *>to)
+    else:
+        fill_pack(job, panel, tap, <const double *>weight, <double *>to)
 
 
 cdef Panel *panels_of(Geometry at, Lanes kind, int64_t *n_panels) except NULL:
@@ -202,12 +240,13 @@ def size(Geometry at, Lanes kind):
 def pack(Geometry at, weight, bint flip, Lanes kind, packed):
     """Pack a weight (*kernel, C / groups, F)."""
     cdef int64_t n_panels
-    cdef const char *from_ = values(weight)
-    cdef char *to = values_to_fill(packed)
-    cdef Panel *panels = panels_of(at, kind, &n_panels)
+    cdef Packing job
+    job.weight, job.packed = values(weight), values_to_fill(packed)
+    job.panels = panels_of(at, kind, &n_panels)
+    job.window, job.itemsize, job.taps, job.flip, job.kind = &at.window, at.itemsize, at.taps, flip, kind
+    job.depth, job.width = at.channels // at.groups, at.filters // at.groups
+    job.rows = job.width if at.window.transposed else job.depth
+    job.columns = at.channels if at.window.transposed else at.filters
     with nogil:
-        if at.itemsize == sizeof(float):
-            fill_pack(at, <const float *>from_, flip, kind, panels, n_panels, <float *>to)
-        else:
-            fill_pack(at, <const double *>from_, flip, kind, panels, n_panels, <double *>to)
-    free(panels)
+        parallel_for(pack_task, &job, n_panels * job.taps, job.taps * job.rows * job.columns * PACK_WORK)
+    free(<void *>job.panels)

@@ -37,6 +37,9 @@ cdef int64_t MOST_SUM_BYTES = 16 * 1024 * 1024
 cdef int64_t LEAST_PANELS = 4   # tasks, if each is a panel
 cdef int64_t TRANSFORM_TILES = 8
 cdef int64_t PIECE_BYTES = 16 * 1024
+# A weight is transformed so many channels of a panel at a time; what each of its frequencies costs, in multiply-adds.
+cdef int64_t PIECE_CHANNELS = 16
+cdef int64_t PACK_WORK = 32
 # Numbers between the frequencies' arrays, so that they don't all fall on one set of the cache.
 cdef int64_t SKEW = 16
 
@@ -256,23 +259,27 @@ cdef struct Pack:
     Winograd *job
     const char *from_
     char *to
+    bint transposed     # from_ is (taps, filters / groups, channels)
+    bint flip
+    int64_t taps
+    int64_t pieces      # of a panel
+    char *scratch       # each slot's: the weights of a piece
 
 
 cdef void panel_args(const Pack *pack, const Panel *panel, convnd_winograd_args *args) noexcept nogil:
+    """A panel's weights of all input channels."""
     args.axes, args.channels = pack.job.axes, panel.lanes
     args.frequency_step = pack.job.depth * panel.vectors * pack.job.tiles.lanes
-    args.step[0] = pack.job.depth * pack.job.filters
+    args.step[0], args.step[1] = pack.job.depth * pack.job.filters, pack.job.filters
+    args.step[2] = panel.vectors * pack.job.tiles.lanes
+    args.from_[0], args.to[0] = 0, pack.job.depth
 
 
 cdef void unpack_panel(const Pack *pack, const Panel *panel, const char *sums) noexcept nogil:
-    cdef const Winograd *job = pack.job
-    cdef int64_t size = job.tiles.itemsize, k
     cdef convnd_winograd_args args
     panel_args(pack, panel, &args)
-    for k in range(job.depth):
-        args.x = sums + k * panel.vectors * job.tiles.lanes * size
-        args.y = pack.to + (k * job.filters + panel.filter) * size
-        job.tiles.winograd.weight_gradient(&args)
+    args.x, args.y = sums, pack.to + panel.filter * pack.job.tiles.itemsize
+    pack.job.tiles.winograd.weight_gradient(&args)
 
 
 cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, char *acc) noexcept nogil:
@@ -371,18 +378,48 @@ cdef void count_tiles(Winograd *job) noexcept nogil:
     job.first_tile[job.samples] = job.total
 
 
+cdef void turn(const Pack *pack, const Panel *panel, int64_t first, int64_t last, const real *weight,
+               real *to) noexcept nogil:
+    """Channels first ... last of a transposed weight to (taps, PIECE_CHANNELS, filters of the panel)."""
+    cdef const Winograd *job = pack.job
+    cdef int64_t width = job.filters // job.groups, filter = panel.filter - panel.x // job.depth * width
+    cdef int64_t step = panel.vectors * job.tiles.lanes, tap, f, k
+    cdef const real *own
+    cdef real *there
+    for tap in range(pack.taps):
+        for f in range(panel.lanes):
+            own = weight + (((pack.taps - 1 - tap if pack.flip else tap) * width + filter + f) * job.channels + panel.x)
+            there = to + tap * PIECE_CHANNELS * step + f
+            for k in range(first, last):
+                there[(k - first) * step] = own[k]
+
+
 cdef void pack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
-    """One panel of a weight to its frequencies."""
+    """Some channels of one panel of a weight to their frequencies."""
     cdef const Pack *pack = <const Pack *>context
     cdef const Winograd *job = pack.job
-    cdef int64_t size = job.tiles.itemsize, k
-    cdef const Panel *panel = &job.panels[index]
+    cdef const Panel *panel = &job.panels[index // pack.pieces]
+    cdef int64_t size = job.tiles.itemsize, first = index % pack.pieces * PIECE_CHANNELS
+    cdef int64_t last = min(first + PIECE_CHANNELS, job.depth)
+    cdef char *scratch
     cdef convnd_winograd_args args
     panel_args(pack, panel, &args)
-    for k in range(job.depth):
-        args.x = pack.from_ + (k * job.filters + panel.filter) * size
-        args.y = pack.to + (panel.pack + k * panel.vectors * job.tiles.lanes) * size
-        job.tiles.winograd.weight(&args)
+    args.y = pack.to + (panel.pack + first * args.step[2]) * size
+    args.to[0] = last - first
+    if pack.transposed:
+        scratch = pack.scratch + slot * pack.taps * PIECE_CHANNELS * 2 * job.tiles.lanes * size
+        if size == sizeof(float):
+            turn(pack, panel, first, last, <const float *>pack.from_, <float *>scratch)
+        else:
+            turn(pack, panel, first, last, <const double *>pack.from_, <double *>scratch)
+        args.x, args.step[1] = scratch, args.step[2]
+        args.step[0] = PIECE_CHANNELS * args.step[1]
+    else:
+        args.x = pack.from_ + (first * job.filters + panel.filter) * size
+        if pack.flip:
+            args.x += (pack.taps - 1) * args.step[0] * size
+            args.step[0] = -args.step[0]
+    job.tiles.winograd.weight(&args)
 
 
 cdef void unpack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -393,22 +430,29 @@ cdef void unpack_task(void *context, int64_t index, int64_t slot) noexcept nogil
 
 
 def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int64_t[::1] outputs, int64_t groups,
-         real[::1] packed):
+         bint transposed, bint flip, real[::1] packed):
     """The frequencies of a weight (taps, C / groups, F), in panels; returns the numbers they take.
 
-    Call with an empty `packed` to ask. `outputs` are those of a tile on each axis.
+    Call with an empty `packed` to ask. `outputs` are those of a tile on each axis. The weight of a transposed
+    convolution is (taps, F / groups, C).
     """
     cdef Winograd job
     cdef Pack context
-    cdef int64_t size = setup(&job, sizeof(real), geometry, outputs, weight.shape[1] * groups, weight.shape[2], groups)
+    cdef int64_t channels = weight.shape[2] if transposed else weight.shape[1] * groups
+    cdef int64_t filters = weight.shape[1] * groups if transposed else weight.shape[2]
+    cdef int64_t size = setup(&job, sizeof(real), geometry, outputs, channels, filters, groups)
     if size < 0:
         raise MemoryError("no memory for the panels of a weight")
+    cdef char[::1] scratch
     if packed.shape[0]:
-        context.job = &job
+        context.job, context.transposed, context.flip, context.taps = &job, transposed, flip, weight.shape[0]
         context.from_, context.to = <const char *>&weight[0, 0, 0], <char *>&packed[0]
+        context.pieces = ceil_div(job.depth, PIECE_CHANNELS)
+        if transposed:
+            scratch = Buffer(slots() * context.taps * PIECE_CHANNELS * 2 * job.tiles.lanes * sizeof(real))
+            context.scratch = &scratch[0]
         with nogil:
-            memset(context.to, 0, size * sizeof(real))
-            parallel_for(pack_task, &context, job.n_panels, 8 * size)
+            parallel_for(pack_task, &context, job.n_panels * context.pieces, PACK_WORK * size)
     free(job.panels)
     return size
 
@@ -509,5 +553,5 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
                 parallel_for(sum_task, &job, job.frequencies * job.n_panels, work)
             job.tile += job.tiles_at_once
         if not by_panel:
-            parallel_for(unpack_task, &context, job.n_panels, 8 * size)
+            parallel_for(unpack_task, &context, job.n_panels, PACK_WORK * size)
     free(job.panels)

@@ -164,21 +164,26 @@ static void check_output(const convnd_winograd_axis *axes, const int64_t *size, 
 static void check_weight_and_back(const convnd_winograd_axis *axes, const int64_t *size, int back) {
     const int64_t channels = draw(1, 2 * tiles->lanes + 1), n_f = count(axes, NULL), n_e = count(axes, size);
     const int64_t step = whole(channels) + draw(0, 3), tap_step = channels + draw(0, 3);
-    const int64_t n_y = (n_f - 1) * step + whole(channels), n_w = (n_e - 1) * tap_step + channels;
+    const int64_t rows = draw(1, 3), y_row = n_f * step, w_row = n_e * tap_step;
+    const int64_t n_y = (rows - 1) * y_row + (n_f - 1) * step + whole(channels);
+    const int64_t n_w = (rows - 1) * w_row + (n_e - 1) * tap_step + channels;
     begin("winograd: weight%s, %lld channels", back ? " gradient" : "", (long long)channels);
     const convnd_winograd_args args = {.axes = axes, .x = numbers(back ? n_y : n_w), .y = numbers(back ? n_w : n_y),
-                                       .frequency_step = step, .step = {tap_step}, .channels = channels};
-    wanted *want = back ? as_is(args.y, n_w) : frequencies_as_is(args.y, n_y, n_f, step, channels);
+                                       .frequency_step = step, .step = {tap_step, w_row, y_row}, .to = {rows},
+                                       .channels = channels};
+    wanted *want = back ? as_is(args.y, n_w) : frequencies_as_is(args.y, n_y, rows * n_f, step, channels);
     make_matrix(EVALUATE, axes, size, 1);
-    for (int64_t e = 0; e < n_e; e++)
-        for (int64_t c = 0; c < channels; c++) {
-            if (back) want[e * tap_step + c] = (wanted){0, 0};
-            for (int64_t f = 0; f < n_f; f++) {
-                const double m = matrix[f * n_e + e];
-                if (back) add(&want[e * tap_step + c], m * get(args.x, f * step + c));
-                else add(&want[f * step + c], m * get(args.x, e * tap_step + c));
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t e = 0; e < n_e; e++)
+            for (int64_t c = 0; c < channels; c++) {
+                const int64_t in_w = row * w_row + e * tap_step + c, in_y = row * y_row + c;
+                if (back) want[in_w] = (wanted){0, 0};
+                for (int64_t f = 0; f < n_f; f++) {
+                    const double m = matrix[f * n_e + e];
+                    if (back) add(&want[in_w], m * get(args.x, in_y + f * step));
+                    else add(&want[in_y + f * step], m * get(args.x, in_w));
+                }
             }
-        }
     if (back) tiles->winograd->weight_gradient(&args);
     else tiles->winograd->weight(&args);
     compare(args.y, want, back ? n_w : n_y);

@@ -304,47 +304,66 @@ INLINE real NAME(frequency_scale)(const convnd_winograd_axis *axes, int64_t inde
     }
     return scale;
 }
+/* Those of all frequencies; returns how many. */
+INLINE int64_t NAME(frequency_scales)(const convnd_winograd_axis *axes, real *scale) {
+    int64_t n = 1;
+    for (int64_t i = 0; i < CONVND_WINOGRAD_AXES; i++) n *= axes[i].alpha;
+    for (int64_t i = 0; i < n; i++) scale[i] = NAME(frequency_scale)(axes, i);
+    return n;
+}
 INLINE int64_t NAME(product)(const int64_t *size) { return size[0] * size[1] * size[2] * size[3]; }
 
-/* All taps of one channel and `channels` filters, step[0] apart, to their frequencies; zeros for the rest of a vector. */
-static void NAME(winograd_weight)(const convnd_winograd_args *a) {
-    real copy[CONVND_WINOGRAD_MOST * VL];
+/* All taps, step[0] apart, of input channels from[0] ... to[0] - 1 and of `channels` filters to their frequencies; zeros
+ * for the rest of a vector. From one input channel to the next it is step[1] in x and step[2] in y. */
+static void NAME(winograd_weight)(const convnd_winograd_args *args) {
+    const convnd_winograd_args a = *args; /* stores may not change it */
+    real copy[CONVND_WINOGRAD_MOST * VL], scale[CONVND_WINOGRAD_MOST];
     int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
     NAME(passes) passes;
-    NAME(box_size)(taps, a->axes, NAME(TAPS));
-    NAME(box_size)(alpha, a->axes, NAME(ALPHA));
+    NAME(box_size)(taps, a.axes, NAME(TAPS));
+    NAME(box_size)(alpha, a.axes, NAME(ALPHA));
     NAME(pack_steps)(from, taps, VL);
-    NAME(pack_steps)(to, alpha, a->frequency_step);
-    NAME(prepare)(&passes, NAME(EVALUATE), a->axes, NAME(TAPS), from, to);
-    for (int64_t c = 0; c < a->channels; c += VL) {
-        real *y = (real *)a->y + c;
-        for (int64_t t = 0; t < NAME(product)(taps); t++)
-            store(copy + t * VL, load_part((const real *)a->x + t * a->step[0] + c, a->channels - c));
-        NAME(run)(&passes, copy, y, NULL, VL);
-        for (int64_t i = 0; i < NAME(product)(alpha); i++) {
-            real *p = y + i * a->frequency_step;
-            store(p, load(p) * splat(NAME(frequency_scale)(a->axes, i)));
+    NAME(pack_steps)(to, alpha, a.frequency_step);
+    NAME(prepare)(&passes, NAME(EVALUATE), a.axes, NAME(TAPS), from, to);
+    const int64_t n_taps = NAME(product)(taps), n = NAME(frequency_scales)(a.axes, scale);
+    for (int64_t k = a.from[0]; k < a.to[0]; k++)
+        for (int64_t c = 0; c < a.channels; c += VL) {
+            const real *x = (const real *)a.x + k * a.step[1] + c;
+            real *y = (real *)a.y + k * a.step[2] + c;
+            if (a.channels - c >= VL)
+                for (int64_t t = 0; t < n_taps; t++) store(copy + t * VL, load(x + t * a.step[0]));
+            else
+                for (int64_t t = 0; t < n_taps; t++) store(copy + t * VL, load_part(x + t * a.step[0], a.channels - c));
+            NAME(run)(&passes, copy, y, NULL, VL);
+            for (int64_t i = 0; i < n; i++) {
+                real *p = y + i * a.frequency_step;
+                store(p, load(p) * splat(scale[i]));
+            }
         }
-    }
 }
-/* The transpose: the gradient's frequencies to its taps. */
-static void NAME(winograd_weight_gradient)(const convnd_winograd_args *a) {
-    real copy[CONVND_WINOGRAD_MOST * VL], result[CONVND_WINOGRAD_MOST * VL];
+/* The transpose: the gradient's frequencies to its taps; step[1] is y's and step[2] is x's. */
+static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
+    const convnd_winograd_args a = *args;
+    real copy[CONVND_WINOGRAD_MOST * VL], result[CONVND_WINOGRAD_MOST * VL], scale[CONVND_WINOGRAD_MOST];
     int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
     NAME(passes) passes;
-    NAME(box_size)(taps, a->axes, NAME(TAPS));
-    NAME(box_size)(alpha, a->axes, NAME(ALPHA));
+    NAME(box_size)(taps, a.axes, NAME(TAPS));
+    NAME(box_size)(alpha, a.axes, NAME(ALPHA));
     NAME(pack_steps)(from, alpha, VL);
     NAME(pack_steps)(to, taps, VL);
-    NAME(prepare)(&passes, NAME(COLLECT), a->axes, NAME(TAPS), from, to);
-    for (int64_t c = 0; c < a->channels; c += VL) {
-        const real *x = (const real *)a->x + c;
-        for (int64_t i = 0; i < NAME(product)(alpha); i++)
-            store(copy + i * VL, load(x + i * a->frequency_step) * splat(NAME(frequency_scale)(a->axes, i)));
-        NAME(run)(&passes, copy, result, NULL, VL);
-        for (int64_t t = 0; t < NAME(product)(taps); t++)
-            store_part((real *)a->y + t * a->step[0] + c, load(result + t * VL), a->channels - c);
-    }
+    NAME(prepare)(&passes, NAME(COLLECT), a.axes, NAME(TAPS), from, to);
+    const int64_t n_taps = NAME(product)(taps), n = NAME(frequency_scales)(a.axes, scale);
+    for (int64_t k = a.from[0]; k < a.to[0]; k++)
+        for (int64_t c = 0; c < a.channels; c += VL) {
+            const real *x = (const real *)a.x + k * a.step[2] + c;
+            real *y = (real *)a.y + k * a.step[1] + c;
+            for (int64_t i = 0; i < n; i++) store(copy + i * VL, load(x + i * a.frequency_step) * splat(scale[i]));
+            NAME(run)(&passes, copy, result, NULL, VL);
+            if (a.channels - c >= VL)
+                for (int64_t t = 0; t < n_taps; t++) store(y + t * a.step[0], load(result + t * VL));
+            else
+                for (int64_t t = 0; t < n_taps; t++) store_part(y + t * a.step[0], load(result + t * VL), a.channels - c);
+        }
 }
 
 /* One frequency: count x depth numbers times a panel, `count` a multiple of the tallest tile. */

@@ -148,13 +148,9 @@ def _packed_weight(task: Task, outputs: Ints) -> Array:
         return found
     assert task.weight is not None
     flat = task.weight.reshape(math.prod(task.weight.shape[:-2]), *task.weight.shape[-2:])
-    if task.flip != (task.kind == "transposed"):
-        flat = flat[::-1]
-    if task.kind == "transposed":
-        taps, depth, filters = flat.shape
-        flat = flat.reshape(taps, depth, task.groups, filters // task.groups)
-        flat = flat.transpose(0, 3, 2, 1).reshape(taps, filters // task.groups, task.groups * depth)
-    arguments: tuple[Any, ...] = (np.ascontiguousarray(flat), task.geometry, outputs, task.groups)
+    transposed = task.kind == "transposed"
+    flip = task.flip != transposed
+    arguments: tuple[Any, ...] = (np.ascontiguousarray(flat), task.geometry, outputs, task.groups, transposed, flip)
     packed: Array = empty(1, core.pack(*arguments, np.empty(0, dtype=flat.dtype)), flat.dtype)[0]
     core.pack(*arguments, packed)
     if task.packs is not None:

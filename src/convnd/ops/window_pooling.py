@@ -307,7 +307,11 @@ def stochastic_pool(
 
 def _refuse_negative(x: Tensor) -> None:
     values = x.values
-    if values.size and not (values.min() >= 0 and values.max() < np.inf):
+    # As bits: what is negative, infinite or no number lies above all other numbers. So does -0.0, which is one to keep.
+    bits = values.view(f"u{values.itemsize}")
+    if not values.size or bits.max() < np.array(np.inf, values.dtype).view(bits.dtype):
+        return
+    if not (values.min() >= 0 and values.max() < np.inf):
         row, channel = (int(number) for number in np.argwhere(~((values >= 0) & (values < np.inf)))[0])
         raise ArgumentError(
             f"sample {_sample_of(layout_of(x), row)}: stochastic pooling takes finite values of at least 0, as relu "
