@@ -236,7 +236,7 @@ def test_nan_wins_and_infinities_are_values(dtype, channels):
 
 def test_a_region_without_positions():
     regions = window_regions(Window.of(1, 2, 2).on(Layout([[6]])))
-    regions = dataclasses.replace(regions, count=np.array([2, 0, 2]))
+    regions = dataclasses.replace(regions, outputs=np.stack([regions.first, [2, 0, 2]]))
     x = np.arange(6.0).reshape(6, 1)
     assert kernels.pool(x, regions, "mean")[0].ravel().tolist() == [0.5, 0, 4.5]
     out, index = kernels.pool(x, regions, "max")

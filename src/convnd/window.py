@@ -289,7 +289,8 @@ class Regions:
     """Pooling regions, the product of ranges of each axis, in both directions.
 
     Every table holds, for each sample and each of its axes in turn, one entry an output (``first``,
-    ``count``, ``tap``) or an input (``begin``, ``end``) of that axis, all samples in one flat array.
+    ``count``, ``tap``) or an input (``begin``, ``end``) of that axis, all samples in one flat array; ``outputs``
+    is ``first`` and ``count``, and ``inputs`` is ``begin`` and ``end``, each in one array.
     Output q covers the inputs first + i step, i = 0 ... count - 1, the first of which is tap number
     ``tap`` of the window; input i lies in outputs begin <= q < end whose steps meet it.
     """
@@ -298,11 +299,33 @@ class Regions:
     output: Layout
     step: tuple[int, ...]
     window: tuple[int, ...] | None
-    first: Ints
-    count: Ints
+    outputs: Ints
     tap: Ints
-    begin: Ints
-    end: Ints
+    inputs: Ints
+
+    @property
+    def first(self) -> Ints:
+        """Of each output: its first input."""
+        row: Ints = self.outputs[0]
+        return row
+
+    @property
+    def count(self) -> Ints:
+        """Of each output: its inputs."""
+        row: Ints = self.outputs[1]
+        return row
+
+    @property
+    def begin(self) -> Ints:
+        """Of each input: the first output that it may lie in."""
+        row: Ints = self.inputs[0]
+        return row
+
+    @property
+    def end(self) -> Ints:
+        """Of each input: the output behind the last."""
+        row: Ints = self.inputs[1]
+        return row
 
 
 def refuse_empty(layout: Layout) -> None:
@@ -315,33 +338,58 @@ def refuse_empty(layout: Layout) -> None:
 def axis_lengths(layout: Layout) -> tuple[Ints, Ints]:
     """For every entry of a flat per-axis table: which (sample, axis) row it is of, and its number in it."""
     lengths = layout.shapes.reshape(-1)
-    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    starts = np.cumsum(lengths) - lengths
-    return rows, np.arange(len(rows), dtype=np.int64) - starts[rows]
+    return np.repeat(np.arange(len(lengths), dtype=np.int64), lengths), _numbers(lengths)
+
+
+def _numbers(lengths: Ints) -> Ints:
+    """0 ... n - 1 for each length n in turn."""
+    ends = np.cumsum(lengths)
+    numbers = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
+    numbers -= np.repeat(ends - lengths, lengths)
+    return numbers
+
+
+def _spread(values: Any, lengths: Ints) -> Any:
+    """For every entry of a flat table the value of its row or axis; one number where all are the same, which is
+    quicker to divide by."""
+    given = np.asarray(values, dtype=np.int64)
+    if not len(given) or (given == given[0]).all():
+        return int(given[0]) if len(given) else 0
+    return np.repeat(np.tile(given, len(lengths) // len(given)), lengths)
 
 
 def window_regions(place: Placement) -> Regions:
     """The regions of a pooling window."""
     window = place.window
-    count_axes = len(place.input)
-    stride, step, kernel = (
-        np.tile(np.asarray(values, dtype=np.int64), count_axes)
-        for values in (window.stride, window.dilation, window.kernel)
-    )
     low, size, outputs = place.low.reshape(-1), place.input.shapes.reshape(-1), place.output.shapes.reshape(-1)
-    row, q = axis_lengths(place.output)
-    start = q * stride[row] - low[row]
-    tap: Ints = np.where(start < 0, -(start // step[row]), np.int64(0))
-    first = start + tap * step[row]
-    last = np.minimum((size[row] - 1 - start) // step[row], kernel[row] - 1)
-    row_in, i = axis_lengths(place.input)
-    reach = i + low[row_in]
-    extent = step * (kernel - 1)
-    begin = np.maximum(-((extent[row_in] - reach) // stride[row_in]), 0)
-    end = np.minimum(reach // stride[row_in] + 1, outputs[row_in])
-    return Regions(
-        place.input, place.output, window.dilation, window.kernel, first, np.maximum(last - tap + 1, 0), tap, begin, end
-    )
+    stride, step, kernel = (_spread(values, outputs) for values in (window.stride, window.dilation, window.kernel))
+    # In place, where it can be: each fresh array of this size costs as much in page faults as some passes over it.
+    numbers = _numbers(outputs)
+    first, count = table = np.empty((2, len(numbers)), dtype=np.int64)
+    np.multiply(numbers, stride, out=first)
+    first -= _spread(low, outputs)
+    tap = np.floor_divide(first, step, out=numbers)
+    np.negative(tap, out=tap)
+    np.maximum(tap, 0, out=tap)  # the first that isn't before the input
+    np.subtract(_spread(size - 1, outputs), first, out=count)
+    count //= step
+    np.minimum(count, kernel - 1, out=count)  # the last
+    count -= tap
+    count += 1
+    np.maximum(count, 0, out=count)
+    first += tap * step
+    stride, step, kernel = (_spread(values, size) for values in (window.stride, window.dilation, window.kernel))
+    reach = _numbers(size)
+    reach += _spread(low, size)
+    begin, end = meeting = np.empty((2, len(reach)), dtype=np.int64)
+    np.subtract(step * (kernel - 1), reach, out=begin)
+    begin //= stride
+    np.negative(begin, out=begin)
+    np.maximum(begin, 0, out=begin)
+    np.floor_divide(reach, stride, out=end)
+    end += 1
+    np.minimum(end, _spread(outputs, size), out=end)
+    return Regions(place.input, place.output, window.dilation, window.kernel, table, tap, meeting)
 
 
 def proportional_regions(layout: Layout, bins: tuple[int, ...]) -> Regions:
@@ -356,6 +404,5 @@ def proportional_regions(layout: Layout, bins: tuple[int, ...]) -> Regions:
     row_in, i = axis_lengths(layout)
     b, s = per_row[row_in], size[row_in]
     # Bin q covers i when floor(q s / b) <= i and i < ceil((q + 1) s / b), that is q s < (i + 1) b and i b < (q + 1) s.
-    begin = i * b // s
-    end = -(-(i + 1) * b // s)
-    return Regions(layout, output, (1,) * layout.ndim, None, first, count, np.zeros_like(first), begin, end)
+    inputs = np.stack([i * b // s, -(-(i + 1) * b // s)])
+    return Regions(layout, output, (1,) * layout.ndim, None, np.stack([first, count]), np.zeros_like(first), inputs)

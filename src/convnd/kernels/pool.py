@@ -45,8 +45,8 @@ def _tables(regions: Regions) -> tuple[Ints, ...]:
     known = regions.__dict__
     if "tables" not in known:
         big, small = regions.input, regions.output
-        outputs, inputs = np.stack([regions.first, regions.count]), np.stack([regions.begin, regions.end])
-        shapes, steps = (big.shapes, small.shapes), regions.step
+        outputs, inputs, steps = regions.outputs, regions.inputs, regions.step
+        shapes = big.shapes, small.shapes
         check_rank(big.ndim)
         if big.ndim == 0:
             one = np.ones((len(big), 1), dtype=np.int64)
@@ -54,7 +54,7 @@ def _tables(regions: Regions) -> tuple[Ints, ...]:
             outputs = inputs = np.repeat([[0], [1]], len(big), axis=1)
         known["tables"] = (
             *shapes, big.offsets, small.offsets, _starts(shapes[0]), _starts(shapes[1]),
-            np.asarray(steps, dtype=np.int64), np.ascontiguousarray(outputs), np.ascontiguousarray(inputs),
+            np.asarray(steps, dtype=np.int64), outputs, inputs,
         )
     found: tuple[Ints, ...] = known["tables"]
     return found

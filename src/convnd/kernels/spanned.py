@@ -31,7 +31,10 @@ def takes(task: Task) -> bool | Mask:
     if kernel > 1 and dilation > 1:
         return False
     wide, single = _sides(task.problem)
-    mask: Mask = (wide.shapes[:, -1] == kernel) & (single.shapes[:, -1] == 1) & (task.low[:, -1] == 0)
+    mask: Mask = single.shapes[:, -1] == 1
+    if not mask.any():
+        return False
+    mask &= (wide.shapes[:, -1] == kernel) & (task.low[:, -1] == 0)
     return mask
 
 

@@ -200,17 +200,25 @@ def perform(task: Task, parts: Sequence[Part]) -> None:
 def choose(task: Task, implementations: Sequence[Implementation], algorithm: str) -> list[Part]:
     """Each sample gets the first implementation that takes it; one of ``algorithm``, unless that is "auto"."""
     parts: list[Part] = []
-    left, many = np.ones(len(task.low), dtype=np.bool_), len(task.low)
+    left: Mask | None = None  # all
     for way in _able(task, implementations, algorithm):
         # The direct ways divide the work among them; any other does what it is told to.
-        mine = left & (way.takes(task) if algorithm in ("auto", "direct") else True)
+        mine = way.takes(task) if algorithm in ("auto", "direct") else True
+        if isinstance(mine, bool):
+            if not mine:
+                continue
+            parts.append((way, task.problem if left is None else task.problem.part(left)))
+            break
+        if left is not None:
+            mine &= left
         count = int(np.count_nonzero(mine))
+        if not count:
+            continue
         if count == len(mine):
             return [(way, task.problem)]
-        if count:
-            parts.append((way, task.problem.part(mine)))
-            left, many = left & ~mine, many - count
-        if not many:
+        parts.append((way, task.problem.part(mine)))
+        left = ~mine if left is None else left & ~mine
+        if not left.any():
             break
     return parts
 
