@@ -459,7 +459,7 @@ def adam(const real[::1] g, real[::1] values, real[::1] mean, real[::1] square, 
     job.adam.first, job.adam.second, job.adam.rate, job.adam.root = first, second, rate, root
     job.adam.eps, job.adam.pull, job.adam.shrink = eps, pull, shrink
     with nogil:
-        parallel_for(adam_task, &job, (job.count + PIECE - 1) // PIECE, job.count * MOVED)
+        parallel_for(adam_task, &job, (job.count + PIECE - 1) // PIECE, job.count * 4 * MOVED)
 
 
 def descent(const real[::1] g, real[::1] values, real[::1] velocity, double rate, double momentum, bint nesterov,
@@ -471,4 +471,4 @@ def descent(const real[::1] g, real[::1] values, real[::1] velocity, double rate
     job.first = <char *>&velocity[0] if velocity.shape[0] else NULL
     job.descent.rate, job.descent.momentum, job.descent.pull, job.descent.nesterov = rate, momentum, pull, nesterov
     with nogil:
-        parallel_for(descent_task, &job, (job.count + PIECE - 1) // PIECE, job.count * MOVED)
+        parallel_for(descent_task, &job, (job.count + PIECE - 1) // PIECE, job.count * 3 * MOVED)
