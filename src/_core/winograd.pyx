@@ -35,11 +35,18 @@ cdef int64_t BLOCKS = 16
 cdef int64_t SUM_BYTES = 2 * 1024 * 1024
 cdef int64_t MOST_SUM_BYTES = 16 * 1024 * 1024
 cdef int64_t LEAST_PANELS = 4   # tasks, if each is a panel
+# Where the sums take at most so many bytes, tiles are cut into chunks, at most so many, that have sums of their own; a
+# chunk transforms tiles of so many bytes at a time, and has so many times these tiles at least.
+cdef int64_t CHUNK_SUM_BYTES = 640 * 1024
+cdef int64_t CHUNKS = 16
+cdef int64_t CHUNK_BYTES = 512 * 1024
+cdef int64_t CHUNK_TIMES = 4
 cdef int64_t TRANSFORM_TILES = 8
 cdef int64_t PIECE_BYTES = 16 * 1024
 # A weight is transformed so many channels of a panel at a time; what each of its frequencies costs, in multiply-adds.
 cdef int64_t PIECE_CHANNELS = 16
 cdef int64_t PACK_WORK = 32
+cdef int64_t ADDED = 16 * 1024  # numbers of the chunks' sums that a task adds up
 # Numbers between the frequencies' arrays, so that they don't all fall on one set of the cache.
 cdef int64_t SKEW = 16
 
@@ -74,6 +81,9 @@ cdef struct Winograd:
     const int64_t *out_offsets
     int64_t *first_tile     # (samples + 1,)
     int64_t tile, tiles_at_once   # of the weight gradient: those summed up now
+    int64_t begin           # the first tile of these sums
+    int64_t chunk           # tiles of a chunk
+    int64_t sums            # numbers of the sums
 
 
 cdef int64_t axis_tiles(const Winograd *job, int64_t axis, int64_t size) noexcept nogil:
@@ -300,7 +310,7 @@ cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, 
         segment[2] = count
         args.g = grads + t * job.grad_row * size
         args.ask, args.ask_step = args.g, 0
-        args.fresh = job.tile + t == 0
+        args.fresh = job.tile + t == job.begin
         m, n = 0, ceil_div(job.depth, tallest)
         while m < job.depth:
             height = ceil_div(job.depth - m, n)
@@ -324,6 +334,39 @@ cdef void sum_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Panel *panel = &job.panels[index % job.n_panels]
     sum_panel(job, panel, frequency,
               job.out + panel.pack * job.tiles.itemsize + frequency * frequency_size(job, panel))
+
+
+cdef void chunk_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """The sums of a chunk of tiles: frequencies stay with the thread that made them."""
+    cdef Winograd job = (<const Winograd *>context)[0]
+    cdef int64_t i, end = min((index + 1) * job.chunk, job.total)
+    job.scratch += slot * job.scratch_size
+    job.out += index * job.sums * job.tiles.itemsize
+    job.begin = job.tile = index * job.chunk
+    while job.tile < end:
+        job.tiles_at_once = min(job.block, end - job.tile)
+        for i in range(ceil_div(job.tiles_at_once, TRANSFORM_TILES)):
+            transform_task(&job, i, slot)
+        for i in range(job.frequencies * job.n_panels):
+            sum_task(&job, i, slot)
+        job.tile += job.tiles_at_once
+
+
+cdef void add_chunks(real *sums, int64_t count, int64_t chunks, int64_t first, int64_t last) noexcept nogil:
+    cdef int64_t chunk, i
+    for chunk in range(1, chunks):
+        for i in range(first, last):
+            sums[i] += sums[chunk * count + i]
+
+
+cdef void add_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+    """Some of the sums of all chunks, in the chunks' order, to those of the first."""
+    cdef const Winograd *job = <const Winograd *>context
+    cdef int64_t first = index * ADDED, last = min(first + ADDED, job.sums), chunks = ceil_div(job.total, job.chunk)
+    if job.tiles.itemsize == sizeof(float):
+        add_chunks(<float *>job.out, job.sums, chunks, first, last)
+    else:
+        add_chunks(<double *>job.out, job.sums, chunks, first, last)
 
 
 cdef void panel_task(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -514,6 +557,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     cdef Winograd job
     cdef Pack context
     cdef int64_t n, most, work, size = setup(&job, sizeof(real), geometry, outputs, x.shape[1], grad.shape[1], groups)
+    cdef int64_t chunks = 1
     cdef bint by_panel
     if size < 0:
         raise MemoryError("no memory for the panels of a weight")
@@ -532,16 +576,29 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     most = min(max(SUM_BYTES, size * <int64_t>sizeof(real)), MOST_SUM_BYTES)
     job.block = min(job.total, max(most // n, 64))
     by_panel = job.block == job.total and job.n_panels >= LEAST_PANELS
+    job.begin, job.sums = 0, size
     if by_panel:
         size = slots() * job.frequencies * job.depth * 2 * job.tiles.lanes
+    elif size * <int64_t>sizeof(real) <= CHUNK_SUM_BYTES:
+        most = max(CHUNK_BYTES // n, TRANSFORM_TILES)
+        chunks = min(CHUNKS, job.total // (CHUNK_TIMES * most))
+        if chunks > 1:
+            job.block, job.chunk = most, ceil_div(job.total, chunks)
+            size *= chunks
+    job.scratch_size = job.block * n + 2 * SKEW * job.frequencies * sizeof(real)
     sums = Buffer(size * sizeof(real))
-    scratch = Buffer(job.block * n + 2 * SKEW * job.frequencies * sizeof(real))
+    scratch = Buffer((slots() if chunks > 1 else 1) * job.scratch_size)
     cdef char[::1] sums_view = sums, scratch_view = scratch
     job.out, job.scratch = &sums_view[0], &scratch_view[0]
     context.job = &job
     context.from_, context.to = job.out, <char *>&weight[0, 0, 0]
     with nogil:
         job.tile = 0
+        if chunks > 1:
+            parallel_for(chunk_task, &job, ceil_div(job.total, job.chunk),
+                         job.total * job.frequencies * job.depth * job.filters)
+            parallel_for(add_task, &job, ceil_div(job.sums, ADDED), size)
+            job.tile = job.total
         while job.tile < job.total:
             job.tiles_at_once = min(job.block, job.total - job.tile)
             parallel_for(transform_task, &job, ceil_div(job.tiles_at_once, TRANSFORM_TILES),
@@ -553,5 +610,5 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
                 parallel_for(sum_task, &job, job.frequencies * job.n_panels, work)
             job.tile += job.tiles_at_once
         if not by_panel:
-            parallel_for(unpack_task, &context, job.n_panels, PACK_WORK * size)
+            parallel_for(unpack_task, &context, job.n_panels, PACK_WORK * job.sums)
     free(job.panels)
