@@ -23,10 +23,12 @@ algorithm = "winograd"
 _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
-# Costs in multiply-adds of the products, fitted to measurements: of transforming a number to a frequency or from one,
-# and of summing a weight's frequency, for each sample; how much more those of a direct weight gradient cost. Where a
-# core does two AVX-512 multiply-adds a cycle, all else costs more of them.
-COSTS = {False: (28, 22, 12, 1.25), True: (42, 33, 30, 1.0)}  # by isa.two_wide()
+# Costs in multiply-adds of the direct convolution, fitted to measurements: of transforming a number to a frequency, and
+# from one. Where a core does two AVX-512 multiply-adds a cycle, all else costs more of them.
+COSTS = {False: (28, 22), True: (42, 33)}  # by isa.two_wide()
+# Of the weight gradient: its products; transforming a number along 1 to 4 axes; and what a weight's frequency costs a
+# batch, divided by 5 samples.
+WEIGHT_COSTS = {False: (0.8, (20, 20, 20, 20), 6), True: (1.2, (14, 25, 42, 60), 6)}
 
 
 def refuses(task: Task) -> str | None:
@@ -64,7 +66,7 @@ class _Costs:
     """What follows from the operation, for samples of any size."""
 
     spread: Ints  # interleaved tilings on each axis
-    frequency: int  # of a tile
+    frequency: float  # of a tile
     sums: int  # of a frequency of the weight
     output: float  # the direct convolution's
     never: bool  # even tiles full of outputs cost more
@@ -81,9 +83,13 @@ class _Costs:
         kernel, _, dilation = task.geometry
         channels, filters = task.channels, task.filters
         product = channels * filters // task.groups
-        to, back, sums, direct = COSTS[isa.two_wide()]
-        frequency = product + to * channels + back * filters
-        output = float(kernel.prod() * product * (direct if task.kind == "weight" else 1))
+        if task.kind == "weight":
+            products, by_axes, sums = WEIGHT_COSTS[isa.two_wide()]
+            frequency = products * product + by_axes[int((kernel > 1).sum()) - 1] * (channels + filters)
+        else:
+            (to, back), sums = COSTS[isa.two_wide()], 0
+            frequency = product + to * channels + back * filters
+        output = float(kernel.prod() * product)
         share = np.minimum(*((kernel + tile[kernel] - 1) / tile[kernel] for tile in (_LARGE, _SMALL))).prod()
         spread = np.where(kernel > 1, dilation, 1)
         return cls(spread, frequency, sums * product, output, bool(share * frequency >= output))
