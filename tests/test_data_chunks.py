@@ -11,7 +11,10 @@ import pytest
 
 from convnd import data
 from convnd.data import _chunks, chunks
-from convnd.data.chunks import Chunks
+from convnd.data.chunks import Chunks, Descriptor
+from convnd.errors import DataError
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "pread"), reason="the system has no pread")
 
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "int64", "float16", "float32", "float64")
 
@@ -20,6 +23,10 @@ DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "int64", "float16", "floa
 def _at_once(monkeypatch):
     """Chunks are looked for with the first row."""
     monkeypatch.setattr(chunks, "PART", 0)
+
+
+def chunks_of(dataset):
+    return Chunks(dataset, Descriptor(dataset.file))
 
 
 def dataset_of(path, values, **given):
@@ -52,7 +59,7 @@ def test_rows_are_those_that_hdf5_reads(tmp_path, seed, libver):
     with h5py.File(tmp_path / "a.h5", "w", libver=libver) as file:
         file.create_dataset("values", data=values, chunks=(min(chunk, rows), columns), fletcher32=True)
     with h5py.File(tmp_path / "a.h5") as file:
-        found = Chunks(file["values"])
+        found = chunks_of(file["values"])
         assert Chunks.accepts(file["values"])
         for _ in range(40):
             start, stop = np.sort(rng.integers(0, rows + 1, 2)).tolist()
@@ -79,11 +86,11 @@ def test_what_is_left_to_hdf5(tmp_path, given):
 def test_other_machines_numbers_are_left_to_hdf5(tmp_path):
     assert not Chunks.accepts(dataset_of(tmp_path / "a.h5", np.zeros((40, 2), ">i2")))
     assert Chunks.accepts(dataset_of(tmp_path / "a.h5", np.zeros((40, 2), "<i2")))
-    found = Chunks(dataset_of(tmp_path / "a.h5", np.arange(80, dtype="<i2").reshape(40, 2)))
+    found = chunks_of(dataset_of(tmp_path / "a.h5", np.arange(80, dtype="<i2").reshape(40, 2)))
     assert not found.read(0, np.empty((40, 2), "float32"))
     assert not found.read(0, np.empty((2, 40), "int16").T)
-    with pytest.raises(IndexError, match="chunks"):
-        found.read(30, np.empty((400, 2), "int16"))
+    for start, shape in ((30, (11, 2)), (-1, (2, 2)), (0, (40, 1)), (0, (20, 4)), (41, (0, 2))):
+        assert not found.read(start, np.empty(shape, "int16"))
 
 
 def test_a_file_behind_a_block_of_its_users_is_left_to_hdf5(tmp_path):
@@ -108,7 +115,7 @@ def test_chunks_that_are_not_there_or_damaged(tmp_path):
         raw.seek(flipped + 3)
         raw.write(b"\xff")
     with h5py.File(path) as file:
-        found, out = Chunks(file["values"]), np.empty((10, 1), "int16")
+        found, out = chunks_of(file["values"]), np.empty((10, 1), "int16")
         good = []
         for start in range(0, 60, 10):
             good.append(found.read(start, out))
@@ -124,7 +131,7 @@ def test_chunks_that_are_not_there_or_damaged(tmp_path):
 
 def test_threads_read_side_by_side(tmp_path):
     values = np.random.default_rng(0).integers(-99, 99, (200_000, 2)).astype("int16")
-    found = Chunks(dataset_of(tmp_path / "a.h5", values, chunks=(512, 2)))
+    found = chunks_of(dataset_of(tmp_path / "a.h5", values, chunks=(512, 2)))
     wrong = []
 
     def work(seed):
@@ -146,7 +153,7 @@ def test_threads_read_side_by_side(tmp_path):
 def test_a_closed_file_is_not_mistaken_for_the_next(tmp_path):
     """Who still reads keeps the file: its number isn't given to another."""
     values = np.arange(6000, dtype="int16")[:, None]
-    found = Chunks(dataset_of(tmp_path / "a.h5", values))
+    found = chunks_of(dataset_of(tmp_path / "a.h5", values))
     out = np.empty_like(values)
     assert found.read(0, out)
     found._dataset.file.close()
@@ -169,3 +176,70 @@ def test_a_few_rows_don_t_make_all_chunks_looked_for(tmp_path, monkeypatch):
             assert (file.samples[number].values == number).all()
         assert found._places is not None
         assert (file.samples[50].values == 50).all()
+
+
+def test_a_damaged_index_is_left_to_hdf5(tmp_path):
+    """Indexes of the older format have no checksums: chunks where none can be, which HDF5 reads in its way."""
+    values = np.arange(4000, dtype="int16")[:, None]
+    with h5py.File(tmp_path / "a.h5", "w", libver="earliest") as file:
+        file.create_dataset("values", data=values, chunks=(100, 1), fletcher32=True)
+    with h5py.File(tmp_path / "a.h5") as file:
+        where = file["values"].id.get_chunk_info_by_coord((700, 0)).byte_offset
+    content = (tmp_path / "a.h5").read_bytes()
+    address, offset = where.to_bytes(8, "little"), (700).to_bytes(8, "little")
+    undefined = b"\xff" * 8
+    for old, new in ((address, undefined), (address, b"\xff" * 7 + b"\x7f"), (offset, (90_000).to_bytes(8, "little"))):
+        assert content.count(old) == 1
+        (tmp_path / "b.h5").write_bytes(content.replace(old, new))
+        with h5py.File(tmp_path / "b.h5") as file:
+            found, out = chunks_of(file["values"]), np.empty((100, 1), "int16")
+            read = [found.read(start, out) and np.array_equal(out, values[start : start + 100])
+                    for start in range(0, 4000, 100)]  # fmt: skip
+        assert not read[7]
+        assert read.count(True) in (39, 0)  # none where HDF5 can't say where the chunks are
+
+
+def test_many_open_files(tmp_path):
+    """Where no more files may be open HDF5 reads, as it has its own."""
+    import resource
+
+    with data.create(tmp_path / "a.h5", ndim=1, channels=1, dtype="int16", target=None) as writer:
+        writer.append(np.full((500, 1), 3, "int16"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = [data.open(tmp_path / "a.h5")]
+    others = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+        try:
+            while True:
+                others.append(os.dup(0))
+        except OSError:
+            pass
+        assert (files[0].samples[0].values == 3).all()
+        assert files[0]._handle.chunks("values") is None
+    finally:
+        for other in others:
+            os.close(other)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        files[0].close()
+
+
+@pytest.mark.parametrize("change", [{"count": 50}, {"channels": 2}, {"length": 400}, {"dtype": "uint16"}], ids=str)
+def test_a_file_that_was_replaced(tmp_path, change):
+    """What is known of a file must be true when it is opened again."""
+
+    def write(path, count=100, channels=1, length=500, dtype="int16"):
+        with data.create(path, ndim=1, channels=channels, dtype=dtype, target=None) as writer:
+            for number in range(count):
+                writer.append(np.full((length, channels), number, dtype))
+
+    write(tmp_path / "a.h5")
+    write(tmp_path / "b.h5", **change)
+    with data.open(tmp_path / "a.h5") as file:
+        assert (file.samples[70].values == 70).all()
+        file.close()
+        assert (file.samples[71].values == 71).all()  # the same one
+        file.close()
+        os.replace(tmp_path / "b.h5", tmp_path / "a.h5")
+        with pytest.raises(DataError, match="has changed since it was opened"):
+            file.samples[40]

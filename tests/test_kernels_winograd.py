@@ -133,6 +133,27 @@ def test_the_same_bits_for_any_number_of_threads(kind, rng):
     assert np.array_equal(alone, d.all_three("winograd")[kind])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_weight_gradient_in_chunks(level, dtype, rng):
+    """So many tiles of so few channels that each chunk of them has sums of its own: the same bits, and right."""
+    layout = Layout([[200, 190], [130, 150], [1, 40]])
+    place = Window.of(2, 3, 1, "same").on(layout)
+    x, g = (rng.standard_normal((layout.positions, c)).astype(dtype) for c in (8, 12))
+    before = kernels.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            kernels.set_num_threads(threads)
+            found.append(kernels.conv_weight(x, g, place, algorithm="winograd"))
+    finally:
+        kernels.set_num_threads(before)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    wanted = kernels.conv_weight(x.astype(np.float64), g.astype(np.float64), place, algorithm="direct")
+    error = np.abs(found[0] - wanted).max() / np.abs(wanted).max()
+    assert error < (1e-5 if dtype == np.float32 else 1e-13)
+
+
 def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng):
     """In the weight gradient too, whose parts are added."""
     layout = Layout([[40, 40], [1, 1], [2, 30], [40, 40]])

@@ -276,13 +276,15 @@ def test_recordings_that_were_cut(tmp_path, suffix):
             assert int(said[1]) - 40_002 in (0, 8)  # AIFF counts two numbers in front of them.
 
 
-@pytest.mark.parametrize("claim", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 40_002])
-def test_recordings_from_a_pipe_don_t_know_their_length(tmp_path, claim):
-    soundfile.write(tmp_path / "a.wav", tone(20_001), 8000)
-    content = bytearray((tmp_path / "a.wav").read_bytes())
-    place = content.index(b"data") + 4
-    content[place : place + 4] = claim.to_bytes(4, "little")
-    (tmp_path / "a.wav").write_bytes(content)
+@pytest.mark.parametrize("claim", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x7FFFEFFC, 0x7F000008, 40_003, 40_002])
+@pytest.mark.parametrize("suffix", ["wav", "aiff"])
+def test_recordings_from_a_pipe_don_t_know_their_length(tmp_path, claim, suffix):
+    soundfile.write(tmp_path / f"a.{suffix}", tone(20_001), 8000)
+    content = bytearray((tmp_path / f"a.{suffix}").read_bytes())
+    place = content.index(b"data" if suffix == "wav" else b"SSND") + 4
+    claim += 8 * (suffix == "aiff" and claim < 50_000)
+    content[place : place + 4] = claim.to_bytes(4, "little" if suffix == "wav" else "big")
+    (tmp_path / f"a.{suffix}").write_bytes(content)
     assert data.prepare_audio(tmp_path, tmp_path / "a.h5", label_from=None).samples == 1
     with data.open(tmp_path / "a.h5") as file:
         np.testing.assert_array_equal(file.samples[0].values, (tone(20_001) / 32768).astype("float32"))

@@ -46,7 +46,8 @@ cdef int64_t PIECE_BYTES = 16 * 1024
 # A weight is transformed so many channels of a panel at a time; what each of its frequencies costs, in multiply-adds.
 cdef int64_t PIECE_CHANNELS = 16
 cdef int64_t PACK_WORK = 32
-cdef int64_t ADDED = 16 * 1024  # numbers of the chunks' sums that a task adds up
+cdef int64_t ADDED = 16 * 1024  # numbers of the chunks' sums that a task adds up, and what each costs
+cdef int64_t ADD_WORK = 8
 # Numbers between the frequencies' arrays, so that they don't all fall on one set of the cache.
 cdef int64_t SKEW = 16
 
@@ -571,6 +572,10 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     cdef char[::1] firsts_view = firsts
     job.first_tile = <int64_t *>&firsts_view[0]
     count_tiles(&job)
+    if not job.total:
+        memset(&weight[0, 0, 0], 0, weight.shape[0] * weight.shape[1] * weight.shape[2] * sizeof(real))
+        free(job.panels)
+        return
     n = job.frequencies * (job.row + job.grad_row) * sizeof(real)
     # Every lot of tiles reads and writes all sums; the only one goes on to the weight a panel at a time.
     most = min(max(SUM_BYTES, size * <int64_t>sizeof(real)), MOST_SUM_BYTES)
@@ -587,7 +592,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
             size *= chunks
     job.scratch_size = job.block * n + 2 * SKEW * job.frequencies * sizeof(real)
     sums = Buffer(size * sizeof(real))
-    scratch = Buffer((slots() if chunks > 1 else 1) * job.scratch_size)
+    scratch = Buffer((min(slots(), chunks) if chunks > 1 else 1) * job.scratch_size)
     cdef char[::1] sums_view = sums, scratch_view = scratch
     job.out, job.scratch = &sums_view[0], &scratch_view[0]
     context.job = &job
@@ -597,7 +602,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
         if chunks > 1:
             parallel_for(chunk_task, &job, ceil_div(job.total, job.chunk),
                          job.total * job.frequencies * job.depth * job.filters)
-            parallel_for(add_task, &job, ceil_div(job.sums, ADDED), size)
+            parallel_for(add_task, &job, ceil_div(job.sums, ADDED), ADD_WORK * size)
             job.tile = job.total
         while job.tile < job.total:
             job.tiles_at_once = min(job.block, job.total - job.tile)

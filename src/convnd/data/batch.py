@@ -90,7 +90,7 @@ def _memory(positions: int, data: Collection, buffers: Buffers | None) -> NDArra
 def _read_values(
     data: Collection, numbers: Ints, runs: list[tuple[int, int]], layout: Layout, values: NDArray[np.float32]
 ) -> None:
-    """The values of a batch, stretch by stretch: one thread reads a stretch while another converts its own."""
+    """The values of a batch, stretch by stretch: where HDF5 reads, one thread does while another converts its own."""
     offsets = layout.offsets.tolist()
     if data.factor is None and np.dtype(data.info.dtype) == np.float32:
         _read_stretch(data, numbers, runs, offsets, values)

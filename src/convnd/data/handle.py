@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConvndError, DataError
-from .chunks import Chunks
+from .chunks import Chunks, Descriptor
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CACHE_BYTES = 1 << 20
@@ -35,15 +35,20 @@ class Opened:
     root: h5py.File
     datasets: dict[str, h5py.Dataset] = field(default_factory=dict)
     chunks: dict[str, Chunks | None] = field(default_factory=dict)
+    descriptor: Descriptor | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Handle:
-    """An HDF5 file, opened when it is asked for: again after a fork, since a child must not share its parent's."""
+    """An HDF5 file, opened when it is asked for: again after a fork, since a child must not share its parent's.
+
+    ``check``, once it is set, is called whenever the file has been opened again, and raises if it isn't the same.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._opened: Opened | None = None
+        self.check: Callable[[], None] | None = None
         check_signature(path)
 
     def _now(self) -> Opened:
@@ -52,6 +57,12 @@ class Handle:
             # Small chunk cache: shuffled reads don't come back soon, and memory is the batches' to use.
             root = h5py.File(self.path, "r", locking="best-effort", rdcc_nbytes=CACHE_BYTES)
             opened = self._opened = Opened(os.getpid(), root)
+            if self.check is not None:
+                try:
+                    self.check()
+                except BaseException:
+                    self.close()
+                    raise
         return opened
 
     @property
@@ -75,8 +86,14 @@ class Handle:
         """The chunks of a dataset, where they can be read past HDF5."""
         opened = self._now()
         if name not in opened.chunks:
-            dataset = self.dataset(name)
-            opened.chunks[name] = Chunks(dataset) if Chunks.accepts(dataset) else None
+            dataset, found = self.dataset(name), None
+            if Chunks.accepts(dataset):
+                try:
+                    opened.descriptor = opened.descriptor or Descriptor(dataset.file)
+                    found = Chunks(dataset, opened.descriptor)
+                except OSError:  # no more files may be open
+                    pass
+            opened.chunks[name] = found
         return opened.chunks[name]
 
     def read(self, name: str) -> NDArray[Any]:

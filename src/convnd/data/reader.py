@@ -54,6 +54,7 @@ class File(Collection):
                 self.layout = Layout(self._handle.read("shapes"))
                 self.splits: tuple[str, ...] = self._members("splits")
                 self._check_structure()
+            self._handle.check = self._check_same
         except BaseException:
             self.close()
             raise
@@ -82,6 +83,15 @@ class File(Collection):
                     f"{self.path}: /{name} must be {dtype} of shape {shape} to agree with the rest of the file. "
                     f"Received: {found.dtype} of shape {found.shape}"
                 )
+
+    def _check_same(self) -> None:
+        """What has been read of the file must be true of it still, when it is opened again."""
+        with self._handle.reading("its description"):
+            root = self._handle.root
+            same = read_attributes(root, self.path) == self.info and Layout(self._handle.read("shapes")) == self.layout
+            if not same:
+                raise DataError(f"{self.path} has changed since it was opened: open it anew")
+            self._check_structure()
 
     def _members(self, group: str) -> tuple[str, ...]:
         """Names in a group, none if there is no such group; one that is there but damaged is an error."""

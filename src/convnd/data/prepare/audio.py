@@ -25,8 +25,12 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".au", ".opus", ".
 SHORT = ("PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW")
 SCALE = 1 / 32768
 # Containers whose chunks have a name and a size: the byte order of the sizes, and the chunk that has the samples.
-CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {b"RIFF": ("little", b"data"), b"FORM": ("big", b"SSND")}
-UNKNOWN_SIZE = 0x7FFFF000  # from here on a size says that whoever wrote the file to a pipe didn't know
+CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
+    b"RIFF": ("little", b"data"), b"RIFX": ("big", b"data"), b"FORM": ("big", b"SSND"),
+}  # fmt: skip
+# From here on a size says that whoever wrote the file to a pipe didn't know: SoX writes 0x7F000000 and more. And bytes
+# that may be missing: some writers count what fills the chunk up.
+UNKNOWN_SIZE, PADDING = 0x7E000000, 8
 # Frames that are mixed or made floats at a time.
 BLOCK = 1 << 18
 # No coding makes fewer bytes of silence: a FLAC frame of 65,535 samples has 11.
@@ -156,7 +160,7 @@ def _refuse_cut(path: Path) -> None:
             size = int.from_bytes(head[4:], order)
             if head[:4] == wanted:
                 there = held - file.tell()
-                if there < size < UNKNOWN_SIZE:
+                if there + PADDING <= size < UNKNOWN_SIZE:
                     raise DataError(f"it was cut: it says that it has {size} bytes of samples, and {there} are there")
                 return
             file.seek(size + size % 2, os.SEEK_CUR)
