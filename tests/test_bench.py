@@ -248,14 +248,19 @@ def test_held_peers_start_afresh(monkeypatch):
     started = []
     monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
     monkeypatch.setattr(sys, "argv", ["convnd", "bench", "--isa", "x86-64-v3"])
-    for name in ("CONVND_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"):
+    for name in ("CONVND_ISA", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"):
         monkeypatch.setenv(name, "")
     hold(None)
     assert not started
     hold("x86-64-v3")
     (_, arguments, environment), = started
     assert arguments == [sys.executable, "-m", "convnd", "bench", "--isa", "x86-64-v3"]
-    wanted = {"CONVND_ISA": "x86-64-v3", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    wanted = {
+        "CONVND_ISA": "x86-64-v3",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    }
     assert wanted.items() <= environment.items()
     for name, value in wanted.items():
         monkeypatch.setenv(name, value)

@@ -176,7 +176,9 @@ class PyTorch(Peer):
 
     name = "PyTorch"
     module = "torch"
-    held: ClassVar = {"x86-64-v3": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
+    held: ClassVar = {
+        "x86-64-v3": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+    }
 
     def lacks(self, case: Case, which: Pass) -> str | None:
         if isinstance(case, Layer) and case.called.torch is None:
