@@ -85,7 +85,7 @@ static int chunk_read(
     unsigned char *chunk = malloc((size_t)size + CHECKSUM);
     if (!chunk) return -1;
     int failed = 0;
-    while (start < stop && !failed) {
+    while (start < stop) {
         const int64_t number = start / size, from = start % size;
         const int64_t to = stop - number * size < size ? stop - number * size : size;
         failed = chunk_bytes(file, chunk, size + CHECKSUM, places[number]);
@@ -93,6 +93,7 @@ static int chunk_read(
         const unsigned char *end = chunk + size;
         const uint32_t said = end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 | (uint32_t)end[3] << 24;
         failed = chunk_checksum(chunk, size) == said ? 0 : -1;
+        if (failed) break;
         memcpy(out, chunk + from, (size_t)(to - from));
         out += to - from, start += to - from;
     }
