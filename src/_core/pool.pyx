@@ -162,7 +162,7 @@ cdef void run_outputs(const Job *job, const Block *block, const int64_t *outer, 
         args.outputs, args.length = n, count[q]
         args.divisor = divisor(job, n_outer * count[q])
         args.x = x + first[q] * job.channels * size
-        args.out, args.index = out + q * job.channels * size, index + q * job.channels
+        args.out, args.index = out + q * job.channels * size, index + q * job.channels if index else NULL
         args.winner = job.winner + (args.out - job.out)
         tile(args)
         q += n
@@ -207,7 +207,7 @@ cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
         coordinates(r.rank, shape, row, at)
         position = r.out_offsets[block.sample] + row * shape[r.rank - 1]
         out = job.out + (position * job.channels + block.channel) * size
-        index = job.index + (position * job.channels + block.channel if job.mode == MAX else 0)
+        index = job.index + (position * job.channels + block.channel) if job.index else NULL
         at[r.rank - 1] = 0
         axis = run_axis(r, block.sample, at) if shape[r.rank - 1] == 1 else r.rank - 1
         n = outer_runs(job, block.sample, at, axis, outer)
@@ -221,14 +221,14 @@ def pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
          const int64_t[::1] in_offsets, const int64_t[::1] out_offsets, const int64_t[::1] in_tables,
          const int64_t[::1] out_tables, const int64_t[::1] step, const int64_t[:, ::1] outputs,
          const int64_t[:, ::1] inputs, int64_t mode, double window, real[:, ::1] out, int32_t[:, ::1] index):
-    """out = max, mean, sum or sum / window of each region; index (of max) is the winner's number in its region.
+    """out = max, mean, sum or sum / window of each region; index (of max, or empty) is the winner's number in its region.
 
     outputs holds the rows first and count, inputs begin and end. There is at least one axis."""
     cdef Job job
     job.tiles, job.mode, job.window = tiles(sizeof(real)), <Mode>mode, window
     read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
                  inputs)
-    job.x, job.out, job.index = <const char *>&x[0, 0], <char *>&out[0, 0], &index[0, 0]
+    job.x, job.out, job.index = <const char *>&x[0, 0], <char *>&out[0, 0], &index[0, 0] if index.shape[0] else NULL
     job.winner, job.norm.scale, job.channels = job.out, NULL, x.shape[1]
     run_pool(&job, x.shape[0], out.shape[0])
 

@@ -16,6 +16,8 @@
 #undef choose_less
 #undef choose_up_to
 #undef larger
+#undef unordered
+#undef unordered_mask
 #undef BLEND
 #undef COMPARE
 #undef LARGER

@@ -19,6 +19,12 @@
 #define COMPARE(x, y, how) _mm512_cmp_ps_mask((__m512)(x), (__m512)(y), how)
 #define PERMUTE(a, lanes, b) (vec)_mm512_permutex2var_ps((__m512)(a), (__m512i)(lanes), (__m512)(b))
 #define ABOUT_INVERSE(a) (vec)_mm512_rcp14_ps((__m512)(a))
+#if defined(__AVX512F__)
 #define LARGER(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
+#elif defined(__AVX__)
+#define LARGER(a, b) _mm256_max_ps((__m256)(a), (__m256)(b))
+#elif defined(__SSE2__)
+#define LARGER(a, b) _mm_max_ps((__m128)(a), (__m128)(b))
+#endif
 #define LEAST_MAGNITUDE(a, b) (vec)_mm512_range_ps((__m512)(a), (__m512)(b), 10)
 #define MULTIPLY_LESS(a, b, c) (vec)_mm512_fmsub_ps((__m512)(a), (__m512)(b), (__m512)(c))

@@ -22,6 +22,12 @@
 #define BLEND(m, b, a) _mm512_mask_blend_pd(m, (__m512d)(b), (__m512d)(a))
 #define COMPARE(x, y, how) _mm512_cmp_pd_mask((__m512d)(x), (__m512d)(y), how)
 #define PERMUTE(a, lanes, b) (vec)_mm512_permutex2var_pd((__m512d)(a), (__m512i)(lanes), (__m512d)(b))
+#if defined(__AVX512F__)
 #define LARGER(a, b) _mm512_max_pd((__m512d)(a), (__m512d)(b))
+#elif defined(__AVX__)
+#define LARGER(a, b) _mm256_max_pd((__m256d)(a), (__m256d)(b))
+#elif defined(__SSE2__)
+#define LARGER(a, b) _mm_max_pd((__m128d)(a), (__m128d)(b))
+#endif
 #define LEAST_MAGNITUDE(a, b) (vec)_mm512_range_pd((__m512d)(a), (__m512d)(b), 10)
 #define MULTIPLY_LESS(a, b, c) (vec)_mm512_fmsub_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))

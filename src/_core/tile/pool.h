@@ -21,63 +21,93 @@ INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
     else if (f_ < (channels)) BODY(1, 0, (channels)); \
 } while (0)
 
-/* kind: of the normalisation's activation, or NAME(PLAIN) without one. */
-enum { NAME(PLAIN) = -1 };
+/* kind: of the normalisation's activation; or without one: NAME(PLAIN), or NAME(BARE) if nobody asks where it is. */
+enum { NAME(PLAIN) = -1, NAME(BARE) = -2 };
 
+INLINE void NAME(put_part)(real *to, vec a, int64_t lanes) {
+    if (lanes >= VL) store(to, a);
+    else store_part(to, a, lanes);
+}
+INLINE void NAME(put_index)(int32_t *to, mask at, int64_t lanes) {
+    const NAME(number) small = __builtin_convertvector(at, NAME(number));
+    if (lanes >= VL) *(NAME(number) *)to = small;
+    else
+        for (int64_t i = 0; i < lanes; i++) to[i] = small[i];
+}
+
+/* A vector of the first NaN where there is one: it isn't below, and nothing takes its place. Else of the largest. */
+SLOW void NAME(max_or_nan)(const convnd_pool_args *a, int64_t o, int64_t f, int64_t lanes) {
+    const int64_t kind = a->norm.activation, at_out = o * a->out_next + f;
+    const real *x = (const real *)a->x + o * a->x_next + f;
+    const vec lowest = splat(-(real)__builtin_inf());
+    vec best = lowest, from = lowest, scale = lowest, shift = lowest;
+    mask at = (mask){0} - 1, clear = at, number = {0};
+    if (a->norm.scale) {
+        scale = load_part((const real *)a->norm.scale + f, lanes);
+        shift = load_part((const real *)a->norm.shift + f, lanes);
+    }
+    for (int64_t r = 0; r < a->n_runs; r++)
+        for (int64_t k = 0; k < a->length; k++) {
+            const vec t = NAME(load_lanes)(x + a->runs[r] + k * a->x_step, a->x_end, lanes);
+            const vec y = a->norm.scale ? NAME(fused)(t * scale + shift, kind) : t;
+            const mask take = (~(y <= best) | (at < 0)) & clear;
+            clear &= y == y;
+            best = choose(take, y, best);
+            from = choose(take, t, from);
+            at = (number & take) | (at & ~take);
+            number += 1;
+        }
+    NAME(put_part)((real *)a->out + at_out, best, lanes);
+    if (a->norm.scale) NAME(put_part)((real *)a->winner + at_out, from, lanes);
+    if (a->index) NAME(put_index)(a->index + at_out, at, lanes);
+}
+
+/* What has to be known of a vector to go on depends on the largest alone, in one instruction. That no NaN was among
+ * them is seen on the way, for two vectors at a time. */
 INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_pool_args *a, int64_t o, int64_t f,
                            int64_t lanes) {
     const real *x = (const real *)a->x + o * a->x_next + f;
     const int64_t step = a->x_step, at_out = o * a->out_next + f;
+    const int normed = kind != NAME(PLAIN) && kind != NAME(BARE), some = a->n_runs > 0 && a->length > 0;
     vec best[NAME(GROUP)], from[NAME(GROUP)], scale[NAME(GROUP)], shift[NAME(GROUP)];
-    mask at[NAME(GROUP)], clear[NAME(GROUP)], number = {0};
-#define VALUE(t, v) (kind == NAME(PLAIN) ? (t) : NAME(fused)((t) * scale[v] + shift[v], kind))
+    mask at[NAME(GROUP)], number = {0};
+    unordered_mask odd = {0};
+#define VALUE(t, v) (normed ? NAME(fused)((t) * scale[v] + shift[v], kind) : (t))
     UNROLL for (int v = 0; v < vectors; v++) {
-        if (kind != NAME(PLAIN)) {
+        if (normed) {
             const real *by = (const real *)a->norm.scale + f + v * VL, *plus = (const real *)a->norm.shift + f + v * VL;
             scale[v] = lanes >= VL ? load(by) : load_part(by, lanes);
             shift[v] = lanes >= VL ? load(plus) : load_part(plus, lanes);
         }
-        if (a->n_runs > 0 && a->length > 0) {
-            from[v] = NAME(load_lanes)(x + a->runs[0] + v * VL, a->x_end, lanes);
-            best[v] = VALUE(from[v], v);
-            at[v] = (mask){0};
-        } else {
-            from[v] = best[v] = splat(-(real)__builtin_inf());
-            at[v] = (mask){0} - 1;
-        }
-        clear[v] = (mask){0} - 1;
+        from[v] = some ? NAME(load_lanes)(x + a->runs[0] + v * VL, a->x_end, lanes) : splat(-(real)__builtin_inf());
+        best[v] = some ? VALUE(from[v], v) : from[v];
+        at[v] = (mask){0} - !some;
     }
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *p = x + a->runs[r];
         for (int64_t k = 0; k < a->length; k++) {
+            vec y[NAME(GROUP)];
             UNROLL for (int v = 0; v < vectors; v++) {
-                const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes), y = VALUE(t, v);
-                /* The first NaN wins: it isn't below, and nothing takes its place. (That none was seen is known sooner
-                 * than that the best is none.) */
-                const mask take = ~(y <= best[v]) & clear[v];
-                clear[v] &= y == y;
-                best[v] = choose(take, y, best[v]);
-                if (kind != NAME(PLAIN)) from[v] = choose(take, t, from[v]);
-                at[v] = (number & take) | (at[v] & ~take);
+                const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes);
+                y[v] = VALUE(t, v);
+                if (kind != NAME(BARE)) at[v] = (mask)choose_less(best[v], y[v], (vec)number, (vec)at[v]);
+                if (normed) from[v] = choose_less(best[v], y[v], t, from[v]);
+                best[v] = larger(y[v], best[v]);
             }
-            number += 1;
+            UNROLL for (int v = 0; v < vectors; v += 2) odd |= unordered(y[v], y[v + 1 < vectors ? v + 1 : v]);
+            if (kind != NAME(BARE)) number += 1;
             p += step;
         }
     }
 #undef VALUE
-    real *out = (real *)a->out + at_out, *winner = (real *)a->winner + at_out;
-    int32_t *index = a->index + at_out;
+    if (NAME(any_unordered)(odd)) {
+        for (int v = 0; v < vectors; v++) NAME(max_or_nan)(a, o, f + v * VL, lanes);
+        return;
+    }
     UNROLL for (int v = 0; v < vectors; v++) {
-        const NAME(number) small = __builtin_convertvector(at[v], NAME(number));
-        if (lanes >= VL) {
-            store(out + v * VL, best[v]);
-            if (kind != NAME(PLAIN)) store(winner + v * VL, from[v]);
-            *(NAME(number) *)(index + v * VL) = small;
-        } else {
-            store_part(out, best[v], lanes);
-            if (kind != NAME(PLAIN)) store_part(winner, from[v], lanes);
-            for (int64_t i = 0; i < lanes; i++) index[i] = small[i];
-        }
+        NAME(put_part)((real *)a->out + at_out + v * VL, best[v], lanes);
+        if (normed) NAME(put_part)((real *)a->winner + at_out + v * VL, from[v], lanes);
+        if (kind != NAME(BARE)) NAME(put_index)(a->index + at_out + v * VL, at[v], lanes);
     }
 }
 
@@ -122,7 +152,8 @@ INLINE void NAME(max_all)(const int64_t kind, const int group, const convnd_pool
 static void NAME(pool_max)(const convnd_pool_args *a) {
 #define ALL(kind) NAME(max_all)(kind, NAME(NORM_GROUP), a)
     if (a->norm.scale) EACH_FUSED(ALL, a->norm.activation);
-    else NAME(max_all)(NAME(PLAIN), NAME(GROUP), a);
+    else if (a->index) NAME(max_all)(NAME(PLAIN), NAME(GROUP), a);
+    else NAME(max_all)(NAME(BARE), NAME(GROUP), a);
 #undef ALL
 }
 

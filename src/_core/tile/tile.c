@@ -2,7 +2,7 @@
  * CONVND_LEVEL and CONVND_VECTOR set. */
 #include "tile.h"
 #include <string.h>
-#if defined(__AVX512F__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 

@@ -142,7 +142,7 @@ typedef struct {
     const char *x;       /* IN */
     const char *x_end;   /* nothing is read from here on */
     char *out;           /* OUT */
-    int32_t *index;      /* OUT  of max */
+    int32_t *index;      /* OUT  of max, or NULL */
     char *winner;        /* OUT  of max with a norm */
     convnd_norm norm;
     const int64_t *runs; /* IN */

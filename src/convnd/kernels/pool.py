@@ -69,11 +69,11 @@ def _check_index_range(regions: Regions) -> None:
         )
 
 
-def pool(x: Array, regions: Regions, mode: str) -> tuple[Array, Index | None]:
+def pool(x: Array, regions: Regions, mode: str, indexed: bool = True) -> tuple[Array, Index | None]:
     """The "max", "mean", "sum" or "mean_padded" of each region, (P_out, C).
 
-    With "max" also the winner's number within its region, row-major over the region's counts, int32 (P_out, C): the
-    first of equals; NaN wins. "mean" is over true positions, "mean_padded" divides by the window's. A region without
+    With "max" and ``indexed`` also the winner's number within its region, row-major over the region's counts, int32
+    (P_out, C): the first of equals; NaN wins. "mean" is over true positions, "mean_padded" divides by the window's. A region without
     positions has mean and sum 0, maximum -inf and number -1.
     """
     floats(x=x)
@@ -81,12 +81,13 @@ def pool(x: Array, regions: Regions, mode: str) -> tuple[Array, Index | None]:
     number, window = _mode_number(mode, regions)
     out = empty(regions.output.positions, x.shape[1], x.dtype)
     index: Index = np.empty((0, 0), dtype=np.int32)
-    if mode == "max":
+    indexed = indexed and mode == "max"
+    if indexed:
         _check_index_range(regions)
         index = empty(len(out), x.shape[1], INDEX)
     if out.size:
         core.pool(x, *_tables(regions), number, window, out, index)
-    return out, index if mode == "max" else None
+    return out, index if indexed else None
 
 
 def scale_shift_pool(

@@ -106,7 +106,7 @@ def drop_block(x: X, size: Any, rate: float, key: Key) -> X:
         if length > 1:
             one = tuple(length if other == axis else 1 for other in range(layout.ndim))
             before = tuple((each - 1, 0) for each in one)
-            dropped = kernels.pool(dropped, pooled_regions(layout, one, 1, before), "max")[0]
+            dropped = kernels.pool(dropped, pooled_regions(layout, one, 1, before), "max", indexed=False)[0]
     kept = dropped == 0
     left = np.add.reduceat(np.count_nonzero(kept, axis=1), layout.offsets[:-1])
     factor = layout.sizes * t.channels / np.maximum(left, 1)

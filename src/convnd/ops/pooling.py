@@ -12,7 +12,7 @@ import numpy as np
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout, Ragged
-from ..tensor import Array, Batch, Tensor, X, record
+from ..tensor import Array, Batch, Tensor, X, is_recording, record
 from ..window import Regions, per_axis, proportional_regions, refuse_empty, window_regions
 from ._operands import batch, give_back, layout_of, window
 from ._regions import coordinates, positions_of
@@ -305,7 +305,7 @@ def global_pool(x: X, mode: str = "mean") -> X:
 
 
 def _pool(x: Tensor, regions: Regions, mode: str, layout: Layout | None = None) -> Tensor:
-    y, index = kernels.pool(x.values, regions, mode)
+    y, index = kernels.pool(x.values, regions, mode, indexed=x.requires_grad and is_recording())
     return _pooled(x, regions, mode, y, index, layout)
 
 

@@ -93,7 +93,7 @@ def _lp(x: Tensor, regions: Regions, p: float) -> Tensor:
         plain = (total >= least) & (total <= limits.max)
     rows: Ints = np.zeros(0, dtype=np.int64)
     if not plain.all():
-        largest, _ = kernels.pool(magnitude, regions, "max")
+        largest, _ = kernels.pool(magnitude, regions, "max", indexed=False)
         again = ~plain & (largest != 0)
         rows = np.flatnonzero(again.any(axis=1))
         again = again[rows]
