@@ -30,7 +30,8 @@ def tolerance(dtype):
 
 
 def each_region(regions):
-    """(output position, input positions in row-major order) of every output of the batch, from first and count."""
+    """(output position, input positions in row-major order, first position of the sample) of every output of the batch,
+    from first and count."""
     at, out, start = 0, 0, 0
     for n in range(len(regions.input)):
         shape, outputs = regions.input.shape(n), regions.output.shape(n)
@@ -45,7 +46,7 @@ def each_region(regions):
             points = list(itertools.product(*ranges))
             grid = np.array(points, dtype=np.int64).reshape(len(points), len(shape))
             flat = np.ravel_multi_index(tuple(grid.T), shape) if shape else np.zeros(1, dtype=np.int64)
-            yield out, start + flat
+            yield out, start + flat, start
             out += 1
         start += int(regions.input.sizes[n])
 
@@ -59,10 +60,10 @@ def divisor(regions, mode, positions):
 def plain_pool(x, regions, mode):
     out = np.zeros((regions.output.positions, x.shape[1]))
     index = np.zeros(out.shape, dtype=np.int32)
-    for q, inputs in each_region(regions):
+    for q, inputs, start in each_region(regions):
         values = x[inputs].astype(np.float64)
         if mode == "max":
-            out[q], index[q] = values.max(axis=0), values.argmax(axis=0)
+            out[q], index[q] = values.max(axis=0), inputs[values.argmax(axis=0)] - start
         else:
             out[q] = values.sum(axis=0) / divisor(regions, mode, len(inputs))
     return out, index
@@ -71,9 +72,9 @@ def plain_pool(x, regions, mode):
 def plain_grad(g, regions, mode, index):
     out = np.zeros((regions.input.positions, g.shape[1]))
     columns = np.arange(g.shape[1])
-    for q, inputs in each_region(regions):
+    for q, inputs, start in each_region(regions):
         if mode == "max":
-            out[inputs[index[q]], columns] += g[q]
+            out[start + index[q], columns] += g[q]
         else:
             out[inputs] += g[q].astype(np.float64) / divisor(regions, mode, len(inputs))
     return out
@@ -106,6 +107,9 @@ def check(rng, regions, mode, channels, dtype):
     if mode == "max":
         assert index.dtype == np.int32
         np.testing.assert_array_equal(index, winners)
+        alone, nothing = kernels.pool(x, regions, mode, indexed=False)
+        assert nothing is None
+        np.testing.assert_array_equal(alone, out)
     else:
         assert index is None
     g = rng.standard_normal(out.shape).astype(dtype)
@@ -225,9 +229,11 @@ def test_the_law(rng, mode, dtype):
 def test_nan_wins_and_infinities_are_values(dtype, channels):
     column = np.array([1, np.nan, 5, np.nan, -np.inf, -np.inf, np.inf, 2, np.inf, -0.0, 0.0, -1])
     x = np.repeat(column[:, None], channels, axis=1).astype(dtype)
-    out, index = kernels.pool(x, window_regions(Window.of(1, 3, 3).on(Layout([[12]]))), "max")
+    regions = window_regions(Window.of(1, 3, 3).on(Layout([[12]])))
+    out, index = kernels.pool(x, regions, "max")
+    np.testing.assert_array_equal(kernels.pool(x, regions, "max", indexed=False)[0], out)
     np.testing.assert_array_equal(out[:, 0], [np.nan, np.nan, np.inf, 0])
-    np.testing.assert_array_equal(index, np.repeat([[1], [0], [0], [0]], channels, axis=1))
+    np.testing.assert_array_equal(index, np.repeat([[1], [3], [6], [9]], channels, axis=1))
     assert np.array_equal(out, np.repeat(out[:, :1], channels, axis=1), equal_nan=True)
     least, number = kernels.pool(x[4:6], proportional_regions(Layout([[2]]), (1,)), "max")
     assert (least == -np.inf).all()
@@ -241,7 +247,7 @@ def test_a_region_without_positions():
     assert kernels.pool(x, regions, "mean")[0].ravel().tolist() == [0.5, 0, 4.5]
     out, index = kernels.pool(x, regions, "max")
     assert out.ravel().tolist() == [1, -np.inf, 5]
-    assert index.ravel().tolist() == [1, -1, 1]
+    assert index.ravel().tolist() == [1, -1, 5]
     assert kernels.pool_grad(np.ones((3, 1)), regions, "mean").ravel().tolist() == [0.5, 0.5, 0, 0, 0.5, 0.5]
 
 

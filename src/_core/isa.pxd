@@ -122,13 +122,13 @@ cdef extern from "tile/tile.h":
         int64_t x_step
         int64_t outputs
         int64_t x_next
-        int64_t out_next
+        int64_t first
         int64_t channels
+        int64_t pitch
         double divisor
 
     ctypedef struct convnd_holder:
         int64_t output
-        int64_t number
         int64_t count
 
     ctypedef struct convnd_pool_grad_args:
@@ -148,6 +148,7 @@ cdef extern from "tile/tile.h":
         int64_t column
         int64_t columns
         int64_t channels
+        int64_t first
         double divisor
         int64_t streams
 
@@ -188,10 +189,9 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_pool_tile)(const convnd_pool_args *) noexcept nogil
     ctypedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *) noexcept nogil
     ctypedef void (*convnd_pool_scatter_tile)(
-        const char *g, const int32_t *index, char *out, const int64_t *places, int64_t channels) noexcept nogil
+        const char *g, const int32_t *index, char *out, int64_t channels) noexcept nogil
     ctypedef void (*convnd_pool_scatter_part_tile)(
-        const char *g, const int32_t *index, char *out, const int64_t *places, int64_t low, int64_t high,
-        int64_t channels) noexcept nogil
+        const char *g, const int32_t *index, char *out, int64_t low, int64_t high, int64_t channels) noexcept nogil
     ctypedef struct convnd_fft_args:
         char *x
         char *scratch

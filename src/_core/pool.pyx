@@ -121,10 +121,10 @@ cdef int64_t run_axis(const Regions *r, int64_t sample, const int64_t *at) noexc
 
 
 cdef int64_t outer_runs(const Job *job, int64_t sample, const int64_t *at, int64_t axes, int64_t *runs) noexcept nogil:
-    """Where the runs of a region begin, in numbers from the sample's start, ascending: all of the first `axes` axes.
-    Returns how many."""
+    """Where the runs of a region begin, as positions of the sample, ascending: all of the first `axes` axes. Returns
+    how many."""
     cdef const Regions *r = &job.regions
-    cdef int64_t n = 1, a, e, i, q, more, stride = job.channels
+    cdef int64_t n = 1, a, e, i, q, more, stride = 1
     cdef const int64_t *shape = r.in_shapes + sample * r.rank
     runs[0] = 0
     for a in range(axes):
@@ -150,18 +150,18 @@ cdef void run_outputs(const Job *job, const Block *block, const int64_t *outer, 
     cdef const int64_t *first = r.first + r.out_tables[block.sample * r.rank + last]
     cdef const int64_t *count = r.count + r.out_tables[block.sample * r.rank + last]
     cdef convnd_pool_tile tile = job.tiles.pool.max if job.mode == MAX else job.tiles.pool.sum
-    args.runs, args.n_runs, args.x_step = outer, n_outer, r.step[last] * job.channels
+    args.runs, args.n_runs, args.x_step = outer, n_outer, r.step[last]
     while q < block.col + block.cols:
         n = 1
         args.x_next = 0
         if q + 1 < block.col + block.cols:
-            args.x_next = (first[q + 1] - first[q]) * job.channels
+            args.x_next = first[q + 1] - first[q]
         while (q + n < block.col + block.cols and count[q + n] == count[q]
-               and (first[q + n] - first[q + n - 1]) * job.channels == args.x_next):
+               and first[q + n] - first[q + n - 1] == args.x_next):
             n += 1
         args.outputs, args.length = n, count[q]
         args.divisor = divisor(job, n_outer * count[q])
-        args.x = x + first[q] * job.channels * size
+        args.first, args.x = first[q], x + first[q] * job.channels * size
         args.out, args.index = out + q * job.channels * size, index + q * job.channels if index else NULL
         args.winner = job.winner + (args.out - job.out)
         tile(args)
@@ -175,10 +175,11 @@ cdef void run_merged(const Job *job, const Block *block, const int64_t *at, int6
     cdef int64_t q = r.out_tables[block.sample * r.rank + axis] + at[axis], a, inner = 1
     for a in range(axis + 1, r.rank):
         inner *= r.in_shapes[block.sample * r.rank + a]
-    args.runs, args.n_runs, args.x_step, args.x_next = outer, n_outer, job.channels, 0
+    args.runs, args.n_runs, args.x_step, args.x_next = outer, n_outer, 1, 0
     args.outputs, args.length = 1, r.count[q] * inner
     args.divisor = divisor(job, n_outer * args.length)
-    args.x = x + r.first[q] * inner * job.channels * job.tiles.itemsize
+    args.first = r.first[q] * inner
+    args.x = x + args.first * job.channels * job.tiles.itemsize
     args.out, args.index, args.winner = out, index, job.winner + (out - job.out)    # the row's only output
     if job.mode == MAX:
         job.tiles.pool.max(args)
@@ -199,7 +200,7 @@ cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     cdef int32_t *index
     cdef convnd_pool_args args
     args.x_end = job.x + r.in_offsets[r.samples] * job.channels * size
-    args.channels, args.out_next, args.norm = block.channels, job.channels, job.norm
+    args.channels, args.pitch, args.norm = block.channels, job.channels, job.norm
     if job.norm.scale:
         args.norm.scale += block.channel * size
         args.norm.shift += block.channel * size
@@ -221,7 +222,7 @@ def pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
          const int64_t[::1] in_offsets, const int64_t[::1] out_offsets, const int64_t[::1] in_tables,
          const int64_t[::1] out_tables, const int64_t[::1] step, const int64_t[:, ::1] outputs,
          const int64_t[:, ::1] inputs, int64_t mode, double window, real[:, ::1] out, int32_t[:, ::1] index):
-    """out = max, mean, sum or sum / window of each region; index (of max, or empty) is the winner's number in its region.
+    """out = max, mean, sum or sum / window of each region; index (of max, or empty): the winner's position.
 
     outputs holds the rows first and count, inputs begin and end. There is at least one axis."""
     cdef Job job

@@ -6,7 +6,6 @@ threads gives the same bits.
 """
 
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from convnd._core.isa cimport convnd_holder, convnd_pool_grad_args, tiles
@@ -14,7 +13,7 @@ from convnd._core.plan cimport MAX_RANK
 from convnd._core.pool cimport (
     MAX, MEAN, WORK, Block, Job, Mode, Regions, coordinates, divisor, largest_region, read_regions, run_blocks)
 from convnd._core.stream cimport streams
-from convnd._core.threads cimport parallel_for, slots
+from convnd._core.threads cimport parallel_for
 
 ctypedef fused real:
     float
@@ -43,7 +42,6 @@ cdef int64_t add_axis(const Regions *r, int64_t sample, int64_t axis, int64_t i,
                 place = place // step
             if 0 <= place < count[q]:
                 to[more].output = held[e].output * size + q
-                to[more].number = held[e].number * count[q] + place
                 to[more].count = held[e].count * count[q]
                 more += 1
     return more
@@ -72,7 +70,7 @@ cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     args.divisor = 0 if job.mode == MEAN else divisor(job, 1)   # 0: the tile counts a region's positions
     args.streams = job.streams
     # What holds the columns is the same for all rows.
-    nothing.output, nothing.number, nothing.count = 0, 0, 1
+    nothing.output, nothing.count = 0, 1
     n = 0
     for i in range(block.col, block.col + block.cols):
         inner_first[i] = n
@@ -89,7 +87,8 @@ cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
             one = two
             two = swap
         args.outer, args.n_outer = one, n
-        place = (r.in_offsets[block.sample] + row * shape[last]) * position
+        args.first = row * shape[last]
+        place = (r.in_offsets[block.sample] + args.first) * position
         args.out = job.out + place
         if job.x:
             args.x = job.x + place
@@ -99,36 +98,16 @@ cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
 # The same for large regions: zeros, then each output adds its gradient where its maximum was, the outputs in order. A
 # task is a piece of a sample, some positions of the first axis.
 
-cdef void find_places(const Regions *r, int64_t sample, const int64_t *at, int64_t channels,
-                      int64_t *places) noexcept nogil:
-    """Where the positions of the region of the output `at` lie from its first one, in numbers, in their order."""
-    cdef int64_t n = 1, a, e, i, count, unit = channels
-    for a in range(r.rank):
-        unit *= r.in_shapes[sample * r.rank + a]
-    places[0] = 0
-    for a in range(r.rank):
-        unit //= r.in_shapes[sample * r.rank + a]
-        count = r.count[r.out_tables[sample * r.rank + a] + at[a]]
-        # From the end, so that entries are read before they are written over.
-        for e in range(n - 1, -1, -1):
-            for i in range(count - 1, -1, -1):
-                places[e * count + i] = places[e] + i * r.step[a] * unit
-        n *= count
-
-
 cdef void scatter_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
     cdef const Regions *r = &job.regions
     cdef int64_t sample = number // job.pieces, piece = number % job.pieces, rank = r.rank, size = job.tiles.itemsize
     cdef const int64_t *shape = r.in_shapes + sample * rank
     cdef const int64_t *out_shape = r.out_shapes + sample * rank
-    cdef const int64_t *table = r.out_tables + sample * rank
+    cdef int64_t table = r.out_tables[sample * rank]
     cdef int64_t from_ = piece * shape[0] // job.pieces, to = (piece + 1) * shape[0] // job.pieces, clear = from_
-    cdef int64_t *places = <int64_t *>(job.scratch + slot * job.scratch_size)
-    cdef int64_t a, i, o, q, first, last, base, unit, region, outputs = 1, plane = job.channels
-    cdef int64_t at[MAX_RANK]
-    cdef int64_t counts[MAX_RANK]       # of the region whose places are known
-    cdef bint known, whole
+    cdef int64_t a, i, o, q, first, last, outputs = 1, plane = 1
+    cdef bint whole
     cdef char *out = job.out + r.in_offsets[sample] * job.channels * size
     for a in range(1, rank):
         plane *= shape[a]
@@ -137,57 +116,33 @@ cdef void scatter_task(void *context, int64_t number, int64_t slot) noexcept nog
     for i in range(r.in_tables[sample * rank] + from_, r.in_tables[sample * rank] + to):
         if r.begin[i] < r.end[i]:
             first, last = min(first, r.begin[i]), max(last, r.end[i])
-    for a in range(rank):
-        counts[a], at[a] = -1, 0
-    at[0] = first
-    for o in range(first * outputs, last * outputs):
-        # Zeros up to where this region ends.
-        q = table[0] + at[0]
-        whole, i = r.first[q] >= from_, r.first[q] + (r.count[q] - 1) * r.step[0] + 1
-        if i > to:
-            whole, i = False, to
-        if clear < i:
-            memset(out + clear * plane * size, 0, (i - clear) * plane * size)
-            clear = i
-        known, base, unit, region = True, 0, job.channels, 1
-        for a in range(rank - 1, -1, -1):
-            q = table[a] + at[a]
-            known = known and counts[a] == r.count[q]
-            counts[a] = r.count[q]
-            region *= r.count[q]
-            base += r.first[q] * unit
-            unit *= shape[a]
-        if not known:
-            find_places(r, sample, at, job.channels, places)
-        q = (r.out_offsets[sample] + o) * job.channels
-        if whole and region:
-            job.tiles.pool.scatter(job.g + q * size, job.index + q, out + base * size, places, job.channels)
-        elif region:
-            job.tiles.pool.scatter_part(job.g + q * size, job.index + q, out + base * size, places,
-                                        from_ * plane - base, to * plane - base, job.channels)
-        a = rank - 1
-        at[a] += 1
-        while a > 0 and at[a] == out_shape[a]:
-            at[a] = 0
-            a -= 1
-            at[a] += 1
-    memset(out + clear * plane * size, 0, (to - clear) * plane * size)
+    for i in range(first, last):
+        # Zeros up to where these regions end.
+        q = table + i
+        o = r.first[q] + (r.count[q] - 1) * r.step[0] + 1
+        whole = r.first[q] >= from_ and o <= to
+        o = min(o, to)
+        if clear < o:
+            memset(out + clear * plane * job.channels * size, 0, (o - clear) * plane * job.channels * size)
+            clear = o
+        for o in range(i * outputs, (i + 1) * outputs):
+            q = (r.out_offsets[sample] + o) * job.channels
+            if job.index[q] < 0:    # of no position
+                continue
+            if whole:
+                job.tiles.pool.scatter(job.g + q * size, job.index + q, out, job.channels)
+            else:
+                job.tiles.pool.scatter_part(job.g + q * size, job.index + q, out, from_ * plane, to * plane,
+                                            job.channels)
+    memset(out + clear * plane * job.channels * size, 0, (to - clear) * plane * job.channels * size)
 
 
-cdef bint run_scatter(Job *job, int64_t region, int64_t work) noexcept nogil:
-    """Whether there was memory."""
-    cdef bint done
+cdef void run_scatter(Job *job, int64_t work) noexcept nogil:
     cdef int64_t s, longest = 0
     for s in range(job.regions.samples):
         longest = max(longest, job.regions.in_shapes[s * job.regions.rank])
     job.pieces = max(1, min(SCATTER_TASKS // max(1, job.regions.samples), longest // SCATTER_LEAST))
-    job.scratch_size = region * sizeof(int64_t)
-    job.scratch = <char *>malloc(slots() * job.scratch_size)
-    done = job.scratch != NULL
-    if done:
-        parallel_for(scatter_task, job, job.regions.samples * job.pieces, work)
-    free(job.scratch)
-    return done
+    parallel_for(scatter_task, job, job.regions.samples * job.pieces, work)
 
 
 cdef int64_t most_holders(const Regions *r) noexcept nogil:
@@ -251,11 +206,11 @@ def norm_pool_grad(const real[:, ::1] g, const real[:, ::1] x, const int64_t[:, 
 
 cdef int run_grad(Job *job, int64_t inputs, int64_t outputs) except -1:
     cdef int64_t region, work = max(inputs, outputs) * job.channels * WORK
-    cdef bint done
+    cdef bint done = True
     with nogil:
         region = largest_region(&job.regions, job.regions.rank)
         if job.mode == MAX and not job.x and region >= SCATTER * job.tiles.lanes:
-            done = run_scatter(job, region, work)
+            run_scatter(job, work)
         else:
             measure_holders(job)
             job.streams = job.channels % job.tiles.lanes == 0 and streams(

@@ -4,24 +4,29 @@
 #include <math.h>
 
 typedef struct {
-    int64_t runs[3], n_runs, length, x_step, outputs, x_next, out_next, channels, n_x, n_out;
+    int64_t runs[3], n_runs, length, x_step, outputs, x_next, first, channels, pitch, n_x, n_out;
 } regions;
 
 static regions draw_regions(int64_t channels, int64_t length) {
-    regions s = {.n_runs = draw(1, 3), .length = length, .x_step = channels + draw(0, 2), .outputs = draw(1, 4),
-                 .x_next = draw(1, 20), .out_next = channels + draw(0, 2), .channels = channels};
+    regions s = {.n_runs = draw(1, 3), .length = length, .x_step = draw(1, 2), .outputs = draw(1, 4),
+                 .x_next = draw(1, 4), .first = draw(0, 9), .channels = channels, .pitch = channels + draw(0, 2)};
     if (draw(0, 15) == 0) s.n_runs = 0;
-    for (int64_t r = 0; r < s.n_runs; r++) s.runs[r] = r ? draw(0, 30) : 30;
-    s.n_x = (s.outputs - 1) * s.x_next + 30 + (length - 1) * s.x_step + channels;
-    s.n_out = (s.outputs - 1) * s.out_next + channels;
+    for (int64_t r = 0; r < s.n_runs; r++) s.runs[r] = r ? draw(0, 6) : 6;
+    s.n_x = ((s.outputs - 1) * s.x_next + 6 + (length - 1) * s.x_step) * s.pitch + channels;
+    s.n_out = (s.outputs - 1) * s.pitch + channels;
     return s;
 }
 
 static convnd_pool_args arguments(const regions *s, const char *x) {
     return (convnd_pool_args){
         .x = x, .x_end = x + s->n_x * tiles->itemsize, .out = numbers(s->n_out), .runs = s->runs, .n_runs = s->n_runs,
-        .length = s->length, .x_step = s->x_step, .outputs = s->outputs, .x_next = s->x_next, .out_next = s->out_next,
-        .channels = s->channels, .divisor = (double)draw(1, 9)};
+        .length = s->length, .x_step = s->x_step, .outputs = s->outputs, .x_next = s->x_next, .first = s->first,
+        .channels = s->channels, .pitch = s->pitch, .divisor = (double)draw(1, 9)};
+}
+
+/* The k-th position of an output's region. */
+static int64_t position(const regions *s, int64_t output, int64_t k) {
+    return output * s->x_next + s->runs[k / s->length] + k % s->length * s->x_step;
 }
 
 /* Numbers with ties, and some that aren't numbers. */
@@ -44,16 +49,17 @@ static void check_max(int64_t channels, int64_t activation) {
         args.winner = numbers(s.n_out);
         of_winner = as_is(args.winner, s.n_out);
     }
-    args.index = (int32_t *)guarded(s.n_out * 4);
-    for (int64_t i = 0; i < s.n_out; i++) args.index[i] = 1000;
+    int32_t *found = (int32_t *)guarded(s.n_out * 4);
+    args.index = activation < 0 && draw(0, 1) ? NULL : found; /* or only the largest */
+    for (int64_t i = 0; i < s.n_out; i++) found[i] = 1000;
     tiles->pool->max(&args);
     for (int64_t i = 0; i < s.n_out; i++) {
-        const int64_t c = i % s.out_next;
+        const int64_t c = i % s.pitch, o = i / s.pitch;
         int32_t index = c < channels ? -1 : 1000;
         double from = -INFINITY;
         if (index < 0) want[i].value = from;
         for (int64_t k = 0; c < channels && k < s.n_runs * s.length; k++) {
-            const double t = get(args.x, i / s.out_next * s.x_next + s.runs[k / s.length] + k % s.length * s.x_step + c);
+            const double t = get(args.x, position(&s, o, k) * s.pitch + c);
             wanted v = {t, 0};
             if (of_winner) {
                 v = (wanted){0, 0};
@@ -62,9 +68,9 @@ static void check_max(int64_t channels, int64_t activation) {
                 activate(&v, activation);
             }
             if (index >= 0 && (isnan(want[i].value) || v.value <= want[i].value)) continue;
-            want[i] = v, from = t, index = (int32_t)k;
+            want[i] = v, from = t, index = (int32_t)(s.first + position(&s, o, k));
         }
-        wrong |= args.index[i] != index;
+        wrong |= found[i] != (args.index ? index : 1000);
         if (of_winner && c < channels) of_winner[i].value = from;
     }
     require(!wrong, "the index of the first largest");
@@ -79,11 +85,10 @@ static void check_sum(int64_t channels, int64_t length) {
     wanted *want = as_is(args.out, s.n_out);
     for (int64_t o = 0; o < s.outputs; o++)
         for (int64_t c = 0; c < channels; c++) {
-            wanted *to = &want[o * s.out_next + c];
+            wanted *to = &want[o * s.pitch + c];
             *to = (wanted){0, 0};
-            for (int64_t r = 0; r < s.n_runs; r++)
-                for (int64_t k = 0; k < length; k++)
-                    add(to, get(args.x, o * s.x_next + s.runs[r] + k * s.x_step + c) / args.divisor);
+            for (int64_t k = 0; k < s.n_runs * length; k++)
+                add(to, get(args.x, position(&s, o, k) * s.pitch + c) / args.divisor);
         }
     tiles->pool->sum(&args);
     compare(args.out, want, s.n_out);
@@ -101,17 +106,18 @@ static void check_grad(int64_t channels, int of_max, int with_norm) {
         inner_first[i] = n_inner;
         for (int64_t q = 0; q < OUTPUTS; q++)
             for (int64_t j = 0; j < count[q]; j++)
-                if (first[q] + j * step == i) inner[n_inner++] = (convnd_holder){q, j, count[q]};
+                if (first[q] + j * step == i) inner[n_inner++] = (convnd_holder){q, count[q]};
     }
     inner_first[INPUTS] = n_inner;
-    for (int64_t e = 0; e < OUTER; e++) outer[e] = (convnd_holder){draw(0, ROWS - 1), draw(0, 2), draw(1, 3)};
+    for (int64_t e = 0; e < OUTER; e++) outer[e] = (convnd_holder){draw(0, ROWS - 1), draw(1, 3)};
     char *g = numbers(n_g), *out = numbers(n);
     int32_t *index = (int32_t *)guarded(n_g * 4);
-    for (int64_t i = 0; i < n_g; i++) index[i] = (int32_t)draw(0, 4);
+    for (int64_t i = 0; i < n_g; i++) index[i] = (int32_t)draw(20, 20 + INPUTS);
     convnd_pool_grad_args args = {
         .g = g, .g_end = g + n_g * tiles->itemsize, .index = of_max ? index : NULL, .out = out, .outer = outer,
         .n_outer = draw(0, OUTER),
-        .inner = inner, .inner_first = inner_first, .outputs = OUTPUTS, .column = draw(0, INPUTS - 1), .channels = channels, .divisor = (double)draw(0, 3),
+        .inner = inner, .inner_first = inner_first, .outputs = OUTPUTS, .column = draw(0, INPUTS - 1), .channels = channels,
+        .first = 20, .divisor = (double)draw(0, 3),
         .streams = channels % tiles->lanes == 0};
     args.columns = draw(1, INPUTS - args.column);
     if (with_norm) args.x = numbers(n), args.a = numbers(channels), args.b = numbers(channels), args.c = numbers(channels);
@@ -126,7 +132,7 @@ static void check_grad(int64_t channels, int of_max, int with_norm) {
                     const double scale = 1 / (args.divisor > 0 ? args.divisor : (double)(outer[e].count * count[q]));
                     if (first[q] + j * step != i) continue;
                     if (!of_max) add(&want[k], get(g, at) * scale);
-                    else if (index[at] == outer[e].number * count[q] + j) add(&want[k], get(g, at));
+                    else if (index[at] == 20 + i) add(&want[k], get(g, at));
                 }
         if (with_norm) {
             want[k].value *= get(args.a, c);
@@ -138,23 +144,19 @@ static void check_grad(int64_t channels, int of_max, int with_norm) {
     compare(out, want, n);
 }
 
-/* One output of a maximum, whole or only where its places are from `low` to `high`. */
+/* One output of a maximum, whole or only where its positions are from `low` to `high`. */
 static void check_scatter(int64_t channels, int part) {
-    enum { POSITIONS = 5 };
-    const int64_t n = 2 * POSITIONS * channels, low = draw(0, n), high = draw(low, n);
+    const int64_t positions = 10, n = positions * channels, low = draw(0, positions), high = draw(low, positions);
     begin("pool: %s of the maxima of %lld channels", part ? "a part" : "all", (long long)channels);
     char *g = numbers(channels), *out = numbers(n);
     int32_t *index = (int32_t *)guarded(channels * 4);
-    int64_t places[POSITIONS];
-    for (int64_t k = 0; k < POSITIONS; k++) places[k] = 2 * k * channels;
     wanted *want = as_is(out, n);
     for (int64_t c = 0; c < channels; c++) {
-        index[c] = (int32_t)draw(0, POSITIONS - 1);
-        const int64_t place = places[index[c]];
-        if (!part || (place >= low && place < high)) add(&want[place + c], get(g, c));
+        index[c] = (int32_t)draw(0, positions - 1);
+        if (!part || (index[c] >= low && index[c] < high)) add(&want[index[c] * channels + c], get(g, c));
     }
-    if (part) tiles->pool->scatter_part(g, index, out, places, low, high, channels);
-    else tiles->pool->scatter(g, index, out, places, channels);
+    if (part) tiles->pool->scatter_part(g, index, out, low, high, channels);
+    else tiles->pool->scatter(g, index, out, channels);
     compare(out, want, n);
 }
 

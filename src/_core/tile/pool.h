@@ -37,25 +37,24 @@ INLINE void NAME(put_index)(int32_t *to, mask at, int64_t lanes) {
 
 /* A vector of the first NaN where there is one: it isn't below, and nothing takes its place. Else of the largest. */
 SLOW void NAME(max_or_nan)(const convnd_pool_args *a, int64_t o, int64_t f, int64_t lanes) {
-    const int64_t kind = a->norm.activation, at_out = o * a->out_next + f;
-    const real *x = (const real *)a->x + o * a->x_next + f;
+    const int64_t kind = a->norm.activation, at_out = o * a->pitch + f;
     const vec lowest = splat(-(real)__builtin_inf());
     vec best = lowest, from = lowest, scale = lowest, shift = lowest;
-    mask at = (mask){0} - 1, clear = at, number = {0};
+    mask at = (mask){0} - 1, clear = at;
     if (a->norm.scale) {
         scale = load_part((const real *)a->norm.scale + f, lanes);
         shift = load_part((const real *)a->norm.shift + f, lanes);
     }
     for (int64_t r = 0; r < a->n_runs; r++)
         for (int64_t k = 0; k < a->length; k++) {
-            const vec t = NAME(load_lanes)(x + a->runs[r] + k * a->x_step, a->x_end, lanes);
+            const int64_t p = o * a->x_next + a->runs[r] + k * a->x_step;
+            const vec t = NAME(load_lanes)((const real *)a->x + p * a->pitch + f, a->x_end, lanes);
             const vec y = a->norm.scale ? NAME(fused)(t * scale + shift, kind) : t;
             const mask take = (~(y <= best) | (at < 0)) & clear;
             clear &= y == y;
             best = choose(take, y, best);
             from = choose(take, t, from);
-            at = (number & take) | (at & ~take);
-            number += 1;
+            at = (((mask){0} + (integer)(a->first + p)) & take) | (at & ~take);
         }
     NAME(put_part)((real *)a->out + at_out, best, lanes);
     if (a->norm.scale) NAME(put_part)((real *)a->winner + at_out, from, lanes);
@@ -66,11 +65,11 @@ SLOW void NAME(max_or_nan)(const convnd_pool_args *a, int64_t o, int64_t f, int6
  * them is seen on the way, for two vectors at a time. */
 INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_pool_args *a, int64_t o, int64_t f,
                            int64_t lanes) {
-    const real *x = (const real *)a->x + o * a->x_next + f;
-    const int64_t step = a->x_step, at_out = o * a->out_next + f;
+    const int64_t origin = o * a->x_next, at_out = o * a->pitch + f;
+    const real *x = (const real *)a->x + origin * a->pitch + f;
     const int normed = kind != NAME(PLAIN) && kind != NAME(BARE), some = a->n_runs > 0 && a->length > 0;
     vec best[NAME(GROUP)], from[NAME(GROUP)], scale[NAME(GROUP)], shift[NAME(GROUP)];
-    mask at[NAME(GROUP)], number = {0};
+    mask at[NAME(GROUP)];
     unordered_mask odd = {0};
 #define VALUE(t, v) (normed ? NAME(fused)((t) * scale[v] + shift[v], kind) : (t))
     UNROLL for (int v = 0; v < vectors; v++) {
@@ -79,24 +78,29 @@ INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_p
             scale[v] = lanes >= VL ? load(by) : load_part(by, lanes);
             shift[v] = lanes >= VL ? load(plus) : load_part(plus, lanes);
         }
-        from[v] = some ? NAME(load_lanes)(x + a->runs[0] + v * VL, a->x_end, lanes) : splat(-(real)__builtin_inf());
-        best[v] = some ? VALUE(from[v], v) : from[v];
-        at[v] = (mask){0} - !some;
+        from[v] = best[v] = splat(-(real)__builtin_inf());
+        at[v] = (mask){0} - 1;
+        if (some) {
+            from[v] = NAME(load_lanes)(x + a->runs[0] * a->pitch + v * VL, a->x_end, lanes);
+            best[v] = VALUE(from[v], v);
+            at[v] = (mask){0} + (integer)(a->first + origin + a->runs[0]);
+        }
     }
     for (int64_t r = 0; r < a->n_runs; r++) {
-        const real *p = x + a->runs[r];
+        const real *p = x + a->runs[r] * a->pitch;
+        mask position = (mask){0} + (integer)(a->first + origin + a->runs[r]);
         for (int64_t k = 0; k < a->length; k++) {
             vec y[NAME(GROUP)];
             UNROLL for (int v = 0; v < vectors; v++) {
                 const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes);
                 y[v] = VALUE(t, v);
-                if (kind != NAME(BARE)) at[v] = (mask)choose_less(best[v], y[v], (vec)number, (vec)at[v]);
+                if (kind != NAME(BARE)) at[v] = (mask)choose_less(best[v], y[v], (vec)position, (vec)at[v]);
                 if (normed) from[v] = choose_less(best[v], y[v], t, from[v]);
                 best[v] = larger(y[v], best[v]);
             }
             UNROLL for (int v = 0; v < vectors; v += 2) odd |= unordered(y[v], y[v + 1 < vectors ? v + 1 : v]);
-            if (kind != NAME(BARE)) number += 1;
-            p += step;
+            if (kind != NAME(BARE)) position += (integer)a->x_step;
+            p += a->x_step * a->pitch;
         }
     }
 #undef VALUE
@@ -112,12 +116,12 @@ INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_p
 }
 
 INLINE void NAME(sum_body)(const int vectors, const convnd_pool_args *a, const real *x, real *out, int64_t lanes) {
-    const int64_t step = a->x_step;
+    const int64_t step = a->x_step * a->pitch;
     vec sum[NAME(SUM_GROUP)], middle[NAME(SUM_GROUP)], high[NAME(SUM_GROUP)];
     int64_t filled = 0, full = 0;
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = middle[v] = high[v] = (vec){0};
     for (int64_t r = 0; r < a->n_runs; r++) {
-        const real *p = x + a->runs[r];
+        const real *p = x + a->runs[r] * a->pitch;
         int64_t left = a->length;
         while (left > 0) {
             const int64_t n = left < NAME(LEVEL) - filled ? left : NAME(LEVEL) - filled;
@@ -159,8 +163,8 @@ static void NAME(pool_max)(const convnd_pool_args *a) {
 
 static void NAME(pool_sum)(const convnd_pool_args *a) {
     for (int64_t o = 0; o < a->outputs; o++) {
-        const real *x = (const real *)a->x + o * a->x_next;
-        real *out = (real *)a->out + o * a->out_next;
+        const real *x = (const real *)a->x + o * a->x_next * a->pitch;
+        real *out = (real *)a->out + o * a->pitch;
 #define BODY(vectors, f, lanes) NAME(sum_body)(vectors, a, x + (f), out + (f), lanes)
         EACH_GROUP(BODY, NAME(SUM_GROUP), a->channels);
 #undef BODY
@@ -183,21 +187,27 @@ INLINE void NAME(grad_body)(const int vectors, const int streams, const convnd_p
                             int64_t lanes) {
     vec sum[NAME(GROUP)];
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = (vec){0};
-    const int64_t first = a->inner_first[i], last = a->inner_first[i + 1], next = a->outputs * a->channels;
-    for (int64_t e = 0; e < a->n_outer; e++) {
-        const convnd_holder outer = a->outer[e];
-        for (int64_t s = first; s < last; s++) {
-            const convnd_holder inner = a->inner[s];
-            const real *g = (const real *)a->g + outer.output * next + inner.output * a->channels + f;
-            if (a->index) {
-                const int32_t *index = a->index + (g - (const real *)a->g);
-                const mask number = (mask){0} + (integer)(outer.number * inner.count + inner.number);
+    const convnd_holder *first = a->inner + a->inner_first[i], *last = a->inner + a->inner_first[i + 1];
+    const int64_t next = a->outputs * a->channels;
+    if (a->index) {
+        const mask own = (mask){0} + (integer)(a->first + i);
+        for (int64_t e = 0; e < a->n_outer; e++) {
+            const int64_t row = a->outer[e].output * next + f;
+            for (const convnd_holder *h = first; h < last; h++) {
+                const real *g = (const real *)a->g + row + h->output * a->channels;
+                const int32_t *index = a->index + row + h->output * a->channels;
                 UNROLL for (int v = 0; v < vectors; v++) {
                     const mask at = NAME(load_index)(index + v * VL, g + v * VL, a->g_end, lanes);
-                    sum[v] += choose(at == number, NAME(load_lanes)(g + v * VL, a->g_end, lanes), (vec){0});
+                    sum[v] += choose(at == own, NAME(load_lanes)(g + v * VL, a->g_end, lanes), (vec){0});
                 }
-            } else {
-                const vec scale = splat((real)(1 / (a->divisor ? a->divisor : (double)(outer.count * inner.count))));
+            }
+        }
+    } else {
+        for (int64_t e = 0; e < a->n_outer; e++) {
+            const convnd_holder outer = a->outer[e];
+            for (const convnd_holder *h = first; h < last; h++) {
+                const real *g = (const real *)a->g + outer.output * next + h->output * a->channels + f;
+                const vec scale = splat((real)(1 / (a->divisor ? a->divisor : (double)(outer.count * h->count))));
                 UNROLL for (int v = 0; v < vectors; v++)
                     sum[v] += NAME(load_lanes)(g + v * VL, a->g_end, lanes) * scale;
             }
@@ -231,22 +241,23 @@ static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
 }
 #undef EACH_GROUP
 
-static void NAME(pool_scatter)(const char *g_, const int32_t *index, char *out_, const int64_t *places, int64_t channels) {
+static void NAME(pool_scatter)(const char *g_, const int32_t *index, char *out_, int64_t channels) {
     const real *g = (const real *)g_;
     real *out = (real *)out_;
-    for (int64_t c = 0; c < channels; c++) out[places[index[c]] + c] += g[c];
+    for (int64_t c = 0; c < channels; c++) out[index[c] * channels + c] += g[c];
 }
 
 /* Without branches: whether a maximum is in reach can't be foreseen. What isn't goes where nobody looks. */
-static void NAME(pool_scatter_part)(const char *g_, const int32_t *index, char *out_, const int64_t *places, int64_t low,
-                                    int64_t high, int64_t channels) {
+static void NAME(pool_scatter_part)(const char *g_, const int32_t *index, char *out_, int64_t low, int64_t high,
+                                    int64_t channels) {
     const real *g = (const real *)g_;
     real nowhere[16], *out = (real *)out_;
     for (int i = 0; i < 16; i++) nowhere[i] = 0;
     for (int64_t c = 0; c < channels; c++) {
-        const int64_t place = places[index[c]];
+        const int64_t place = index[c];
         const uintptr_t reached = -(uintptr_t)((uint64_t)(place - low) < (uint64_t)(high - low));
-        real *to = (real *)(((uintptr_t)(out + place + c) & reached) | ((uintptr_t)(nowhere + c % 16) & ~reached));
+        real *to = (real *)(((uintptr_t)(out + place * channels + c) & reached)
+                            | ((uintptr_t)(nowhere + c % 16) & ~reached));
         *to += g[c];
     }
 }

@@ -132,12 +132,13 @@ typedef struct {
     int64_t activation;
 } convnd_norm;
 
-/* Outputs in a row, each over its region: `n_runs` runs of `length` positions.
+/* Outputs in a row, each over its region: `n_runs` runs of `length` positions, with `pitch` numbers each.
  *
- *     out[o][c] = max, or sum / divisor, over runs r and k of x[o x_next + runs[r] + k x_step + c]
+ *     out[o][c] = max, or sum / divisor, over runs r and k of x[p][c] at the positions p = o x_next + runs[r] + k x_step
  *
- * index[o][c] is r length + k of the first largest. Sums of long regions go through levels of 256 positions, counted
- * from the region's first. The largest may be of normalised numbers; winner[o][c] is the x it came from then. */
+ * index[o][c] is first + p of the first largest, or -1 where there is none. Sums of long regions go through levels of
+ * 256 positions, counted from the region's first. The largest may be of normalised numbers; winner[o][c] is the x it
+ * came from then. */
 typedef struct {
     const char *x;       /* IN */
     const char *x_end;   /* nothing is read from here on */
@@ -147,20 +148,19 @@ typedef struct {
     convnd_norm norm;
     const int64_t *runs; /* IN */
     int64_t n_runs, length, x_step;
-    int64_t outputs, x_next, out_next;
-    int64_t channels;
+    int64_t outputs, x_next, first;
+    int64_t channels, pitch;
     double divisor;
 } convnd_pool_args;
 
 /* Some columns of a row of a pool's gradient: a position sums over the outputs whose regions hold it.
  *
- *     out[i][c] = sum over these outputs o of g[o][c] scale, or of g[o][c] where index[o][c] is the position's number
+ *     out[i][c] = sum over these outputs o of g[o][c] scale, or of g[o][c] where index[o][c] is the position: first + i
  *
  * A region's scale is 1 / divisor, or 1 / its positions if the divisor is 0. Where there is an x, a normalisation's
  * gradient follows: out a + x b + c. */
 typedef struct {
     int64_t output; /* its number among the outputs, of these axes */
-    int64_t number; /* the input's place in its region */
     int64_t count;  /* positions of its region */
 } convnd_holder;
 typedef struct {
@@ -174,7 +174,7 @@ typedef struct {
     int64_t n_outer;
     const convnd_holder *inner; /* IN  what holds the columns on the last axis; column i's begin at inner_first[i] */
     const int64_t *inner_first;
-    int64_t outputs, column, columns, channels; /* outputs: on the last axis */
+    int64_t outputs, column, columns, channels, first; /* outputs: on the last axis */
     double divisor;
     int64_t streams;            /* channels fill whole vectors, and the results go past the caches */
 } convnd_pool_grad_args;
@@ -247,11 +247,10 @@ typedef void (*convnd_product_tile)(const char *g, const char *x, const char *me
 
 typedef void (*convnd_pool_tile)(const convnd_pool_args *);
 typedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *);
-/* One output of max: out[places[index[c]] + c] += g[c]; of a part only where low <= places[...] < high. */
-typedef void (*convnd_pool_scatter_tile)(const char *g, const int32_t *index, char *out, const int64_t *places,
-                                         int64_t channels);
-typedef void (*convnd_pool_scatter_part_tile)(const char *g, const int32_t *index, char *out, const int64_t *places,
-                                              int64_t low, int64_t high, int64_t channels);
+/* One output of max: out[index[c]][c] += g[c]; of a part only where low <= index[c] < high. */
+typedef void (*convnd_pool_scatter_tile)(const char *g, const int32_t *index, char *out, int64_t channels);
+typedef void (*convnd_pool_scatter_part_tile)(const char *g, const int32_t *index, char *out, int64_t low, int64_t high,
+                                              int64_t channels);
 typedef void (*convnd_conv_tile)(const convnd_conv_args *);
 typedef void (*convnd_weight_tile)(const convnd_weight_args *);
 typedef void (*convnd_fft_tile)(const convnd_fft_args *);

@@ -64,7 +64,7 @@ def _check_index_range(regions: Regions) -> None:
     if len(regions.input) and regions.input.sizes.max() >= 2**31:
         sample = int(np.argmax(regions.input.sizes))
         raise ShapeError(
-            f"sample {sample}: max pooling numbers a region's positions in 32 bits, so a sample must have fewer than "
+            f"sample {sample}: max pooling numbers a sample's positions in 32 bits, so a sample must have fewer than "
             f"2^31. Received: sample of shape {regions.input.shape(sample)}"
         )
 
@@ -72,9 +72,9 @@ def _check_index_range(regions: Regions) -> None:
 def pool(x: Array, regions: Regions, mode: str, indexed: bool = True) -> tuple[Array, Index | None]:
     """The "max", "mean", "sum" or "mean_padded" of each region, (P_out, C).
 
-    With "max" and ``indexed`` also the winner's number within its region, row-major over the region's counts, int32
-    (P_out, C): the first of equals; NaN wins. "mean" is over true positions, "mean_padded" divides by the window's. A region without
-    positions has mean and sum 0, maximum -inf and number -1.
+    With "max" and ``indexed`` also the winner's position in its sample, int32 (P_out, C): the first of equals; NaN
+    wins. "mean" is over true positions, "mean_padded" divides by the window's. A region without positions has mean and
+    sum 0, maximum -inf and position -1.
     """
     floats(x=x)
     x = rows("x", x, regions.input.positions)
@@ -139,7 +139,7 @@ def scale_shift_pool_grad(
 
 
 def _winners(g: Array, index: Index | None) -> Index:
-    """The numbers that the pool gave with "max", checked."""
+    """The positions that the pool gave with "max", checked."""
     if index is None or index.shape != g.shape or index.dtype != np.int32:
         received = None if index is None else f"{index.dtype} of shape {index.shape}"
         raise ShapeError(f"index must be what pool gave with 'max', int32 of shape {g.shape}. Received: {received}")

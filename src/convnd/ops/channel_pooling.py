@@ -168,8 +168,8 @@ def _in_order(parts: list[Array], back: Ints) -> Array:
 
 
 def _central(regions: Regions) -> tuple[Array, Ints]:
-    """For each region the position that is nearest the window's centre: its number within the region, int32 (P_out, 1),
-    and its row in the batch. Kept with the regions, as these are with their layout."""
+    """For each region the position that is nearest the window's centre: where in its sample, int32 (P_out, 1), and its
+    row in the batch. Kept with the regions, as these are with their layout."""
     known = regions.__dict__
     if "central" not in known:
         assert regions.window is not None
@@ -177,7 +177,7 @@ def _central(regions: Regions) -> tuple[Array, Ints]:
         number = np.zeros(len(sample), dtype=np.int64)
         for size, (_, count, tap) in zip(regions.window, ranges, strict=True):
             number = number * count + np.clip((size - 1) // 2 - tap, 0, count - 1)
-        central = number.astype(np.int32)[:, None]
-        known["central"] = central, positions_of(central, regions)[:, 0] + regions.input.offsets[sample]
+        central = positions_of(number[:, None], regions)
+        known["central"] = central.astype(np.int32), central[:, 0] + regions.input.offsets[sample]
     found: tuple[Array, Ints] = known["central"]
     return found

@@ -15,7 +15,7 @@ from ..layout import Ints, Layout, Ragged
 from ..tensor import Array, Batch, Tensor, X, is_recording, record
 from ..window import Regions, per_axis, proportional_regions, refuse_empty, window_regions
 from ._operands import batch, give_back, layout_of, window
-from ._regions import coordinates, positions_of
+from ._regions import coordinates
 
 MODES = ("max", "mean", "sum")
 
@@ -101,7 +101,7 @@ def max_pool(
         return give_back(_pool(t, regions, "max"), x)
     y, index = kernels.pool(t.values, regions, "max")
     assert index is not None
-    result = Tensor.of(positions_of(index, regions), regions.output, t.kind)
+    result = Tensor.of(index.astype(np.int64), regions.output, t.kind)
     return give_back(_pooled(t, regions, "max", y, index), x), result.numpy()
 
 

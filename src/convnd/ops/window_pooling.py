@@ -340,7 +340,8 @@ def _drawn(x: Tensor, regions: Regions, key: Key) -> Tensor:
         reached = so_far[having]
         index[having] += (reached <= bound[having]) & (reached < total[having])
     index = np.where(total == 0, (uniform * count).astype(np.int32), index)
-    where = elements(positions_of(index, regions), output, regions.input)
+    position = positions_of(index, regions)
+    where, index = elements(position, output, regions.input), position.astype(np.int32)
 
     def grad_fn(g: Array) -> tuple[Array]:
         return (kernels.pool_grad(g, regions, "max", index),)
