@@ -196,7 +196,7 @@ def test_packed_frequencies_are_kept(rng):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"stride": 2}, r"winograd needs stride 1, not \(2, 2\)"),
+        ({"stride": 2, "kernel": 1}, r"winograd needs stride 1, not \(2, 2\)"),
         ({"kernel": 7}, r"1 to 5 taps on each axis and 2 on some, not \(7, 7\)"),
         ({"kernel": 1}, r"1 to 5 taps on each axis and 2 on some, not \(1,"),
     ],

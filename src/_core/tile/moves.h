@@ -5,10 +5,26 @@ INLINE void NAME(moves_put)(real *p, vec a, int64_t streams) {
     else store(p, a);
 }
 
+/* n bytes, fewer than a vector has: two pieces of them that overlap. */
+INLINE void NAME(move_few)(const char *x, char *out, int64_t n) {
+#define TWICE(bytes) do { \
+        char first[bytes], last[bytes]; \
+        memcpy(first, x, bytes); \
+        memcpy(last, x + n - (bytes), bytes); \
+        memcpy(out, first, bytes); \
+        memcpy(out + n - (bytes), last, bytes); \
+    } while (0)
+    if (n >= 32) TWICE(32);
+    else if (n >= 16) TWICE(16);
+    else if (n >= 8) TWICE(8);
+    else if (n >= 4) TWICE(4);
+#undef TWICE
+}
+
 /* count numbers, whole vectors if they go past the caches. */
 INLINE void NAME(move)(const real *x, real *out, int64_t count, int64_t streams) {
     if (count < VL) {
-        for (int64_t i = 0; i < count; i++) out[i] = x[i];
+        NAME(move_few)((const char *)x, (char *)out, count * (int64_t)sizeof(real));
         return;
     }
     for (int64_t i = 0; i + VL <= count; i += VL) NAME(moves_put)(out + i, load(x + i), streams);

@@ -13,12 +13,14 @@ from .._core import isa
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from ..window import Placement, Window
-from . import depthwise, direct, fft, grouped, narrow, spanned, winograd
+from . import depthwise, direct, fft, grouped, narrow, phased, spanned, winograd
 from .checks import Array, check_rank, contiguous, empty, floats, rows
 from .task import Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
-IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, narrow, grouped, winograd, spanned, direct)
+IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    fft, depthwise, phased, narrow, grouped, winograd, spanned, direct
+)
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus",
                "selu", "hardsigmoid", "hardswish", "absolute")

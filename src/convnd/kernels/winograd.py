@@ -50,15 +50,27 @@ def takes(task: Task) -> bool | Mask:
 
 def gain(task: Task) -> NDArray[np.float64]:
     """By how much it is expected to be faster than the direct convolution, for each sample."""
+    direct = np.multiply.reduce(task.target.shapes, axis=1) * _Costs.of(task).output
+    found: NDArray[np.float64] = direct / np.maximum(spent(task), 1)
+    return found
+
+
+def spent(task: Task) -> NDArray[np.float64]:
+    """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
     costs, kernel, sizes = _Costs.of(task), task.geometry[0], task.target.shapes
     outputs = _tiles(kernel, sizes)
     tiles = costs.spread * _ceil(_ceil(sizes, costs.spread), outputs)
     frequencies = np.multiply.reduce(tiles * (kernel - 1 + outputs), axis=1)
-    spent = frequencies * costs.frequency
+    found: NDArray[np.float64] = frequencies * costs.frequency
     if task.kind == "weight":
-        spent = spent + np.multiply.reduce(costs.spread * (kernel - 1 + outputs), axis=1) * costs.sums
-    found: NDArray[np.float64] = np.multiply.reduce(sizes, axis=1) * costs.output / np.maximum(spent, 1)
+        found = found + np.multiply.reduce(costs.spread * (kernel - 1 + outputs), axis=1) * costs.sums
     return found
+
+
+def weight_numbers(task: Task) -> int:
+    """Of the weight's frequencies, in tiles of the usual size."""
+    kernel = task.geometry[0]
+    return _frequencies(kernel, _tiles(kernel, kernel + 2)) * task.channels * task.filters // task.groups
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,214 @@
+"""Strides as channels: Winograd's convolution of what lies at every phase of a stride, side by side.
+
+A kernel of K taps with stride s is one of ceil(K / s) taps with stride 1 over s times the channels; where K isn't a
+multiple of s, some of its weights are zeros. x is copied for that, some samples at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._core import isa
+from .._core import phases as core
+from ..layout import Ints
+from . import winograd
+from .checks import Array, empty
+from .task import Mask, Operation, Problem, Side, Task
+
+algorithm = "winograd"
+
+BYTES = 16 * 2**20  # of the copies of some samples; or of one sample
+# What a copied number costs, in multiply-adds of the direct convolution, and the share of those that Winograd's rule
+# expects: by isa.two_wide(), growing with channels times filters; and with the size of a weight's gradient beyond what
+# a core's cache holds. Fitted to measurements.
+COPY, SHARE, PRODUCTS, POWER = 25, {False: 0.75, True: 1.0}, 2048, 0.11
+CACHE, WEIGHT_POWER = 2 * 2**20, 0.25
+NARROW = 1.6  # how much longer than by multiply-adds the way back to fewer channels than a vector has takes directly
+
+
+def refuses(task: Task) -> str | None:
+    """What has no strides, groups, dilation beside a stride; and what Winograd's convolution refuses."""
+    _, stride, dilation = task.geometry
+    if (stride == 1).all() or task.groups > 1 or ((stride > 1) & (dilation > 1)).any():
+        return "phases are of strides, with one group and no dilation beside them"
+    return winograd.refuses(_inner(task))
+
+
+def takes(task: Task) -> bool | Mask:
+    """By multiply-adds: of Winograd's convolution, and what copies take, against the direct convolution's."""
+    few = task.filters < isa.lanes(task.operation.dtype.itemsize)
+    if few and task.kind != "transposed":
+        return False
+    outputs = (task.source if task.kind == "transposed" else task.target).shapes
+    direct = np.multiply.reduce(outputs, axis=1) * float(task.geometry[0].prod() * task.channels * task.filters)
+    if few:
+        direct *= NARROW
+    folding, inner = _folding(task.problem), _inner(task)
+    share = SHARE[isa.two_wide()] * max(1, inner.channels * inner.filters / PRODUCTS) ** POWER
+    if task.kind == "weight":
+        size = winograd.weight_numbers(inner) * task.operation.dtype.itemsize
+        share *= max(1, size / CACHE) ** WEIGHT_POWER
+    copied = np.multiply.reduce(folding.folded.shapes, axis=1) * (folding.width * COPY)
+    mask: Mask = share * winograd.spent(inner) + copied < direct
+    return mask
+
+
+def run(task: Task) -> None:
+    """Fold some samples at a time, run Winograd's convolution on them, and unfold its results on the way back."""
+    total: Array | None = None
+    weight, bias, packs = _weight(task), _bias(task), _packs(task)
+    for part in _pieces(task.problem):
+        copy = empty(int(part.folded.offsets[-1]), part.width, task.x.dtype)
+        if task.kind == "transposed":
+            winograd.run(Task(part.problem, task.x, copy, weight, bias, packs=packs))
+            _move(copy, part, True, task.out)
+            continue
+        _move(task.x, part, False, copy)
+        if task.kind == "forward":
+            winograd.run(Task(part.problem, copy, task.out, weight, bias, packs=packs))
+            continue
+        does = part.problem.operation
+        grad = np.empty((int(does.geometry[0].prod()), does.channels, does.filters), dtype=copy.dtype)
+        winograd.run(Task(part.problem, copy, grad, grad=task.grad))
+        total = grad if total is None else total + grad
+    if total is not None:
+        task.out[:] = _unfolded(total, task.operation)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Folding:
+    """Some samples as they are and folded, ``width`` channels then; and the problem that is left of theirs."""
+
+    plain: Side
+    folded: Side
+    low: Ints  # padding on the axes that have a stride
+    stride: Ints
+    width: int
+    problem: Problem
+
+
+def _move(x: Array, part: _Folding, back: bool, out: Array) -> None:
+    plain, folded = part.plain, part.folded
+    if x.size and out.size:
+        core.move_phases(
+            x, plain.shapes, plain.offsets, folded.shapes, folded.offsets, part.low, part.stride, back, out
+        )
+
+
+def _operation(whole: Operation) -> Operation:
+    """What is left of it: no strides, shorter kernels, more channels."""
+    known: Operation | None = whole.memo.get("phased")
+    if known is None:
+        kernel, stride, dilation = whole.geometry
+        phases = int(stride.prod())
+        forth, back = (1, phases) if whole.kind == "transposed" else (phases, 1)
+        known = whole.memo["phased"] = Operation(
+            whole.kind, np.stack([-(-kernel // stride), np.ones_like(stride), dilation]), whole.channels * forth,
+            whole.filters * back, 1, whole.dtype, activation=whole.activation,
+        )  # fmt: skip
+    return known
+
+
+def _folding(problem: Problem) -> _Folding:
+    """All samples of it."""
+    known: _Folding | None = problem.memo.get("phased")
+    if known is not None:
+        return known
+    back = problem.operation.kind == "transposed"
+    plain, outputs = (problem.target, problem.source) if back else (problem.source, problem.target)
+    stride = problem.operation.geometry[1]
+    inner = _operation(problem.operation)
+    places = outputs.shapes + inner.geometry[0] - 1
+    if back:  # an input that no output reads has a place as well: its gradient is zero
+        places = np.maximum(places, -(-(plain.shapes + problem.low) // stride))
+    shapes = np.where(stride > 1, places, plain.shapes)
+    folded = Side(shapes, np.concatenate([[0], np.cumsum(shapes.prod(axis=1))]))
+    source, target = (outputs, folded) if back else (folded, outputs)
+    left = Problem(inner, source, target, np.where(stride > 1, 0, problem.low))
+    low = np.where(stride > 1, problem.low, 0)
+    width = inner.filters if back else inner.channels
+    made = problem.memo["phased"] = _Folding(plain, folded, low, stride, width, left)
+    return made
+
+
+def _inner(task: Task) -> Task:
+    """All that is left of the task but its arrays."""
+    return Task(_folding(task.problem).problem, task.x, task.x)
+
+
+def _pieces(problem: Problem) -> list[_Folding]:
+    """So many samples at a time as the copies have room for."""
+    known: list[_Folding] | None = problem.memo.get("phased pieces")
+    if known is not None:
+        return known
+    whole = _folding(problem)
+    size = whole.width * problem.operation.dtype.itemsize
+    made: list[_Folding] = []
+    first, count = 0, len(whole.low)
+    while first < count:
+        end = first + 1
+        while end < count and (whole.folded.offsets[end + 1] - whole.folded.offsets[first]) * size <= BYTES:
+            end += 1
+        made.append(whole if end - first == count else _folding(problem.part(_among(count, first, end))))
+        first = end
+    problem.memo["phased pieces"] = made
+    return made
+
+
+def _among(count: int, first: int, end: int) -> Mask:
+    mask = np.zeros(count, dtype=bool)
+    mask[first:end] = True
+    return mask
+
+
+def _packs(task: Task) -> dict[str, Array] | None:
+    """Where the folded weight and what Winograd's convolution makes of it are kept."""
+    if task.packs is None:
+        return None
+    kept: dict[str, Array] = task.packs.setdefault(("phased", task.flip, task.geometry.tobytes()), {})
+    return kept
+
+
+def _weight(task: Task) -> Array | None:
+    """(*kernel, C, F) with its phases among the channels."""
+    if task.weight is None:
+        return None
+    packs = _packs(task)
+    if packs is not None and "weight" in packs:
+        return packs["weight"]
+    *kernel, channels, filters = task.weight.shape
+    stride, rank = task.geometry[1].tolist(), task.rank
+    weight = task.weight
+    if task.flip:
+        weight = np.flip(weight, tuple(range(rank)))
+    taps = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
+    filled = [(0, n * s - k) for n, k, s in zip(taps, kernel, stride, strict=True)]
+    weight = np.pad(weight, [*filled, (0, 0), (0, 0)])
+    weight = weight.reshape(*(size for pair in zip(taps, stride, strict=True) for size in pair), channels, filters)
+    order = [*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1]
+    folded: Array = np.ascontiguousarray(weight.transpose(order)).reshape(*taps, -1, filters)
+    if packs is not None:
+        packs["weight"] = folded
+    return folded
+
+
+def _unfolded(grad: Array, operation: Operation) -> Array:
+    """A folded weight's gradient (taps, channels, F), as the weight's own."""
+    kernel, stride, _ = operation.geometry.tolist()
+    rank = len(kernel)
+    taps = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
+    grad = grad.reshape(*taps, *stride, operation.channels, operation.filters)
+    order = [axis for pair in zip(range(rank), range(rank, 2 * rank), strict=True) for axis in pair]
+    whole = grad.transpose([*order, 2 * rank, 2 * rank + 1])
+    whole = whole.reshape(*(n * s for n, s in zip(taps, stride, strict=True)), operation.channels, operation.filters)
+    return whole[tuple(slice(k) for k in kernel)].reshape(math.prod(kernel), operation.channels, operation.filters)
+
+
+def _bias(task: Task) -> Array | None:
+    """On the way back every phase has the bias."""
+    if task.bias is None or task.kind != "transposed":
+        return task.bias
+    return np.tile(task.bias, int(task.geometry[1].prod()))
