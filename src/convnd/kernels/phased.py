@@ -23,10 +23,11 @@ algorithm = "winograd"
 BYTES = 16 * 2**20  # of the copies of some samples; or of one sample
 # What a copied number costs, in multiply-adds of the direct convolution, and the share of those that Winograd's rule
 # expects: by isa.two_wide(), growing with channels times filters; and with the size of a weight's gradient beyond what
-# a core's cache holds. Fitted to measurements.
+# a core's cache holds, the more so the more axes. Fitted to measurements.
 COPY, SHARE, PRODUCTS, POWER = 25, {False: 0.75, True: 1.0}, 2048, 0.11
-CACHE, WEIGHT_POWER = 2 * 2**20, 0.25
-NARROW = 1.6  # how much longer than by multiply-adds the way back to fewer channels than a vector has takes directly
+CACHE, WEIGHT_POWER = 2 * 2**20, 0.12
+# How much longer than by multiply-adds the way back to less than a vector of channels takes directly: by lanes.
+NARROW = {16: 1.6}
 
 
 def refuses(task: Task) -> str | None:
@@ -39,18 +40,19 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: of Winograd's convolution, and what copies take, against the direct convolution's."""
-    few = task.filters < isa.lanes(task.operation.dtype.itemsize)
+    lanes = isa.lanes(task.operation.dtype.itemsize)
+    few = task.filters < lanes
     if few and task.kind != "transposed":
         return False
     outputs = (task.source if task.kind == "transposed" else task.target).shapes
     direct = np.multiply.reduce(outputs, axis=1) * float(task.geometry[0].prod() * task.channels * task.filters)
     if few:
-        direct *= NARROW
+        direct *= NARROW.get(lanes, 1.0)
     folding, inner = _folding(task.problem), _inner(task)
     share = SHARE[isa.two_wide()] * max(1, inner.channels * inner.filters / PRODUCTS) ** POWER
     if task.kind == "weight":
         size = winograd.weight_numbers(inner) * task.operation.dtype.itemsize
-        share *= max(1, size / CACHE) ** WEIGHT_POWER
+        share *= max(1, size / CACHE) ** (WEIGHT_POWER * int((inner.geometry[0] > 1).sum()))
     copied = np.multiply.reduce(folding.folded.shapes, axis=1) * (folding.width * COPY)
     mask: Mask = share * winograd.spent(inner) + copied < direct
     return mask
