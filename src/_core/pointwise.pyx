@@ -425,50 +425,83 @@ def dropout(const uint64_t[::1] keys, const int64_t[::1] offsets, uint64_t thres
 
 # -------------------------------------------------------------------------------------------------------------- updates
 
-cdef struct Update:
+cdef struct Change:         # of one parameter
     const convnd_tiles *tiles
-    convnd_adam adam
-    convnd_descent descent
     const char *g
     char *p
-    char *first     # running means; NULL: none
+    char *first             # running means; NULL: none
     char *second
     int64_t count
+    int64_t start           # its first task
+    double rate, root       # of Adam
+
+cdef struct Update:
+    Change *changes
+    int64_t count
+    convnd_adam adam
+    convnd_descent descent
+    bint descends
 
 
-cdef void adam_task(void *context, int64_t index, int64_t slot) noexcept nogil:
+cdef void update_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Update *job = <const Update *>context
-    cdef int64_t at = index * PIECE * job.tiles.itemsize
-    job.tiles.pointwise.adam(&job.adam, job.g + at, job.p + at, job.first + at, job.second + at,
-                             min(PIECE, job.count - index * PIECE))
+    cdef int64_t low = 0, high = job.count, middle, at, n
+    cdef const Change *change
+    cdef convnd_adam adam
+    while high - low > 1:   # the last change whose first task isn't after this one
+        middle = (low + high) // 2
+        if job.changes[middle].start <= index:
+            low = middle
+        else:
+            high = middle
+    change = &job.changes[low]
+    n = (index - change.start) * PIECE
+    at, n = n * change.tiles.itemsize, min(PIECE, change.count - n)
+    if job.descends:
+        change.tiles.pointwise.descent(&job.descent, change.g + at, change.p + at,
+                                       change.first + at if change.first else NULL, n)
+    else:
+        adam = job.adam
+        adam.rate, adam.root = change.rate, change.root
+        change.tiles.pointwise.adam(&adam, change.g + at, change.p + at, change.first + at, change.second + at, n)
 
 
-cdef void descent_task(void *context, int64_t index, int64_t slot) noexcept nogil:
-    cdef const Update *job = <const Update *>context
-    cdef int64_t at = index * PIECE * job.tiles.itemsize
-    job.tiles.pointwise.descent(&job.descent, job.g + at, job.p + at, job.first + at if job.first else NULL,
-                                min(PIECE, job.count - index * PIECE))
-
-
-def adam(const real[::1] g, real[::1] values, real[::1] mean, real[::1] square, double first, double second,
-         double rate, double root, double eps, double pull, double shrink):
-    """One step of Adam, in place; see tile.h."""
-    cdef Update job
-    job.tiles, job.count = tiles(sizeof(real)), g.shape[0]
-    job.g, job.p, job.first, job.second = <const char *>&g[0], <char *>&values[0], <char *>&mean[0], <char *>&square[0]
-    job.adam.first, job.adam.second, job.adam.rate, job.adam.root = first, second, rate, root
-    job.adam.eps, job.adam.pull, job.adam.shrink = eps, pull, shrink
+cdef int run_update(Update *job, const int64_t[:, ::1] changes, const double[:, ::1] steps) except -1:
+    cdef int64_t n, total = 0, numbers = 0
+    cdef Change *change
+    job.count = changes.shape[0]
     with nogil:
-        parallel_for(adam_task, &job, (job.count + PIECE - 1) // PIECE, job.count * 4 * MOVED)
+        job.changes = <Change *>malloc(job.count * sizeof(Change))
+        if job.changes:
+            for n in range(job.count):
+                change = &job.changes[n]
+                change.tiles, change.count, change.start = tiles(changes[n, 5]), changes[n, 4], total
+                change.g, change.p = <const char *>changes[n, 0], <char *>changes[n, 1]
+                change.first, change.second = <char *>changes[n, 2], <char *>changes[n, 3]
+                change.rate, change.root = steps[n, 0], steps[n, 1]
+                total += (change.count + PIECE - 1) // PIECE
+                numbers += change.count
+            parallel_for(update_task, job, total, numbers * (3 if job.descends else 4) * MOVED)
+            free(job.changes)
+    if not job.changes:
+        raise MemoryError("no memory for the tasks of an update")
+    return 0
 
 
-def descent(const real[::1] g, real[::1] values, real[::1] velocity, double rate, double momentum, bint nesterov,
+def adam(const int64_t[:, ::1] changes, const double[:, ::1] steps, double first, double second, double eps,
+         double pull, double shrink):
+    """One step of Adam, in place; see tile.h. Changes: addresses of gradient, values and running means, how many
+    numbers, bytes of one; steps: rate and root."""
+    cdef Update job
+    job.descends = False
+    job.adam.first, job.adam.second, job.adam.eps, job.adam.pull, job.adam.shrink = first, second, eps, pull, shrink
+    run_update(&job, changes, steps)
+
+
+def descent(const int64_t[:, ::1] changes, const double[:, ::1] steps, double rate, double momentum, bint nesterov,
             double pull):
-    """One step of gradient descent, in place; see tile.h. An empty velocity: none."""
+    """One step of gradient descent, in place; see tile.h. The first running mean is the velocity, or 0: none."""
     cdef Update job
-    job.tiles, job.count = tiles(sizeof(real)), g.shape[0]
-    job.g, job.p = <const char *>&g[0], <char *>&values[0]
-    job.first = <char *>&velocity[0] if velocity.shape[0] else NULL
+    job.descends = True
     job.descent.rate, job.descent.momentum, job.descent.pull, job.descent.nesterov = rate, momentum, pull, nesterov
-    with nogil:
-        parallel_for(descent_task, &job, (job.count + PIECE - 1) // PIECE, job.count * 3 * MOVED)
+    run_update(&job, changes, steps)

@@ -1,44 +1,67 @@
-"""Optimisers' steps, in place: everything that one touches goes by once."""
+"""Optimisers' steps, in place: everything that one touches goes by once, all parameters in one go."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
 
 from .._core import pointwise as core
 from ..errors import ShapeError
 from .checks import Array, floats
 
+# Values, their gradient, and what goes with them: mean and square; a velocity or None.
+AdamChange = tuple[Array, Array, Array, Array]
+DescentChange = tuple[Array, Array, "Array | None"]
+
 
 def adam(
-    values: Array, grad: Array, mean: Array, square: Array, *, betas: tuple[float, float], rate: float, root: float,
-    eps: float, pull: float = 0.0, shrink: float = 0.0,
+    changes: Sequence[AdamChange], steps: Sequence[tuple[float, float]], *, betas: tuple[float, float], eps: float,
+    pull: float = 0.0, shrink: float = 0.0,
 ) -> None:
     """values -= rate mean / (sqrt(square) / root + eps), with mean and square of g = grad + pull values moved before.
 
-    ``shrink`` times the values is taken off beside. Source: Kingma and Ba, "Adam", ICLR 2015, algorithm 1.
+    ``steps`` are the rate and root of each change. ``shrink`` times the values is taken off beside. Source: Kingma and
+    Ba, "Adam", ICLR 2015, algorithm 1.
     """
-    flat = _flat(values, grad, mean=mean, square=square)
-    if values.size:
-        core.adam(*flat, *betas, rate, root, eps, pull, shrink)
+    table, kept = _table(changes, ("mean", "square"))
+    if len(table):
+        core.adam(table, np.array(steps, dtype=np.float64), *betas, eps, pull, shrink)
+    del kept
 
 
 def descent(
-    values: Array, grad: Array, velocity: Array | None, *, rate: float, momentum: float = 0.0, nesterov: bool = False,
-    pull: float = 0.0,
+    changes: Sequence[DescentChange], *, rate: float, momentum: float = 0.0, nesterov: bool = False, pull: float = 0.0
 ) -> None:
     """velocity = momentum velocity + g, g = grad + pull values; values -= rate velocity.
 
     Nesterov's momentum steps by g + momentum velocity, a descent without velocity by g.
     """
-    flat = _flat(values, grad) if velocity is None else _flat(values, grad, velocity=velocity)
-    if values.size:
-        core.descent(*flat, *([flat[0][:0]] if velocity is None else []), rate, momentum, nesterov, pull)
+    table, kept = _table(changes, ("velocity",))
+    if len(table):
+        core.descent(table, np.zeros((len(table), 2)), rate, momentum, nesterov, pull)
+    del kept
 
 
-def _flat(values: Array, grad: Array, **state: Array) -> list[Array]:
-    """The gradient, then what is changed, each as one run of numbers."""
-    floats(values=values, grad=grad, **state)
-    for name, array in {"values": values, "grad": grad, **state}.items():
-        if array.shape != values.shape:
-            raise ShapeError(f"{name} must have the shape of values, {values.shape}. Received: {array.shape}")
-        if name != "grad" and not array.flags.c_contiguous:
-            raise ShapeError(f"{name}, changed in place, must be C-contiguous. Received: strides {array.strides}")
-    return [array.reshape(-1) for array in (grad, values, *state.values())]
+def _table(changes: Sequence[tuple[Array | None, ...]], names: Sequence[str]) -> tuple[Array, list[Array]]:
+    """Addresses of the gradient, the values and up to two running means of each change, its numbers and their bytes.
+    And the gradients that were copied for it."""
+    rows, kept = [], []
+    for values, grad, *state in changes:
+        assert values is not None
+        assert grad is not None
+        given = {"values": values, "grad": grad} | {
+            name: array for name, array in zip(names, state, strict=True) if array is not None
+        }
+        floats(**given)
+        for name, array in given.items():
+            if array.shape != values.shape:
+                raise ShapeError(f"{name} must have the shape of values, {values.shape}. Received: {array.shape}")
+            if name != "grad" and not array.flags.c_contiguous:
+                raise ShapeError(f"{name}, changed in place, must be C-contiguous. Received: strides {array.strides}")
+        if not grad.flags.c_contiguous:
+            grad = np.ascontiguousarray(grad)
+            kept.append(grad)
+        addresses = [0 if array is None else array.__array_interface__["data"][0] for array in (grad, values, *state)]
+        rows.append([*addresses, *[0] * (4 - len(addresses)), values.size, values.itemsize])
+    return np.array(rows, dtype=np.int64).reshape(-1, 6), kept

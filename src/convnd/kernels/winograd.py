@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from .._core import isa
 from .._core import winograd as core
 from ..layout import Ints
 from .checks import Array, empty
-from .task import Mask, Task
+from .task import Mask, Problem, Task
 
 algorithm = "winograd"
 
@@ -109,11 +108,15 @@ class _Costs:
 
 def run(task: Task) -> None:
     """Run the core, samples whose tiles have the same size together."""
-    parts = list(_by_tile(task))
-    for part, outputs in parts:
+    parts = _by_tile(task.problem)
+    if len(parts) == 1:
+        _run(task, parts[0][1])
+        return
+    tasks = [task.on(problem) for problem, _ in parts]
+    for part, (_, outputs) in zip(tasks, parts, strict=True):
         _run(part, outputs)
-    if task.kind == "weight" and len(parts) > 1:
-        np.sum([part.out for part, _ in parts], axis=0, out=task.out)
+    if task.kind == "weight":
+        np.sum([part.out for part in tasks], axis=0, out=task.out)
 
 
 def _frequencies(kernel: Ints, outputs: Ints) -> int:
@@ -131,14 +134,18 @@ def _tiles(kernel: Ints, sizes: Ints) -> Ints:
     return np.where(sizes <= 2, _SMALL[kernel], _LARGE[kernel])
 
 
-def _by_tile(task: Task) -> Iterator[tuple[Task, Ints]]:
+def _by_tile(problem: Problem) -> list[tuple[Problem, Ints]]:
     """Parts of the batch, and the outputs of their tiles on each axis."""
-    tiles = _tiles(task.geometry[0], task.target.shapes)
-    if (tiles == tiles[0]).all():
-        yield task, np.ascontiguousarray(tiles[0])
-        return
-    for tile in np.unique(tiles, axis=0):
-        yield task.part((tiles == tile).all(axis=1)), tile
+    known: list[tuple[Problem, Ints]] | None = problem.memo.get("tiles")
+    if known is None:
+        tiles = _tiles(problem.operation.geometry[0], problem.target.shapes)
+        if (tiles == tiles[0]).all():
+            known = [(problem, np.ascontiguousarray(tiles[0]))]
+        else:
+            several = np.unique(tiles, axis=0)
+            known = [(problem.part((tiles == tile).all(axis=1)), tile) for tile in several]
+        problem.memo["tiles"] = known
+    return known
 
 
 def _run(task: Task, outputs: Ints) -> None:

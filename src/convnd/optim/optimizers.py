@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,15 @@ class Parameter(Protocol):
     @grad.setter
     def grad(self, grad: Any) -> None: ...
     def changed(self) -> None: ...
+
+
+class _Change(NamedTuple):
+    """What one parameter's step takes; ``step`` counts from 1."""
+
+    values: Array
+    grad: Array
+    moments: dict[str, Array]
+    step: int
 
 
 class Optimizer:
@@ -63,6 +72,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that isn't frozen and has a gradient."""
+        changes, numbers = [], []
         for number, parameter in enumerate(self.parameters):
             grad = parameter.grad
             if not parameter.requires_grad or grad is None:
@@ -71,12 +81,17 @@ class Optimizer:
             for slot in self.slots:
                 if slot not in moments:
                     moments[slot] = np.zeros_like(parameter.values)
-            self._steps[number] += 1
-            self._update(parameter.values, grad, moments, int(self._steps[number]))
-            parameter.changed()
+            changes.append(_Change(parameter.values, grad, moments, int(self._steps[number]) + 1))
+            numbers.append(number)
+        if not changes:
+            return
+        self._update(changes)
+        self._steps[numbers] += 1
+        for number in numbers:
+            self.parameters[number].changed()
 
-    def _update(self, values: Array, grad: Array, moments: dict[str, Array], step: int) -> None:
-        """Change ``values`` and ``moments`` in place, never ``grad``; ``step`` counts from 1."""
+    def _update(self, changes: Sequence[_Change]) -> None:
+        """Change values and moments in place, never gradients."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -162,9 +177,9 @@ class SGD(Optimizer):
         self.nesterov = bool(nesterov)
         self.slots = ("momentum",) if momentum else ()
 
-    def _update(self, values: Array, grad: Array, moments: dict[str, Array], step: int) -> None:
+    def _update(self, changes: Sequence[_Change]) -> None:
         kernels.descent(
-            values, grad, moments.get("momentum"),
+            [(change.values, change.grad, change.moments.get("momentum")) for change in changes],
             rate=self.lr, momentum=self.momentum, nesterov=self.nesterov, pull=self.weight_decay,
         )  # fmt: skip
 
@@ -214,14 +229,14 @@ class Adam(Optimizer):
         self.betas = (_share("betas[0]", betas[0]), _share("betas[1]", betas[1]))
         self.eps = _at_least("eps", eps, 0)
 
-    def _update(self, values: Array, grad: Array, moments: dict[str, Array], step: int) -> None:
+    def _update(self, changes: Sequence[_Change]) -> None:
         first, second = self.betas
         decay = self.weight_decay
         pull, shrink = (0.0, self.lr * decay) if self.decoupled else (decay, 0.0)
         kernels.adam(
-            values, grad, moments["mean"], moments["square"],
-            betas=self.betas, rate=self.lr / (1 - first**step), root=math.sqrt(1 - second**step), eps=self.eps,
-            pull=pull, shrink=shrink,
+            [(change.values, change.grad, change.moments["mean"], change.moments["square"]) for change in changes],
+            [(self.lr / (1 - first**change.step), math.sqrt(1 - second**change.step)) for change in changes],
+            betas=self.betas, eps=self.eps, pull=pull, shrink=shrink,
         )  # fmt: skip
 
 
