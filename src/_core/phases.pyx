@@ -181,7 +181,6 @@ def move_phases(const real[:, ::1] x, const int64_t[:, ::1] shapes, const int64_
                 const int64_t[::1] stride, bint back, real[:, ::1] out):
     """out = x folded; or, `back`, the positions of a folded x, all of which it has."""
     cdef Job job
-    cdef int64_t a
     job.tiles, job.x, job.out = tiles(sizeof(real)), <const char *>&x[0, 0], <char *>&out[0, 0]
     job.shapes, job.offsets, job.low, job.stride = &shapes[0, 0], &offsets[0], &low[0, 0], &stride[0]
     job.folded_shapes, job.folded_offsets = &folded_shapes[0, 0], &folded_offsets[0]

@@ -278,7 +278,7 @@ def sample_moments(x: Array, offsets: Ints) -> tuple[Doubles, Doubles]:
     mean, square = np.zeros((2, len(offsets) - 1, x.shape[1]))
     if x.size:
         segment.moments(x, offsets, mean, square)
-    return mean, square / np.diff(offsets)[:, None]
+    return mean, square / (offsets[1:] - offsets[:-1])[:, None]
 
 
 def batch_norm_sums(
