@@ -170,10 +170,10 @@ cdef extern from "tile/tile.h":
     ctypedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels) noexcept nogil
     ctypedef void (*convnd_standard_tile)(
         const char *x, const char *scale, const char *shift, char *out, double eps, int64_t rows,
-        int64_t channels) noexcept nogil
+        int64_t channels, int64_t streams) noexcept nogil
     ctypedef void (*convnd_standard_grad_tile)(
         const char *x, const char *g, const char *scale, char *out, double eps, int64_t rows,
-        int64_t channels) noexcept nogil
+        int64_t channels, int64_t streams) noexcept nogil
     ctypedef void (*convnd_softmax_grad_tile)(
         const char *y, const char *g, char *out, int64_t rows, int64_t channels) noexcept nogil
     ctypedef void (*convnd_dropout_tile)(

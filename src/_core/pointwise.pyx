@@ -321,10 +321,10 @@ cdef void standard_task(void *context, int64_t index, int64_t slot) noexcept nog
     cdef int64_t at = index * job.piece * job.tiles.itemsize, rows = piece_size(job, index) // job.channels
     if job.g:
         job.tiles.pointwise.standard_grad(job.x + at, job.g + at, job.norm.scale, job.out + at, job.eps, rows,
-                                          job.channels)
+                                          job.channels, job.streams)
     else:
         job.tiles.pointwise.standard(job.x + at, job.norm.scale, job.norm.shift, job.out + at, job.eps, rows,
-                                     job.channels)
+                                     job.channels, job.streams)
 
 
 cdef void over_channels(Job *job, int64_t positions, int64_t channels) noexcept nogil:
@@ -363,6 +363,7 @@ def standard(const real[:, ::1] x, double eps, const real[::1] scale, const real
     if scale is not None:
         job.norm.scale, job.norm.shift = <const char *>&scale[0], <const char *>&shift[0]
     job.eps = eps
+    job.streams = streams(job.out, job.channels * sizeof(real), job.count * sizeof(real))
     with nogil:
         parallel_for(standard_task, &job, pieces(&job), job.count * MOVED)
 
@@ -374,6 +375,7 @@ def standard_grad(const real[:, ::1] x, const real[:, ::1] g, double eps, const 
     over_channels(&job, x.shape[0], x.shape[1])
     job.x, job.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&out[0, 0]
     job.norm.scale, job.eps = <const char *>&scale[0], eps
+    job.streams = streams(job.out, job.channels * sizeof(real), job.count * sizeof(real))
     with nogil:
         parallel_for(standard_task, &job, pieces(&job), job.count * MOVED)
 

@@ -128,9 +128,10 @@ static void check_standard(int64_t rows, int64_t channels) {
             grad[r * channels + c] = (wanted){by * (h - sum - y * product), by * 40 * (1 + fabs(y)) * (1 + fabs(h))};
         }
     }
-    tiles->pointwise->standard(x, NULL, NULL, out, eps, rows, channels);
-    tiles->pointwise->standard(x, scale, shift, scaled, eps, rows, channels);
-    tiles->pointwise->standard_grad(x, g, scale, back, eps, rows, channels);
+    const int64_t streams = channels % tiles->lanes == 0;
+    tiles->pointwise->standard(x, NULL, NULL, out, eps, rows, channels, streams);
+    tiles->pointwise->standard(x, scale, shift, scaled, eps, rows, channels, streams);
+    tiles->pointwise->standard_grad(x, g, scale, back, eps, rows, channels, streams);
     compare(out, want, n);
     compare(scaled, of_scaled, n);
     compare(back, grad, n);

@@ -294,46 +294,55 @@ INLINE NAME(standards) NAME(standards_of)(const real *x, int64_t whole, int64_t 
 #define PART(p) load_part((p) + whole, rest)
 /* Without scale and shift (NULL) the result has mean 0 and variance 1. */
 static void NAME(standard)(const char *x_, const char *scale_, const char *shift_, char *out_, double eps, int64_t rows,
-                           int64_t channels) {
+                           int64_t channels, int64_t streams) {
     const real *x = (const real *)x_, *scale = (const real *)scale_, *shift = (const real *)shift_;
     real *out = (real *)out_;
     const int64_t whole = channels - channels % VL, rest = channels % VL;
     for (; rows > 0; rows--, x += channels, out += channels) {
         const NAME(standards) of = NAME(standards_of)(x, whole, rest, eps);
         if (scale) {
-            for (int64_t i = 0; i < whole; i += VL) store(out + i, NORMAL(WHOLE) * WHOLE(scale) + WHOLE(shift));
+            for (int64_t i = 0; i < whole; i += VL)
+                NAME(put)(out + i, NORMAL(WHOLE) * WHOLE(scale) + WHOLE(shift), streams);
             if (rest) store_part(out + whole, NORMAL(PART) * PART(scale) + PART(shift), rest);
         } else {
-            for (int64_t i = 0; i < whole; i += VL) store(out + i, NORMAL(WHOLE));
+            for (int64_t i = 0; i < whole; i += VL) NAME(put)(out + i, NORMAL(WHOLE), streams);
             if (rest) store_part(out + whole, NORMAL(PART), rest);
         }
     }
 }
 
-/* by (h - mean(h) - n mean(h n)), h = g scale, n the standard row. */
+/* by (h - mean(h) - n mean(h n)), h = g scale, n the standard row. All sums but the first are independent, with
+ * sum of h n = by (sum of h d - off sum of h), d = x - near. */
 static void NAME(standard_grad)(const char *x_, const char *g_, const char *scale_, char *out_, double eps, int64_t rows,
-                                int64_t channels) {
+                                int64_t channels, int64_t streams) {
     const real *x = (const real *)x_, *g = (const real *)g_, *scale = (const real *)scale_;
     real *out = (real *)out_;
     const int64_t whole = channels - channels % VL, rest = channels % VL;
     const vec share = splat(1 / (real)channels);
     for (; rows > 0; rows--, x += channels, g += channels, out += channels) {
-        const NAME(standards) of = NAME(standards_of)(x, whole, rest, eps);
-        vec sum = {0}, product = {0};
-        for (int64_t i = 0; i < whole; i += VL) {
-            const vec h = WHOLE(g) * WHOLE(scale);
-            sum += h;
-            product += h * NORMAL(WHOLE);
-        }
-        if (rest) { /* parts are filled with zeros */
-            const vec h = PART(g) * PART(scale);
-            sum += h;
-            product += h * NORMAL(PART);
-        }
+        NAME(standards) of;
+        vec total = {0}, square = {0}, sum = {0}, product = {0};
+        for (int64_t i = 0; i < whole; i += VL) total += WHOLE(x);
+        if (rest) total += PART(x); /* parts are filled with zeros */
+        of.near = NAME(lane_sum)(total) * share;
+        total = (vec){0};
+#define ADD(D, H) do { \
+        const vec d = D, h = H; \
+        total += d; \
+        square += d * d; \
+        sum += h; \
+        product += h * d; \
+    } while (0)
+        for (int64_t i = 0; i < whole; i += VL) ADD(WHOLE(x) - of.near, WHOLE(g) * WHOLE(scale));
+        if (rest) ADD(NAME(only)(PART(x) - of.near, rest), PART(g) * PART(scale));
+#undef ADD
+        of.off = NAME(lane_sum)(total) * share;
+        const vec spread = NAME(lane_sum)(square) * share - of.off * of.off;
+        of.by = splat((real)(1 / __builtin_sqrt((double)spread[0] + eps)));
         sum = NAME(lane_sum)(sum) * share;
-        product = NAME(lane_sum)(product) * share;
+        product = of.by * (NAME(lane_sum)(product) * share - of.off * sum);
 #define BACK(LOAD) ((LOAD(g) * LOAD(scale) - sum - NORMAL(LOAD) * product) * of.by)
-        for (int64_t i = 0; i < whole; i += VL) store(out + i, BACK(WHOLE));
+        for (int64_t i = 0; i < whole; i += VL) NAME(put)(out + i, BACK(WHOLE), streams);
         if (rest) store_part(out + whole, BACK(PART), rest);
 #undef BACK
     }

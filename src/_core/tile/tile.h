@@ -230,9 +230,9 @@ typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out
 /* Rows to mean 0 and variance 1, and 1 / sqrt(variance + eps) of each; the gradient to x takes the result, and g is
  * times scale first. */
 typedef void (*convnd_standard_tile)(const char *x, const char *scale, const char *shift, char *out, double eps,
-                                     int64_t rows, int64_t channels);
+                                     int64_t rows, int64_t channels, int64_t streams);
 typedef void (*convnd_standard_grad_tile)(const char *x, const char *g, const char *scale, char *out, double eps,
-                                          int64_t rows, int64_t channels);
+                                          int64_t rows, int64_t channels, int64_t streams);
 /* out[i] = keep if draw number first + i of this key is at least the threshold, else 0 */
 typedef void (*convnd_dropout_tile)(uint64_t key, uint64_t first, uint64_t threshold, double keep, char *out,
                                     int64_t n);
