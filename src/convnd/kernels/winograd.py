@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._core import isa
 from .._core import winograd as core
+from .._core import winograd_weight as core_weight
 from ..layout import Ints
 from .checks import Array, empty
 from .task import Mask, Problem, Task
@@ -151,7 +152,7 @@ def _by_tile(problem: Problem) -> list[tuple[Problem, Ints]]:
 def _run(task: Task, outputs: Ints) -> None:
     source, target, geometry, low = task.source, task.target, task.geometry, task.low
     if task.kind == "weight":
-        core.conv_weight(
+        core_weight.conv_weight(
             task.x, task.grad, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
             task.groups, task.out,
         )
