@@ -32,6 +32,7 @@ def draw_window(rng, ndim):
     """A window with a stride on some axis and at most five taps a phase, and a batch that it fits."""
     while True:
         kernel, stride = rng.integers(1, 8, ndim), rng.integers(1, 4, ndim)
+        stride = np.minimum(kernel, stride)
         dilation = np.where(stride > 1, 1, rng.integers(1, 3, ndim))
         taps = -(-kernel // stride)
         if (stride == 1).all() or taps.max() > 5 or (taps == 1).all() or np.prod(taps + 1) > 200:
@@ -103,6 +104,26 @@ def test_some_samples_at_a_time(rng, monkeypatch):
     np.testing.assert_allclose(pieces[2], weight, rtol=0, atol=1e-11)
 
 
+def test_what_no_output_reads_shows_nowhere(rng):
+    """An input behind the last window: whatever it is; its gradient is zero, and the bias on the way back."""
+    place = Window.of(2, (5, 4), 2).on(Layout([(20, 15), (9, 8)]))
+    x, g = (rng.standard_normal((layout.positions, 16)) for layout in (place.input, place.output))
+    w, b = rng.standard_normal((5, 4, 16, 16)), rng.standard_normal(16)
+    forth, back, weight = all_three(x, g, w, b, place, False)
+    first = Ragged(x, place.input).unpack()[0]
+    unread = np.zeros((20, 15), bool)
+    unread[19], unread[:, 14] = True, True
+    first[unread] = np.inf
+    again = all_three(np.concatenate([first.reshape(-1, 16), x[300:]]), g, w, b, place, False)
+    assert np.array_equal(again[0], forth)
+    assert np.array_equal(again[2], weight)
+    assert (back[:300][unread.reshape(-1)] == b).all()
+    alone = kernels.conv_transpose(g, place, w, algorithm="winograd")
+    assert not alone[:300][unread.reshape(-1)].any()
+    active = kernels.conv_transpose(g, place, w, b, activation="relu", algorithm="winograd")
+    assert (active[:300][unread.reshape(-1)] == np.maximum(b, 0)).all()
+
+
 def test_any_number_of_threads_gives_the_same_bits(rng):
     place = Window.of(2, 5, 2, [(2, 2)] * 2).on(Layout(rng.integers(20, 60, (4, 2))))
     x, g = (rng.standard_normal((layout.positions, 16)).astype(np.float32) for layout in (place.input, place.output))
@@ -139,6 +160,7 @@ def test_what_is_packed_is_kept_until_the_weight_changes(rng):
         ({"kernel": 3, "stride": 2, "dilation": 2}, "phases are of strides"),
         ({"kernel": 4, "stride": 2, "groups": 2}, "phases are of strides"),
         ({"kernel": 2, "stride": 2}, "2 on some"),
+        ({"kernel": 2, "stride": 3}, "phases are of strides"),
     ],
 )
 def test_what_it_refuses(rng, settings, reason):

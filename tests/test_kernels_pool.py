@@ -240,6 +240,17 @@ def test_nan_wins_and_infinities_are_values(dtype, channels):
     assert (number == 0).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_nan_next_door_changes_no_bit(dtype):
+    """Numbers too small for full precision are zeros in either loop."""
+    x = np.full((8, 3), np.finfo(dtype).smallest_subnormal, dtype)
+    x[4:] = np.nan
+    whole, alone = Layout([[4], [4]]), Layout([[4]])
+    both, _ = kernels.pool(x, window_regions(Window.of(1, 2, 2).on(whole)), "max")
+    one, _ = kernels.pool(x[:4], window_regions(Window.of(1, 2, 2).on(alone)), "max")
+    assert both[:2].tobytes() == one.tobytes()
+
+
 def test_a_region_without_positions():
     regions = window_regions(Window.of(1, 2, 2).on(Layout([[6]])))
     regions = dataclasses.replace(regions, outputs=np.stack([regions.first, [2, 0, 2]]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convnd import kernels
-from convnd.errors import DtypeError, ShapeError
+from convnd.errors import ArgumentError, DtypeError, ShapeError
 
 ADAM = {"betas": (0.9, 0.99), "eps": 1e-8, "pull": 0.2, "shrink": 0.05}
 STEP = (0.01, 0.7)  # rate and root
@@ -62,6 +62,13 @@ def test_many_at_once(rng):
     kernels.adam([], [], **ADAM)
 
 
+def test_values_that_share_memory_change_one_after_the_other(rng):
+    values, grad = rng.random(3), rng.random(3)
+    wanted = values - 0.1 * grad - 0.1 * grad
+    kernels.descent([(values, grad, None), (values[:], grad, None)], rate=0.1)
+    np.testing.assert_allclose(values, wanted, rtol=1e-15)
+
+
 def test_any_number_of_threads_gives_the_same_bits(rng):
     start = rng.random((4, 1_000_003)).astype(np.float32)
     found = []
@@ -75,6 +82,8 @@ def test_any_number_of_threads_gives_the_same_bits(rng):
 
 
 X = np.zeros((2, 3))
+FIXED = np.zeros((2, 3))
+FIXED.flags.writeable = False
 
 
 @pytest.mark.parametrize(
@@ -84,6 +93,8 @@ X = np.zeros((2, 3))
         (lambda: kernels.adam([(X, X, X, X.T)], [STEP], **ADAM), ShapeError, "square must have the shape of values"),
         (lambda: kernels.descent([(X, X, X.astype("f"))], rate=1.0), DtypeError, "velocity and values must have one"),
         (lambda: kernels.descent([(np.zeros((3, 2)).T, X, X)], rate=1.0), ShapeError, "values, changed in place"),
+        (lambda: kernels.descent([(FIXED, X, None)], rate=1.0), ArgumentError, "values, changed .* writeable"),
+        (lambda: kernels.adam([(X, X, X, X)], [], **ADAM), ArgumentError, "steps must be as many as changes, 1"),
     ],
 )
 def test_errors(call, error, message):

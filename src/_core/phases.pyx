@@ -1,7 +1,7 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
 """Positions to channels and back: what lies at every phase of a stride side by side.
 
-    folded[i, (r, c)] = x[s i + r - low, c],  0 <= r < s on each axis, zeros where x ends
+    folded[i, (r, c)] = x[s i + r - low, c],  0 <= r < s on each axis, zeros from where x ends, or is read no more
 
 Phases are row-major, channels last. A task is some rows of the result, each written once.
 """
@@ -29,6 +29,7 @@ cdef struct Job:
     const int64_t *offsets
     const int64_t *folded_shapes
     const int64_t *folded_offsets
+    const int64_t *ends             # (samples, rank): positions that are read; all of them, on the way back
     const int64_t *low
     const int64_t *stride
     int64_t samples, rank, channels
@@ -63,7 +64,7 @@ cdef void move(const Job *job, char *positions, char *folded, int64_t first, int
 cdef void move_row(const Job *job, int64_t n, char *positions, char *folded) noexcept nogil:
     """A row of positions, or zeros (NULL), and one phase of a folded row, which begins at `folded`."""
     cdef int64_t a = job.rank - 1, size = job.tiles.itemsize, c = job.channels, i, r, p
-    cdef int64_t s = job.stride[a], low = job.low[n * job.rank + a], length = job.shapes[n * job.rank + a]
+    cdef int64_t s = job.stride[a], low = job.low[n * job.rank + a], length = job.ends[n * job.rank + a]
     cdef int64_t places = job.folded_shapes[n * job.rank + a]
     # Whole places lie between these; low < s there, or a place before them is all zeros.
     cdef int64_t first = min(places, (low + s - 1) // s), last = max(first, min(places, (length + low) // s))
@@ -91,6 +92,7 @@ cdef void fold_row(const Job *job, int64_t n, int64_t row) noexcept nogil:
     cdef int64_t a, phase, phases = 1, left, place, at, r, size = job.tiles.itemsize, last = job.rank - 1
     cdef const int64_t *shape = job.shapes + n * job.rank
     cdef const int64_t *folded = job.folded_shapes + n * job.rank
+    cdef const int64_t *ends = job.ends + n * job.rank
     cdef const int64_t *low = job.low + n * job.rank
     cdef int64_t where[MAX_RANK]
     cdef bint inside
@@ -106,7 +108,7 @@ cdef void fold_row(const Job *job, int64_t n, int64_t row) noexcept nogil:
         for a in range(last - 1, -1, -1):
             r = job.stride[a] * where[a] + left % job.stride[a] - low[a]
             left = left // job.stride[a]
-            inside = inside and 0 <= r < shape[a]
+            inside = inside and 0 <= r < ends[a]
             at += r * place
             place *= shape[a]
         x = NULL
@@ -177,12 +179,13 @@ cdef int run(Job *job, int64_t numbers) except -1:
 
 
 def move_phases(const real[:, ::1] x, const int64_t[:, ::1] shapes, const int64_t[::1] offsets,
-                const int64_t[:, ::1] folded_shapes, const int64_t[::1] folded_offsets, const int64_t[:, ::1] low,
-                const int64_t[::1] stride, bint back, real[:, ::1] out):
+                const int64_t[:, ::1] folded_shapes, const int64_t[::1] folded_offsets, const int64_t[:, ::1] ends,
+                const int64_t[:, ::1] low, const int64_t[::1] stride, bint back, real[:, ::1] out):
     """out = x folded; or, `back`, the positions of a folded x, all of which it has."""
     cdef Job job
     job.tiles, job.x, job.out = tiles(sizeof(real)), <const char *>&x[0, 0], <char *>&out[0, 0]
     job.shapes, job.offsets, job.low, job.stride = &shapes[0, 0], &offsets[0], &low[0, 0], &stride[0]
+    job.ends = &shapes[0, 0] if back else &ends[0, 0]
     job.folded_shapes, job.folded_offsets = &folded_shapes[0, 0], &folded_offsets[0]
     job.samples, job.rank, job.back = shapes.shape[0], shapes.shape[1], back
     job.channels, job.width = (out.shape[1], x.shape[1]) if back else (x.shape[1], out.shape[1])

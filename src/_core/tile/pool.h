@@ -35,7 +35,8 @@ INLINE void NAME(put_index)(int32_t *to, mask at, int64_t lanes) {
         for (int64_t i = 0; i < lanes; i++) to[i] = small[i];
 }
 
-/* A vector of the first NaN where there is one: it isn't below, and nothing takes its place. Else of the largest. */
+/* A vector of the first NaN where there is one: it isn't below, and nothing takes its place. Else of the largest, to the
+ * bits of `larger`, which makes zeros of subnormal numbers. */
 SLOW void NAME(max_or_nan)(const convnd_pool_args *a, int64_t o, int64_t f, int64_t lanes) {
     const int64_t kind = a->norm.activation, at_out = o * a->pitch + f;
     const vec lowest = splat(-(real)__builtin_inf());
@@ -52,7 +53,7 @@ SLOW void NAME(max_or_nan)(const convnd_pool_args *a, int64_t o, int64_t f, int6
             const vec y = a->norm.scale ? NAME(fused)(t * scale + shift, kind) : t;
             const mask take = (~(y <= best) | (at < 0)) & clear;
             clear &= y == y;
-            best = choose(take, y, best);
+            best = choose(take, larger(y, y), best);
             from = choose(take, t, from);
             at = (((mask){0} + (integer)(a->first + p)) & take) | (at & ~take);
         }

@@ -86,13 +86,13 @@ INLINE vec NAME(choose)(mask m, vec a, vec b) { return (vec)(((mask)a & m) | ((m
 #if defined(__AVX512F__)
 INLINE vec NAME(choose_less)(vec x, vec y, vec a, vec b) { return (vec)BLEND(COMPARE(x, y, _CMP_LT_OQ), b, a); }
 INLINE vec NAME(choose_up_to)(vec x, vec y, vec a, vec b) { return (vec)BLEND(COMPARE(x, y, _CMP_LE_OQ), b, a); }
+/* Where x or y is NaN. */
 #define unordered_mask __mmask16
 INLINE __mmask16 NAME(unordered)(vec x, vec y) { return COMPARE(x, y, _CMP_UNORD_Q); }
 INLINE int NAME(any_unordered)(__mmask16 m) { return m != 0; }
 #else
 INLINE vec NAME(choose_less)(vec x, vec y, vec a, vec b) { return NAME(choose)(x < y, a, b); }
 INLINE vec NAME(choose_up_to)(vec x, vec y, vec a, vec b) { return NAME(choose)(x <= y, a, b); }
-/* Where x or y is NaN. */
 #define unordered_mask mask
 INLINE mask NAME(unordered)(vec x, vec y) { return (x != x) | (y != y); }
 INLINE int NAME(any_unordered)(mask m) {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._core import isa
+from .._core import isa, pointwise
 from .._core import phases as core
 from ..layout import Ints
 from . import winograd
@@ -31,10 +31,10 @@ NARROW = {16: 1.6}
 
 
 def refuses(task: Task) -> str | None:
-    """What has no strides, groups, dilation beside a stride; and what Winograd's convolution refuses."""
-    _, stride, dilation = task.geometry
-    if (stride == 1).all() or task.groups > 1 or ((stride > 1) & (dilation > 1)).any():
-        return "phases are of strides, with one group and no dilation beside them"
+    """No strides, or such as skip inputs; groups; dilation beside a stride; what Winograd's convolution refuses."""
+    kernel, stride, dilation = task.geometry
+    if (stride == 1).all() or (stride > kernel).any() or task.groups > 1 or ((stride > 1) & (dilation > 1)).any():
+        return "phases are of strides up to the kernel's size, with one group and no dilation beside them"
     return winograd.refuses(_inner(task))
 
 
@@ -67,6 +67,7 @@ def run(task: Task) -> None:
         if task.kind == "transposed":
             winograd.run(Task(part.problem, task.x, copy, weight, bias, packs=packs))
             _move(copy, part, True, task.out)
+            _fill_unread(task, part, bias)
             continue
         _move(task.x, part, False, copy)
         if task.kind == "forward":
@@ -86,6 +87,7 @@ class _Folding:
 
     plain: Side
     folded: Side
+    ends: Ints  # how many positions of the plain side are read on each axis
     low: Ints  # padding on the axes that have a stride
     stride: Ints
     width: int
@@ -96,18 +98,35 @@ def _move(x: Array, part: _Folding, back: bool, out: Array) -> None:
     plain, folded = part.plain, part.folded
     if x.size and out.size:
         core.move_phases(
-            x, plain.shapes, plain.offsets, folded.shapes, folded.offsets, part.low, part.stride, back, out
+            x, plain.shapes, plain.offsets, folded.shapes, folded.offsets, part.ends, part.low, part.stride, back, out
         )
+
+
+def _fill_unread(task: Task, part: _Folding, bias: Array | None) -> None:
+    """What no output reads gets nothing back but the bias: zeros of the folded weight leave some rounding there."""
+    plain, ends = part.plain, part.ends
+    samples, axes = np.nonzero(ends < plain.shapes)
+    if not len(samples):
+        return
+    value = np.zeros(task.filters, task.out.dtype) if bias is None else bias[: task.filters]
+    if task.activation:
+        value = value.copy()
+        pointwise.activate(value, task.activation, value)
+    for sample, axis in zip(samples.tolist(), axes.tolist(), strict=True):
+        shape = plain.shapes[sample].tolist()
+        first = int(plain.offsets[sample])
+        rows = task.out[first : first + math.prod(shape)].reshape(*shape, task.filters)
+        rows[(*[slice(None)] * axis, slice(int(ends[sample, axis]), None))] = value
 
 
 def _operation(whole: Operation) -> Operation:
     """What is left of it: no strides, shorter kernels, more channels."""
-    known: Operation | None = whole.memo.get("phased")
+    known: Operation | None = whole.memo.get(_Folding)
     if known is None:
         kernel, stride, dilation = whole.geometry
         phases = int(stride.prod())
         forth, back = (1, phases) if whole.kind == "transposed" else (phases, 1)
-        known = whole.memo["phased"] = Operation(
+        known = whole.memo[_Folding] = Operation(
             whole.kind, np.stack([-(-kernel // stride), np.ones_like(stride), dilation]), whole.channels * forth,
             whole.filters * back, 1, whole.dtype, activation=whole.activation,
         )  # fmt: skip
@@ -121,18 +140,20 @@ def _folding(problem: Problem) -> _Folding:
         return known
     back = problem.operation.kind == "transposed"
     plain, outputs = (problem.target, problem.source) if back else (problem.source, problem.target)
-    stride = problem.operation.geometry[1]
+    kernel, stride, _ = problem.operation.geometry
     inner = _operation(problem.operation)
     places = outputs.shapes + inner.geometry[0] - 1
-    if back:  # an input that no output reads has a place as well: its gradient is zero
+    if back:  # an input that no output reads has a place as well
         places = np.maximum(places, -(-(plain.shapes + problem.low) // stride))
     shapes = np.where(stride > 1, places, plain.shapes)
     folded = Side(shapes, np.concatenate([[0], np.cumsum(shapes.prod(axis=1))]))
     source, target = (outputs, folded) if back else (folded, outputs)
     left = Problem(inner, source, target, np.where(stride > 1, 0, problem.low))
     low = np.where(stride > 1, problem.low, 0)
+    read = (outputs.shapes - 1) * stride + kernel - problem.low
+    ends = np.where(stride > 1, np.clip(read, 0, plain.shapes), plain.shapes)
     width = inner.filters if back else inner.channels
-    made = problem.memo["phased"] = _Folding(plain, folded, low, stride, width, left)
+    made = problem.memo["phased"] = _Folding(plain, folded, ends, low, stride, width, left)
     return made
 
 

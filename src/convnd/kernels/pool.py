@@ -112,7 +112,11 @@ def pool_grad(g: Array, regions: Regions, mode: str, index: Index | None = None)
     floats(grad=g)
     g = rows("grad", g, regions.output.positions)
     number, window = _mode_number(mode, regions)
-    index = _winners(g, index) if mode == "max" else np.empty((0, 0), dtype=np.int32)
+    if mode == "max":
+        _check_index_range(regions)
+        index = _winners(g, index)
+    else:
+        index = np.empty((0, 0), dtype=np.int32)
     out = empty(regions.input.positions, g.shape[1], g.dtype)
     if g.size:
         core_grad.pool_grad(g, *_tables(regions), number, window, out, index)

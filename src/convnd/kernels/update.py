@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._core import pointwise as core
-from ..errors import ShapeError
+from ..errors import ArgumentError, ShapeError
+from ..layout import Ints
 from .checks import Array, floats
 
 # Values, their gradient, and what goes with them: mean and square; a velocity or None.
@@ -24,9 +25,12 @@ def adam(
     ``steps`` are the rate and root of each change. ``shrink`` times the values is taken off beside. Source: Kingma and
     Ba, "Adam", ICLR 2015, algorithm 1.
     """
+    if len(steps) != len(changes):
+        raise ArgumentError(f"steps must be as many as changes, {len(changes)}. Received: {len(steps)}")
     table, kept = _table(changes, ("mean", "square"))
-    if len(table):
-        core.adam(table, np.array(steps, dtype=np.float64), *betas, eps, pull, shrink)
+    of_each = np.array(steps, dtype=np.float64).reshape(-1, 2)
+    for part in _apart(table):
+        core.adam(table[part], of_each[part], *betas, eps, pull, shrink)
     del kept
 
 
@@ -38,12 +42,24 @@ def descent(
     Nesterov's momentum steps by g + momentum velocity, a descent without velocity by g.
     """
     table, kept = _table(changes, ("velocity",))
-    if len(table):
-        core.descent(table, np.zeros((len(table), 2)), rate, momentum, nesterov, pull)
+    nothing = np.zeros((len(table), 2))
+    for part in _apart(table):
+        core.descent(table[part], nothing[part], rate, momentum, nesterov, pull)
     del kept
 
 
-def _table(changes: Sequence[tuple[Array | None, ...]], names: Sequence[str]) -> tuple[Array, list[Array]]:
+def _apart(table: Ints) -> list[slice]:
+    """The rows that may go at once: all, or one after the other where the values of two share memory."""
+    if not len(table):
+        return []
+    first = np.argsort(table[:, 1])
+    begin, size = table[first, 1], table[first, 4] * table[first, 5]
+    if (begin[:-1] + size[:-1] <= begin[1:]).all():
+        return [slice(None)]
+    return [slice(row, row + 1) for row in range(len(table))]
+
+
+def _table(changes: Sequence[tuple[Array | None, ...]], names: Sequence[str]) -> tuple[Ints, list[Array]]:
     """Addresses of the gradient, the values and up to two running means of each change, its numbers and their bytes.
     And the gradients that were copied for it."""
     rows, kept = [], []
@@ -57,10 +73,14 @@ def _table(changes: Sequence[tuple[Array | None, ...]], names: Sequence[str]) ->
         for name, array in given.items():
             if array.shape != values.shape:
                 raise ShapeError(f"{name} must have the shape of values, {values.shape}. Received: {array.shape}")
-            if name != "grad" and not array.flags.c_contiguous:
+            if name == "grad":
+                continue
+            if not array.flags.c_contiguous:
                 raise ShapeError(f"{name}, changed in place, must be C-contiguous. Received: strides {array.strides}")
-        if not grad.flags.c_contiguous:
-            grad = np.ascontiguousarray(grad)
+            if not isinstance(array, np.ndarray) or not array.flags.writeable:
+                raise ArgumentError(f"{name}, changed in place, must be a writeable array. Received: a read-only one")
+        if not isinstance(grad, np.ndarray) or not grad.flags.c_contiguous:
+            grad = np.array(grad, order="C")
             kept.append(grad)
         addresses = [0 if array is None else array.__array_interface__["data"][0] for array in (grad, values, *state)]
         rows.append([*addresses, *[0] * (4 - len(addresses)), values.size, values.itemsize])
