@@ -22,9 +22,9 @@ cdef extern from "tile/tile.h":
     void convnd_restore_denormals(uint64_t state) noexcept nogil
     void convnd_settle() noexcept nogil
 
-# Below this many operations (some 40 microseconds) a second thread costs more than it brings: a barrier waits for a
+# Below this many operations (some 20 microseconds) a second thread costs more than it brings: a barrier waits for a
 # core that another process may hold.
-cdef int64_t SERIAL_WORK = 3_000_000
+cdef int64_t SERIAL_WORK = 1_500_000
 
 cdef int limit = 0  # our own setting; 0: none
 cdef bint forked = False

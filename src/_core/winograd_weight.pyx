@@ -167,6 +167,14 @@ cdef void unpack_task(void *context, int64_t index, int64_t slot) noexcept nogil
     unpack_panel(pack, panel, pack.from_ + panel.pack * pack.job.tiles.itemsize)
 
 
+cdef int64_t even_chunks(int64_t wanted) noexcept nogil:
+    """The power of two that is next, so that few threads have as many each: 3 make 4."""
+    cdef int64_t chunks = 1
+    while chunks < CHUNKS and 2 * wanted >= 3 * chunks:
+        chunks *= 2
+    return chunks if wanted > 1 else 1
+
+
 def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, ::1] in_shapes,
                 const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
                 const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
@@ -203,7 +211,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
         size = slots() * job.frequencies * job.depth * 2 * job.tiles.lanes
     elif size * <int64_t>sizeof(real) <= CHUNK_SUM_BYTES:
         most = max(CHUNK_BYTES // n, TRANSFORM_TILES)
-        chunks = min(CHUNKS, job.total // (CHUNK_TIMES * most))
+        chunks = even_chunks(job.total // (CHUNK_TIMES * most))
         if chunks > 1:
             job.block, job.chunk = most, ceil_div(job.total, chunks)
             size *= chunks
