@@ -4,6 +4,7 @@
 Tasks are pieces of the array; where they are cut never shows in a result.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -488,6 +489,23 @@ cdef int run_update(Update *job, const int64_t[:, ::1] changes, const double[:, 
     if not job.changes:
         raise MemoryError("no memory for the tasks of an update")
     return 0
+
+
+def read_addresses(tuple arrays, int64_t[::1] to):
+    """Of a gradient, and of what is changed in place, but None. Whether all are runs of numbers, and the latter
+    may be changed."""
+    cdef Py_buffer view
+    cdef int64_t i
+    for i in range(len(arrays)):
+        if arrays[i] is None:
+            continue
+        try:
+            PyObject_GetBuffer(arrays[i], &view, PyBUF_WRITABLE if i else PyBUF_SIMPLE)
+        except (BufferError, ValueError):
+            return False
+        to[i] = <int64_t>view.buf
+        PyBuffer_Release(&view)
+    return True
 
 
 def adam(const int64_t[:, ::1] changes, const double[:, ::1] steps, double first, double second, double eps,

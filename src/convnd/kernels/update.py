@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 
 from .._core import pointwise as core
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
-from .checks import Array, floats
+from .checks import DTYPES, Array, floats
 
 # Values, their gradient, and what goes with them: mean and square; a velocity or None.
 AdamChange = tuple[Array, Array, Array, Array]
@@ -62,26 +63,30 @@ def _apart(table: Ints) -> list[slice]:
 def _table(changes: Sequence[tuple[Array | None, ...]], names: Sequence[str]) -> tuple[Ints, list[Array]]:
     """Addresses of the gradient, the values and up to two running means of each change, its numbers and their bytes.
     And the gradients that were copied for it."""
-    rows, kept = [], []
-    for values, grad, *state in changes:
+    table, kept = np.zeros((len(changes), 6), dtype=np.int64), []
+    for row, (values, grad, *state) in zip(table, changes, strict=True):
         assert values is not None
         assert grad is not None
-        given = {"values": values, "grad": grad} | {
-            name: array for name, array in zip(names, state, strict=True) if array is not None
-        }
-        floats(**given)
-        for name, array in given.items():
-            if array.shape != values.shape:
-                raise ShapeError(f"{name} must have the shape of values, {values.shape}. Received: {array.shape}")
-            if name == "grad":
-                continue
-            if not array.flags.c_contiguous:
-                raise ShapeError(f"{name}, changed in place, must be C-contiguous. Received: strides {array.strides}")
-            if not isinstance(array, np.ndarray) or not array.flags.writeable:
-                raise ArgumentError(f"{name}, changed in place, must be a writeable array. Received: a read-only one")
         if not isinstance(grad, np.ndarray) or not grad.flags.c_contiguous:
             grad = np.array(grad, order="C")
             kept.append(grad)
-        addresses = [0 if array is None else array.__array_interface__["data"][0] for array in (grad, values, *state)]
-        rows.append([*addresses, *[0] * (4 - len(addresses)), values.size, values.itemsize])
-    return np.array(rows, dtype=np.int64).reshape(-1, 6), kept
+        shape, dtype = values.shape, values.dtype
+        alike = all(array is None or (array.shape == shape and array.dtype == dtype) for array in (grad, *state))
+        if not (alike and dtype in DTYPES and core.read_addresses((grad, values, *state), row)):
+            _refuse(dict(zip(("values", "grad", *names), (values, grad, *state), strict=True)))
+        row[4:] = values.size, values.itemsize
+    return table, kept
+
+
+def _refuse(given: dict[str, Array | None]) -> NoReturn:
+    arrays = {name: array for name, array in given.items() if array is not None}
+    values = arrays["values"]
+    floats(**arrays)
+    for name, array in arrays.items():
+        if array.shape != values.shape:
+            raise ShapeError(f"{name} must have the shape of values, {values.shape}. Received: {array.shape}")
+        if name != "grad" and not array.flags.c_contiguous:
+            raise ShapeError(f"{name}, changed in place, must be C-contiguous. Received: strides {array.strides}")
+        if name != "grad" and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ArgumentError(f"{name}, changed in place, must be a writeable array. Received: a read-only one")
+    raise AssertionError("nothing to refuse")
