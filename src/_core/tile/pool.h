@@ -15,6 +15,7 @@ INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
 #define EACH_GROUP(BODY, group, channels) do { \
     int64_t f_ = 0; \
     for (; f_ + (group) * VL <= (channels); f_ += (group) * VL) BODY(group, f_, VL); \
+    if ((group) > 4 && f_ + 4 * VL <= (channels)) { BODY(4, f_, VL); f_ += 4 * VL; } \
     if ((group) > 2 && f_ + 2 * VL <= (channels)) { BODY(2, f_, VL); f_ += 2 * VL; } \
     for (; f_ + VL <= (channels); f_ += VL) BODY(1, f_, VL); \
     if (f_ < (channels) && f_) BODY(1, (channels) - VL, VL); \
