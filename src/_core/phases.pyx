@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from convnd._core.isa cimport convnd_run, convnd_tiles, tiles
 from convnd._core.plan cimport MAX_RANK
-from convnd._core.threads cimport parallel_for
+from convnd._core.threads cimport owner_of, parallel_for
 
 ctypedef fused real:
     float
@@ -136,22 +136,16 @@ cdef void unfold_row(const Job *job, int64_t n, int64_t row) noexcept nogil:
 
 cdef void task(void *context, int64_t number, int64_t slot) noexcept nogil:
     cdef const Job *job = <const Job *>context
-    cdef int64_t low = 0, high = job.samples, middle, row, rows = 1, a
-    while high - low > 1:   # the last sample whose first task isn't after this one
-        middle = (low + high) // 2
-        if job.starts[middle] <= number:
-            low = middle
-        else:
-            high = middle
-    cdef const int64_t *shape = (job.shapes if job.back else job.folded_shapes) + low * job.rank
+    cdef int64_t n = owner_of(job.starts, job.samples, number), row, rows = 1, a
+    cdef const int64_t *shape = (job.shapes if job.back else job.folded_shapes) + n * job.rank
     for a in range(job.rank - 1):
         rows *= shape[a]
-    row = (number - job.starts[low]) * job.rows[low]
-    for row in range(row, min(rows, row + job.rows[low])):
+    row = (number - job.starts[n]) * job.rows[n]
+    for row in range(row, min(rows, row + job.rows[n])):
         if job.back:
-            unfold_row(job, low, row)
+            unfold_row(job, n, row)
         else:
-            fold_row(job, low, row)
+            fold_row(job, n, row)
 
 
 cdef int run(Job *job, int64_t numbers) except -1:

@@ -4,15 +4,14 @@
 Tasks are pieces of the array; where they are cut never shows in a result.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from convnd._core.isa cimport convnd_adam, convnd_descent, convnd_norm, convnd_tiles, tiles
+from convnd._core.isa cimport convnd_norm, convnd_tiles, tiles
 from convnd._core.plan cimport gcd
 from convnd._core.stream cimport streams
-from convnd._core.threads cimport parallel_for, slots
+from convnd._core.threads cimport owner_of, parallel_for, slots
 
 ctypedef fused real:
     float
@@ -212,18 +211,6 @@ cdef struct Centred:
     bint streams
 
 
-cdef inline int64_t sample_of(const int64_t *starts, int64_t samples, int64_t index) noexcept nogil:
-    """The last whose first task isn't after this one."""
-    cdef int64_t low = 0, high = samples, middle
-    while high - low > 1:
-        middle = (low + high) // 2
-        if starts[middle] <= index:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
 cdef const char *spread(const Centred *job, const char *vector, int64_t sample, char *room) noexcept nogil:
     """A sample's vector, repeated."""
     cdef int64_t size = job.channels * job.tiles.itemsize, r
@@ -234,7 +221,7 @@ cdef const char *spread(const Centred *job, const char *vector, int64_t sample, 
 
 cdef void centred_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Centred *job = <const Centred *>context
-    cdef int64_t n = sample_of(job.starts, job.samples, index), width = job.channels * job.times
+    cdef int64_t n = owner_of(job.starts, job.samples, index), width = job.channels * job.times
     cdef int64_t first = (index - job.starts[n]) * job.piece, size = job.tiles.itemsize
     cdef int64_t count = min(job.piece, (job.offsets[n + 1] - job.offsets[n]) * job.channels - first)
     cdef int64_t at = (job.offsets[n] * job.channels + first) * size
@@ -396,7 +383,7 @@ cdef struct Draw:
 
 cdef void dropout_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Draw *job = <const Draw *>context
-    cdef int64_t low = sample_of(job.starts, job.samples, index)
+    cdef int64_t low = owner_of(job.starts, job.samples, index)
     cdef int64_t first = (index - job.starts[low]) * PIECE
     cdef int64_t count = min(PIECE, (job.offsets[low + 1] - job.offsets[low]) * job.channels - first)
     job.tiles.pointwise.dropout(job.keys[low], <uint64_t>first, job.threshold, job.keep,
@@ -424,104 +411,3 @@ def dropout(const uint64_t[::1] keys, const int64_t[::1] offsets, uint64_t thres
             free(starts)
     if not starts:
         raise MemoryError("no memory for the tasks of dropout_mask")
-
-
-# -------------------------------------------------------------------------------------------------------------- updates
-
-cdef struct Change:         # of one parameter
-    const convnd_tiles *tiles
-    const char *g
-    char *p
-    char *first             # running means; NULL: none
-    char *second
-    int64_t count
-    int64_t start           # its first task
-    double rate, root       # of Adam
-
-cdef struct Update:
-    Change *changes
-    int64_t count
-    convnd_adam adam
-    convnd_descent descent
-    bint descends
-
-
-cdef void update_task(void *context, int64_t index, int64_t slot) noexcept nogil:
-    cdef const Update *job = <const Update *>context
-    cdef int64_t low = 0, high = job.count, middle, at, n
-    cdef const Change *change
-    cdef convnd_adam adam
-    while high - low > 1:   # the last change whose first task isn't after this one
-        middle = (low + high) // 2
-        if job.changes[middle].start <= index:
-            low = middle
-        else:
-            high = middle
-    change = &job.changes[low]
-    n = (index - change.start) * PIECE
-    at, n = n * change.tiles.itemsize, min(PIECE, change.count - n)
-    if job.descends:
-        change.tiles.pointwise.descent(&job.descent, change.g + at, change.p + at,
-                                       change.first + at if change.first else NULL, n)
-    else:
-        adam = job.adam
-        adam.rate, adam.root = change.rate, change.root
-        change.tiles.pointwise.adam(&adam, change.g + at, change.p + at, change.first + at, change.second + at, n)
-
-
-cdef int run_update(Update *job, const int64_t[:, ::1] changes, const double[:, ::1] steps) except -1:
-    cdef int64_t n, total = 0, numbers = 0
-    cdef Change *change
-    job.count = changes.shape[0]
-    with nogil:
-        job.changes = <Change *>malloc(job.count * sizeof(Change))
-        if job.changes:
-            for n in range(job.count):
-                change = &job.changes[n]
-                change.tiles, change.count, change.start = tiles(changes[n, 5]), changes[n, 4], total
-                change.g, change.p = <const char *>changes[n, 0], <char *>changes[n, 1]
-                change.first, change.second = <char *>changes[n, 2], <char *>changes[n, 3]
-                change.rate, change.root = steps[n, 0], steps[n, 1]
-                total += (change.count + PIECE - 1) // PIECE
-                numbers += change.count
-            parallel_for(update_task, job, total, numbers * (3 if job.descends else 4) * MOVED)
-            free(job.changes)
-    if not job.changes:
-        raise MemoryError("no memory for the tasks of an update")
-    return 0
-
-
-def read_addresses(tuple arrays, int64_t[::1] to):
-    """Of a gradient, and of what is changed in place, but None. Whether all are runs of numbers, and the latter
-    may be changed."""
-    cdef Py_buffer view
-    cdef int64_t i
-    for i in range(len(arrays)):
-        if arrays[i] is None:
-            continue
-        try:
-            PyObject_GetBuffer(arrays[i], &view, PyBUF_WRITABLE if i else PyBUF_SIMPLE)
-        except (BufferError, ValueError):
-            return False
-        to[i] = <int64_t>view.buf
-        PyBuffer_Release(&view)
-    return True
-
-
-def adam(const int64_t[:, ::1] changes, const double[:, ::1] steps, double first, double second, double eps,
-         double pull, double shrink):
-    """One step of Adam, in place; see tile.h. Changes: addresses of gradient, values and running means, how many
-    numbers, bytes of one; steps: rate and root."""
-    cdef Update job
-    job.descends = False
-    job.adam.first, job.adam.second, job.adam.eps, job.adam.pull, job.adam.shrink = first, second, eps, pull, shrink
-    run_update(&job, changes, steps)
-
-
-def descent(const int64_t[:, ::1] changes, const double[:, ::1] steps, double rate, double momentum, bint nesterov,
-            double pull):
-    """One step of gradient descent, in place; see tile.h. The first running mean is the velocity, or 0: none."""
-    cdef Update job
-    job.descends = True
-    job.descent.rate, job.descent.momentum, job.descent.pull, job.descent.nesterov = rate, momentum, pull, nesterov
-    run_update(&job, changes, steps)

@@ -11,7 +11,7 @@ from libc.string cimport memcpy
 
 from convnd._core.isa cimport convnd_norm, convnd_tiles, tiles
 from convnd._core.plan cimport gcd
-from convnd._core.threads cimport parallel_for, slots
+from convnd._core.threads cimport owner_of, parallel_for, slots
 
 ctypedef fused real:
     float
@@ -178,15 +178,9 @@ cdef void add_pieces(const Job *job, int64_t chunk, int64_t column, double *a, r
 cdef void reduce_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     """One chunk of the blocks of a segment, for one share of the channels."""
     cdef const Segments *all = <const Segments *>context
-    cdef int64_t low = 0, high = all.count, middle
-    while high - low > 1:   # the last segment whose first task isn't after this one
-        middle = (low + high) // 2
-        if all.starts[middle] <= index:
-            low = middle
-        else:
-            high = middle
-    cdef const Job *job = &all.jobs[low]
-    cdef int64_t chunk = (index - all.starts[low]) // job.splits, column = (index - all.starts[low]) % job.splits
+    cdef int64_t n = owner_of(all.starts, all.count, index)
+    cdef const Job *job = &all.jobs[n]
+    cdef int64_t chunk = (index - all.starts[n]) // job.splits, column = (index - all.starts[n]) % job.splits
     cdef double *scratch = <double *>(all.scratch + slot * job.scratch_size)
     cdef double *sums = scratch + 2 * job.columns
     column *= job.columns

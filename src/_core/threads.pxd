@@ -10,3 +10,14 @@ cdef int64_t slots() noexcept nogil
 # Runs task(context, i, slot) for i in range(count); `work` is about the number of operations in all. A thread begins
 # with a range of its own, the same every time, so that it finds in its cache what it has written; then it helps others.
 cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) noexcept nogil
+
+# Whose task number `index` is: the last of `count` owners whose first task, at starts, isn't after it.
+cdef inline int64_t owner_of(const int64_t *starts, int64_t count, int64_t index) noexcept nogil:
+    cdef int64_t low = 0, high = count, middle
+    while high - low > 1:
+        middle = low + ((high - low) >> 1)
+        if starts[middle] <= index:
+            low = middle
+        else:
+            high = middle
+    return low

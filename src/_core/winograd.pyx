@@ -14,7 +14,7 @@ from convnd._core.isa cimport (
     CONVND_WINOGRAD_AXES, convnd_conv_args, convnd_winograd_args, convnd_winograd_product, tiles)
 from convnd._core.panels cimport FILTERS, Panel, make_panels
 from convnd._core.plan cimport ceil_div, floor_div
-from convnd._core.threads cimport parallel_for, slots
+from convnd._core.threads cimport owner_of, parallel_for, slots
 
 from convnd._core.memory import Buffer
 
@@ -37,17 +37,6 @@ cdef int64_t axis_tiles(const Winograd *job, int64_t axis, int64_t size) noexcep
     return d * ceil_div(ceil_div(size, d), job.outputs[axis])
 
 
-cdef int64_t sample_of(const Winograd *job, int64_t tile) noexcept nogil:
-    cdef int64_t low = 0, high = job.samples, middle
-    while high - low > 1:
-        middle = (low + high) // 2
-        if job.first_tile[middle] <= tile:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
 cdef void enter_sample(const Winograd *job, Spot *spot) noexcept nogil:
     cdef int64_t a
     for a in range(job.rank):
@@ -56,7 +45,7 @@ cdef void enter_sample(const Winograd *job, Spot *spot) noexcept nogil:
 
 cdef void find_tile(const Winograd *job, int64_t tile, Spot *spot) noexcept nogil:
     cdef int64_t a, left
-    spot.sample = sample_of(job, tile)
+    spot.sample = owner_of(job.first_tile, job.samples, tile)
     enter_sample(job, spot)
     left = tile - job.first_tile[spot.sample]
     for a in range(job.rank - 1, -1, -1):

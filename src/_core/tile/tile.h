@@ -227,8 +227,8 @@ typedef void (*convnd_descent_tile)(const convnd_descent *, const char *g, char 
 /* (rows, channels) at a time; the gradient takes the output. */
 typedef void (*convnd_softmax_tile)(const char *x, char *out, int64_t rows, int64_t channels);
 typedef void (*convnd_softmax_grad_tile)(const char *y, const char *g, char *out, int64_t rows, int64_t channels);
-/* Rows to mean 0 and variance 1, and 1 / sqrt(variance + eps) of each; the gradient to x takes the result, and g is
- * times scale first. */
+/* Rows to mean 0 and variance 1, then times scale, plus shift, unless they are NULL; and the gradient to x. `streams`:
+ * channels fill whole cache lines, and the results go past the caches. */
 typedef void (*convnd_standard_tile)(const char *x, const char *scale, const char *shift, char *out, double eps,
                                      int64_t rows, int64_t channels, int64_t streams);
 typedef void (*convnd_standard_grad_tile)(const char *x, const char *g, const char *scale, char *out, double eps,

@@ -119,4 +119,3 @@ INLINE vec NAME(larger)(vec a, vec b) { return NAME(choose)(a > b, a, b); }
 #define choose_up_to NAME(choose_up_to)
 #define larger NAME(larger)
 #define unordered NAME(unordered)
-

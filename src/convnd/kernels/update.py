@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from .._core import pointwise as core
+from .._core import update as core
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from .checks import DTYPES, Array, floats
