@@ -109,12 +109,12 @@ class _Costs:
 
 def run(task: Task) -> None:
     """Run the core, samples whose tiles have the same size together."""
-    parts = _by_tile(task.problem)
-    if len(parts) == 1:
-        _run(task, parts[0][1])
+    found = _by_tile(task.problem)
+    if isinstance(found, np.ndarray):
+        _run(task, found)
         return
-    tasks = [task.on(problem) for problem, _ in parts]
-    for part, (_, outputs) in zip(tasks, parts, strict=True):
+    tasks = [task.on(problem) for problem, _ in found]
+    for part, (_, outputs) in zip(tasks, found, strict=True):
         _run(part, outputs)
     if task.kind == "weight":
         np.sum([part.out for part in tasks], axis=0, out=task.out)
@@ -135,13 +135,13 @@ def _tiles(kernel: Ints, sizes: Ints) -> Ints:
     return np.where(sizes <= 2, _SMALL[kernel], _LARGE[kernel])
 
 
-def _by_tile(problem: Problem) -> list[tuple[Problem, Ints]]:
-    """Parts of the batch, and the outputs of their tiles on each axis."""
-    known: list[tuple[Problem, Ints]] | None = problem.memo.get("tiles")
+def _by_tile(problem: Problem) -> Ints | list[tuple[Problem, Ints]]:
+    """The outputs of all samples' tiles on each axis; or parts of the batch, and those of theirs."""
+    known: Ints | list[tuple[Problem, Ints]] | None = problem.memo.get("tiles")
     if known is None:
         tiles = _tiles(problem.operation.geometry[0], problem.target.shapes)
         if (tiles == tiles[0]).all():
-            known = [(problem, np.ascontiguousarray(tiles[0]))]
+            known = np.ascontiguousarray(tiles[0])  # not with the problem, which would keep itself
         else:
             several = np.unique(tiles, axis=0)
             known = [(problem.part((tiles == tile).all(axis=1)), tile) for tile in several]
