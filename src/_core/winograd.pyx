@@ -24,8 +24,10 @@ ctypedef fused real:
 
 # Bytes of a block's frequencies: half of a small second-level cache.
 cdef int64_t BLOCK_BYTES = 256 * 1024
-# Bytes of the transformed weight from which a block has more tiles, since each block reads all of it again.
+# A transformed weight of more bytes is read again by each block: then a block has so many tiles, or the threads share
+# out what tiles there are.
 cdef int64_t WEIGHT_BYTES = 1024 * 1024
+cdef int64_t TILES = 32, LEAST_TILES = 4
 # Blocks to cut a large operation into.
 cdef int64_t BLOCKS = 16
 # A weight is transformed so many channels of a panel at a time.
@@ -321,12 +323,13 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
                 start[job.panels[p].start + f] = bias[job.panels[p].filter + f]
     count_tiles(&job)
     tile_bytes = job.frequencies * (job.row + job.grad_row) * sizeof(real)
-    n = job.tiles.height[2]
-    most = BLOCK_BYTES // tile_bytes
     if job.frequencies * job.depth * job.filters * <int64_t>sizeof(real) > WEIGHT_BYTES:
-        most = max(most, 8 * n)
-    most = min(most, ceil_div(job.total, BLOCKS))
-    job.block = ceil_div(max(most, 1), n) * n
+        n = slots() * ceil_div(max(job.total, 1), slots() * TILES)
+        job.block = max(ceil_div(job.total, n), LEAST_TILES)
+    else:
+        n = job.tiles.height[2]
+        most = min(BLOCK_BYTES // tile_bytes, ceil_div(job.total, BLOCKS))
+        job.block = ceil_div(max(most, 1), n) * n
     job.tile_step = job.frequencies * job.row + SKEW
     job.grad_tile_step = job.frequencies * job.grad_row + SKEW
     job.scratch_size = job.block * (job.tile_step + job.grad_tile_step) * sizeof(real)
