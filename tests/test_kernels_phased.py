@@ -173,7 +173,7 @@ def test_what_it_refuses(rng, settings, reason):
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "channels", "filters", "taken"),
-    [(4, 2, 64, 64, True), (5, 2, 64, 128, True), (3, 2, 64, 64, False), (4, 2, 64, 3, False), (4, 2, 1, 16, False)],
+    [(4, 2, 128, 128, True), (5, 2, 64, 128, True), (3, 2, 64, 64, False), (4, 2, 64, 3, False), (4, 2, 1, 16, False)],
 )
 def test_auto_takes_it_where_it_pays(rng, monkeypatch, kernel, stride, channels, filters, taken):
     monkeypatch.undo()

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from convnd._core.isa cimport convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
+from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
 from convnd._core.panels cimport (
     CHANNELS, FILTERS, GROUPS, Batch, Geometry, Lanes, Panel, make_panels, uniform, values, values_to_fill)
 from convnd._core.plan cimport (
@@ -346,7 +346,7 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
         job.panels = make_panels(job.tiles, at.groups, job.depth, job.filters // at.groups, at.taps, job.kind,
                                  &job.n_panels)
         if job.panels:
-            n = job.panels[job.n_panels - 1].start + 2 * job.tiles.lanes
+            n = job.panels[job.n_panels - 1].start + CONVND_MAX_VECTORS * job.tiles.lanes
             start = <char *>calloc(n, size)
             n = block_list(&job, NULL)
             job.blocks = <Block *>malloc(max(1, n) * sizeof(Block))

@@ -141,6 +141,15 @@ cdef void ask(Scratch *s, int64_t positions, convnd_weight_args *args) noexcept 
         next_.at += positions * args.ask_step
 
 
+cdef int64_t tallest(const Weight *job, int64_t first, int64_t last) noexcept nogil:
+    """Of the tiles that all panels from `first` to `last` have."""
+    cdef int64_t p, widest = 0
+    if not job.cut.dot:
+        for p in range(first, last):
+            widest = max(widest, job.cut.panels[p].vectors)
+    return job.cut.tiles.weight.height[widest]
+
+
 cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t first, int64_t last, int64_t tap,
                    int64_t taps, Scratch *s, bint fresh, char *sums) noexcept nogil:
     """Add `taps` taps of the panels from `first` to `last`.
@@ -152,7 +161,7 @@ cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t 
     cdef const Panel *panel
     cdef convnd_weight_tile tile
     cdef const char *x = job.cut.x if job.cut.x_in_place else s.copy.x
-    cdef int64_t p, i, m = 0, rows = taps * job.depth, n, height, vectors, widest = 0, positions = 0
+    cdef int64_t p, i, m = 0, rows = taps * job.depth, n, height, vectors, positions = 0
     cdef int64_t bytes = job.cut.tiles.itemsize
     args.x_step, args.g_step, args.acc_step = box.cols.out * job.cut.pitch, job.cut.width, job.cut.filters
     args.segments, args.n_segments = s.segments, find_segments(job, unit, box, tap if job.wide else -1, s)
@@ -161,9 +170,7 @@ cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t 
         return
     for i in range(args.n_segments):
         positions += s.segments[3 * i + 2]
-    for p in range(first, last):
-        widest = max(widest, 0 if job.cut.dot else job.cut.panels[p].vectors)
-    n = ceil_div(rows, table.height[widest])
+    n = ceil_div(rows, tallest(job, first, last))
     while m < rows:
         height = ceil_div(rows - m, n)
         for p in range(first, last):
@@ -195,7 +202,7 @@ cdef void weight_task(void *context, int64_t index, int64_t slot) noexcept nogil
     cdef int64_t last = (panel_split + 1) * job.cut.n_panels // job.panel_splits
     cdef int64_t from_ = tap_split * job.taps // job.tap_splits, to = (tap_split + 1) * job.taps // job.tap_splits
     cdef int64_t start = chunk * job.cut.n_units // job.chunks, stop = (chunk + 1) * job.cut.n_units // job.chunks
-    cdef int64_t tiles_of_unit = (last - first) * ceil_div((to - from_) * job.depth, job.cut.tiles.height[2])
+    cdef int64_t tiles_of_unit = (last - first) * ceil_div((to - from_) * job.depth, tallest(job, first, last))
     cdef char *sums = sums_of(job, chunk)
     cdef Scratch *s = &job.scratch[slot]
     cdef const Unit *unit
@@ -232,7 +239,9 @@ cdef void add_task(void *context, int64_t index, int64_t slot) noexcept nogil:
 cdef void choose(Weight *job, int64_t groups) noexcept nogil:
     """How the rows are summed, and what a unit holds."""
     cdef Cut *cut = &job.cut
-    cdef int64_t bytes = cut.tiles.itemsize, most = 2 * cut.tiles.lanes
+    cdef int64_t bytes = cut.tiles.itemsize, most = 0, p
+    for p in range(cut.n_panels):
+        most = max(most, cut.panels[p].vectors * cut.tiles.lanes)
     cut.dot = cut.channels == 1 and cut.filters == 1
     job.wide = job.depth >= WIDE
     cut.in_place = cut.dot or (groups == 1 and cut.filters % cut.tiles.lanes == 0 and (

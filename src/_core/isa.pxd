@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 cdef extern from "tile/tile.h":
     enum:
         CONVND_MAX_TAPS
+        CONVND_MAX_VECTORS
 
     ctypedef struct convnd_conv_args:
         const char *x
@@ -233,7 +234,7 @@ cdef extern from "tile/tile.h":
         const convnd_descent *, const char *g, char *p, char *v, int64_t n) noexcept nogil
 
     ctypedef struct convnd_conv_tiles:
-        convnd_conv_tile plain[3][29]
+        convnd_conv_tile plain[5][29]
 
     ctypedef struct convnd_narrow_tiles:
         convnd_conv_tile dot[5][29]
@@ -242,9 +243,9 @@ cdef extern from "tile/tile.h":
         int64_t height[5]
 
     ctypedef struct convnd_weight_tiles:
-        convnd_weight_tile plain[3][29]
-        convnd_weight_tile rows[3][29]
-        int64_t height[3]
+        convnd_weight_tile plain[5][29]
+        convnd_weight_tile rows[5][29]
+        int64_t height[5]
         void (*copy)(
             char *to, int64_t to_step, const char *from_, int64_t from_step, int64_t rows, int64_t width) noexcept nogil
         void (*add)(char *sum, const char *more, int64_t n) noexcept nogil
@@ -265,7 +266,7 @@ cdef extern from "tile/tile.h":
         convnd_winograd_tile output
         convnd_winograd_tile weight
         convnd_winograd_tile weight_gradient
-        convnd_multiply_tile multiply[3]
+        convnd_multiply_tile multiply[5]
 
     ctypedef struct convnd_pool_tiles:
         convnd_pool_tile max
@@ -339,7 +340,7 @@ cdef extern from "tile/tile.h":
     ctypedef struct convnd_tiles:
         int64_t itemsize
         int64_t lanes
-        int64_t height[3]
+        int64_t height[5]
         const convnd_conv_tiles *conv
         const convnd_narrow_tiles *narrow
         const convnd_weight_tiles *weight

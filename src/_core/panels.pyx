@@ -1,8 +1,9 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
 """Panels and packs: [group][panel][tap][channel][filter of the panel].
 
-A panel is one or two vectors of filters wide; what a group's filters leave over is filled with zeros. Where lanes are
-input channels, it is at most four filters wide, and its packs are [group][panel][tap][vector][filter][channel].
+A panel is one, two or, where there are tiles for that and filters to fill it, four vectors of filters wide; what a
+group's filters leave over is filled with zeros. Where lanes are input channels, it is at most four filters wide, and
+its packs are [group][panel][tap][vector][filter][channel].
 Where they are the filters of several groups, [panel][tap][channel of a group][filter], two vectors of filters wide.
 """
 
@@ -42,6 +43,8 @@ cdef int64_t panel_layout(const convnd_tiles *t, int64_t groups, int64_t depth, 
                 vectors = size = lanes
             else:
                 vectors = 2 if filters - f > t.lanes or kind == GROUPS else 1
+                if kind == FILTERS and t.height[4] and filters - f >= 4 * t.lanes:
+                    vectors = 4
                 lanes, size = min(filters - f, vectors * t.lanes), vectors * t.lanes
             if panels:
                 panels[n].x = f if kind == GROUPS else g * depth

@@ -7,6 +7,9 @@ ctypedef void (*Task)(void *context, int64_t index, int64_t slot) noexcept nogil
 # Slots of scratch that a coming parallel_for may use: allocate one of each before it.
 cdef int64_t slots() noexcept nogil
 
+# Threads that it may run on, as things are: for choices that never show in a result.
+cdef int64_t usable() noexcept nogil
+
 # Runs task(context, i, slot) for i in range(count); `work` is about the number of operations in all. A thread begins
 # with a range of its own, the same every time, so that it finds in its cache what it has written; then it helps others.
 cdef void parallel_for(Task task, void *context, int64_t count, int64_t work) noexcept nogil

@@ -11,10 +11,10 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convnd._core.isa cimport (
-    CONVND_WINOGRAD_AXES, convnd_conv_args, convnd_winograd_args, convnd_winograd_product, tiles)
+    CONVND_MAX_VECTORS, CONVND_WINOGRAD_AXES, convnd_conv_args, convnd_winograd_args, convnd_winograd_product, tiles)
 from convnd._core.panels cimport FILTERS, Panel, make_panels
 from convnd._core.plan cimport ceil_div, floor_div
-from convnd._core.threads cimport owner_of, parallel_for, slots
+from convnd._core.threads cimport owner_of, parallel_for, slots, usable
 
 from convnd._core.memory import Buffer
 
@@ -249,7 +249,7 @@ cdef void pack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     args.y = pack.to + (panel.pack + first * args.step[2]) * size
     args.to[0] = last - first
     if pack.transposed:
-        scratch = pack.scratch + slot * pack.taps * PIECE_CHANNELS * 2 * job.tiles.lanes * size
+        scratch = pack.scratch + slot * pack.taps * PIECE_CHANNELS * CONVND_MAX_VECTORS * job.tiles.lanes * size
         if size == sizeof(float):
             turn(pack, panel, first, last, <const float *>pack.from_, <float *>scratch)
         else:
@@ -284,7 +284,7 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int
         context.from_, context.to = <const char *>&weight[0, 0, 0], <char *>&packed[0]
         context.pieces = ceil_div(job.depth, PIECE_CHANNELS)
         if transposed:
-            scratch = Buffer(slots() * context.taps * PIECE_CHANNELS * 2 * job.tiles.lanes * sizeof(real))
+            scratch = Buffer(slots() * context.taps * PIECE_CHANNELS * CONVND_MAX_VECTORS * job.tiles.lanes * sizeof(real))
             context.scratch = &scratch[0]
         with nogil:
             parallel_for(pack_task, &context, job.n_panels * context.pieces, PACK_WORK * size)
@@ -324,7 +324,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     count_tiles(&job)
     tile_bytes = job.frequencies * (job.row + job.grad_row) * sizeof(real)
     if job.frequencies * job.depth * job.filters * <int64_t>sizeof(real) > WEIGHT_BYTES:
-        n = slots() * ceil_div(max(job.total, 1), slots() * TILES)
+        n = usable() * ceil_div(max(job.total, 1), usable() * TILES)
         job.block = max(ceil_div(job.total, n), LEAST_TILES)
     else:
         n = job.tiles.height[2]

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from convnd._core.isa cimport convnd_weight_args, convnd_winograd_args
+from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_weight_args, convnd_winograd_args
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport ceil_div
 from convnd._core.threads cimport parallel_for, slots
@@ -154,7 +154,7 @@ cdef void panel_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Winograd *job = pack.job
     cdef const Panel *panel = &job.panels[index]
     cdef int64_t frequency
-    cdef char *sums = job.out + slot * job.frequencies * job.depth * 2 * job.tiles.lanes * job.tiles.itemsize
+    cdef char *sums = job.out + slot * job.frequencies * job.depth * CONVND_MAX_VECTORS * job.tiles.lanes * job.tiles.itemsize
     for frequency in range(job.frequencies):
         sum_panel(job, panel, frequency, sums + frequency * frequency_size(job, panel))
     unpack_panel(pack, panel, sums)
@@ -208,7 +208,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     by_panel = job.block == job.total and job.n_panels >= LEAST_PANELS
     job.begin, job.sums = 0, size
     if by_panel:
-        size = slots() * job.frequencies * job.depth * 2 * job.tiles.lanes
+        size = slots() * job.frequencies * job.depth * CONVND_MAX_VECTORS * job.tiles.lanes
     elif size * <int64_t>sizeof(real) <= CHUNK_SUM_BYTES:
         most = max(CHUNK_BYTES // n, TRANSFORM_TILES)
         chunks = even_chunks(job.total // (CHUNK_TIMES * most))

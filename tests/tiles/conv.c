@@ -1,4 +1,4 @@
-/* Convolution tiles: all heights of panels one and two vectors wide. */
+/* Convolution tiles: all heights of panels one, two and, where there are such, four vectors wide. */
 #include "check.h"
 
 static void check_tile(int64_t vectors, int64_t height, int full, int starts, int streams) {
@@ -36,7 +36,7 @@ static void check_tile(int64_t vectors, int64_t height, int full, int starts, in
 }
 
 void check_conv(void) {
-    for (int64_t vectors = 1; vectors <= 2; vectors++)
+    for (int64_t vectors = 1; vectors <= CONVND_MAX_VECTORS; vectors++)
         for (int64_t height = 1; height <= CONVND_MAX_HEIGHT; height++) {
             require((tiles->conv->plain[vectors][height] != NULL) == (height <= tiles->height[vectors]),
                     "conv: there is a tile for each height up to the tallest");

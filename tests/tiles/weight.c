@@ -1,4 +1,4 @@
-/* Weight-gradient tiles: all heights of panels one and two vectors wide and of one filter; copies and sums. */
+/* Weight-gradient tiles: all heights of panels one, two and, where there are such, four vectors wide and of one filter; copies and sums. */
 #include "check.h"
 
 enum { LONGEST = 37, X_AT = 5, G_AT = 7 };
@@ -66,7 +66,7 @@ static void check_add(int64_t n) {
 
 void check_weight(void) {
     for (int round = 0; round < 6; round++) {
-        for (int64_t vectors = 1; vectors <= 2; vectors++)
+        for (int64_t vectors = 1; vectors <= CONVND_MAX_VECTORS; vectors++)
             for (int64_t height = 1; height <= tiles->weight->height[vectors]; height++) {
                 check_tile(vectors, height, round & 1, 0);
                 check_tile(vectors, height, round & 1, 1);

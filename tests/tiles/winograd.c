@@ -200,7 +200,7 @@ static void check_axes(const convnd_winograd_axis *axes, int sticks_out) {
 }
 
 static void check_multiply(int64_t vectors) {
-    const int64_t panel = vectors * tiles->lanes, rows = draw(0, 3) * tiles->height[vectors], depth = draw(0, 20);
+    const int64_t panel = vectors * tiles->lanes, rows = draw(0, 5) * tiles->height[vectors], depth = draw(0, 20);
     const int64_t x_step = depth + draw(0, 3), out_step = panel + draw(0, 3);
     const int64_t n = rows ? (rows - 1) * out_step + panel : 0;
     begin("winograd: product, %lld vectors", (long long)vectors);
@@ -226,6 +226,7 @@ void check_winograd(void) {
             for (int64_t a = 0; a < rank; a++) /* the last is of each kind once; four axes take only the small kinds */
                 axes[AXES - 1 - a] = each[rank == 4 ? draw(0, 1) : a ? draw(0, 5) : round];
             check_axes(axes, round & 1);
-            for (int64_t vectors = 1; vectors <= 2; vectors++) check_multiply(vectors);
+            for (int64_t vectors = 1; vectors <= CONVND_MAX_VECTORS; vectors++)
+                if (tiles->height[vectors]) check_multiply(vectors);
         }
 }

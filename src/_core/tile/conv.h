@@ -1,4 +1,4 @@
-/* Convolution tiles: every height, panels of one and of two vectors. */
+/* Convolution tiles: every height, panels of one, two and four vectors. */
 #include "activation.h"
 
 SLOW void NAME(copy_rows)(real *to, int64_t to_step, const real *from, int64_t from_step, int64_t rows, int64_t lanes) {
@@ -6,13 +6,14 @@ SLOW void NAME(copy_rows)(real *to, int64_t to_step, const real *from, int64_t f
         for (int64_t f = 0; f < lanes; f++) to[m * to_step + f] = from[m * from_step + f];
 }
 
-/* sum += a run's products. Where it `asks`, memory is asked for a line of `next` with each step. */
-INLINE void NAME(conv_run)(const int height, const int vectors, const int asks, vec (*sum)[2], const real *x,
+/* sum += a run's products. Where it `asks`, memory is asked for a line of `next` with each step, or
+ * for half of one: beside half as many rows. */
+INLINE void NAME(conv_run)(const int height, const int vectors, const int asks, vec (*sum)[CONVND_MAX_VECTORS], const real *x,
                            int64_t step, const real *w, int64_t length, const char *next) {
     for (int64_t k = 0; k < length; k++) {
-        vec b[2];
+        vec b[CONVND_MAX_VECTORS];
         UNROLL for (int v = 0; v < vectors; v++) b[v] = load(w + v * VL);
-        if (asks) __builtin_prefetch(next + 64 * k);
+        if (asks) __builtin_prefetch(next + (vectors > 2 ? 32 : 64) * k);
         UNROLL for (int m = 0; m < height; m++) {
             const vec s = splat(x[m * step]);
             UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += s * b[v];
@@ -23,7 +24,7 @@ INLINE void NAME(conv_run)(const int height, const int vectors, const int asks, 
 }
 
 INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_conv_args *a) {
-    vec sum[CONVND_MAX_HEIGHT][2];
+    vec sum[CONVND_MAX_HEIGHT][CONVND_MAX_VECTORS];
     const int64_t panel = vectors * VL, lanes = a->lanes;
     real part[CONVND_MAX_HEIGHT * 2 * VL], *out = (real *)a->out;
     int64_t out_step = a->out_step;
@@ -47,7 +48,7 @@ INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_co
             UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(out + m * out_step + v * VL);
     }
     const int64_t step = a->x_step, length = a->length, n = a->n_runs;
-    const int asks = height > 4;
+    const int asks = height > (vectors > 2 ? 2 : 4);
     for (int64_t r = 0; r < n - asks; r++)
         NAME(conv_run)(height, vectors, 0, sum, (const real *)a->x + a->runs[2 * r], step,
                        (const real *)a->w + a->runs[2 * r + 1] * panel, length, NULL);
@@ -76,8 +77,9 @@ INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_co
 #define TILES(H, V) static void NAME(conv_##V##_##H)(const convnd_conv_args *a) { NAME(conv_body)(H, V, a); }
 EACH_HEIGHT_1(TILES)
 EACH_HEIGHT_2(TILES)
+EACH_HEIGHT_4(TILES)
 #undef TILES
 
 #define ENTRY(H, V) .plain[V][H] = NAME(conv_##V##_##H),
-const convnd_conv_tiles NAME(convnd_conv_tiles) = {EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY)};
+const convnd_conv_tiles NAME(convnd_conv_tiles) = {EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY) EACH_HEIGHT_4(ENTRY)};
 #undef ENTRY

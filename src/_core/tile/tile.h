@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CONVND_MAX_HEIGHT = 28 };
+enum { CONVND_MAX_HEIGHT = 28, CONVND_MAX_VECTORS = 4 };
 
 typedef enum {
     ACT_NONE, ACT_RELU, ACT_LEAKY_RELU, ACT_SIGMOID, ACT_TANH, ACT_ELU, /* derivative follows from the output */
@@ -262,7 +262,7 @@ typedef void (*convnd_multiply_tile)(const convnd_winograd_product *);
 
 /* One table for each family of tiles, and one of them all. */
 typedef struct {
-    convnd_conv_tile plain[3][CONVND_MAX_HEIGHT + 1]; /* [vectors][height] */
+    convnd_conv_tile plain[CONVND_MAX_VECTORS + 1][CONVND_MAX_HEIGHT + 1]; /* [vectors][height] */
 } convnd_conv_tiles;
 
 typedef struct {
@@ -272,9 +272,9 @@ typedef struct {
 } convnd_narrow_tiles;
 
 typedef struct {
-    convnd_weight_tile plain[3][CONVND_MAX_HEIGHT + 1]; /* [vectors][height] */
-    convnd_weight_tile rows[3][CONVND_MAX_HEIGHT + 1];  /* [0]: one filter; lanes are positions */
-    int64_t height[3];                                  /* tallest of these */
+    convnd_weight_tile plain[CONVND_MAX_VECTORS + 1][CONVND_MAX_HEIGHT + 1]; /* [vectors][height] */
+    convnd_weight_tile rows[CONVND_MAX_VECTORS + 1][CONVND_MAX_HEIGHT + 1];  /* [0]: one filter; lanes are positions */
+    int64_t height[CONVND_MAX_VECTORS + 1];                                  /* tallest of these */
     void (*copy)(char *to, int64_t to_step, const char *from, int64_t from_step, int64_t rows, int64_t width);
     void (*add)(char *sum, const char *more, int64_t n);
 } convnd_weight_tiles;
@@ -291,7 +291,7 @@ typedef struct {
 
 typedef struct {
     convnd_winograd_tile input, gradient, output, weight, weight_gradient;
-    convnd_multiply_tile multiply[3]; /* [vectors] */
+    convnd_multiply_tile multiply[CONVND_MAX_VECTORS + 1]; /* [vectors] */
 } convnd_winograd_tiles;
 
 typedef struct {
@@ -363,7 +363,7 @@ typedef struct {
 typedef struct {
     int64_t itemsize;
     int64_t lanes;       /* elements of a vector */
-    int64_t height[3];   /* tallest tile of panels 1 and 2 vectors wide ([0] unused) */
+    int64_t height[CONVND_MAX_VECTORS + 1]; /* tallest tile of panels 1, 2 and 4 vectors wide; 0 where there is none */
     const convnd_conv_tiles *conv;
     const convnd_narrow_tiles *narrow;
     const convnd_weight_tiles *weight;

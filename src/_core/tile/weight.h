@@ -1,7 +1,7 @@
-/* Weight-gradient tiles: every height, panels of one and of two vectors of filters, or vectors of positions. */
+/* Weight-gradient tiles: every height, panels of one, two and four vectors of filters, or vectors of positions. */
 
 /* The sums to their places. They are indexed by constants alone, or they would live in memory throughout. */
-INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[2], const convnd_weight_args *a) {
+INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[CONVND_MAX_VECTORS], const convnd_weight_args *a) {
     real *acc = (real *)a->acc;
     const int64_t step = a->acc_step, lanes = a->lanes;
     const int fresh = a->fresh != 0;
@@ -29,7 +29,7 @@ INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[2], c
  * side by side, the next as many anywhere: `together`, which takes fewer pointers than there are rows. */
 INLINE void NAME(weight_body)(const int height, const int vectors, const int anywhere, const int together,
                              const convnd_weight_args *a) {
-    vec sum[CONVND_MAX_HEIGHT][2];
+    vec sum[CONVND_MAX_HEIGHT][CONVND_MAX_VECTORS];
     const int64_t x_step = a->x_step, g_step = a->g_step, ask_step = a->ask_step;
     const char *ask = a->ask;
     UNROLL for (int m = 0; m < height; m++)
@@ -44,7 +44,7 @@ INLINE void NAME(weight_body)(const int height, const int vectors, const int any
         int64_t at = 0;
         UNROLL for (int m = 0; m < height; m += together) row[m] = x + (anywhere ? a->rows[m] : m);
         for (int64_t p = a->segments[3 * s + 2]; p > 0; p--) {
-            vec b[2];
+            vec b[CONVND_MAX_VECTORS];
             UNROLL for (int v = 0; v < vectors; v++) b[v] = load(g + v * VL);
             if (anywhere) __builtin_prefetch(g + AHEAD * g_step);
             __builtin_prefetch(ask, 0, 2);
@@ -121,6 +121,7 @@ static void NAME(weight_copy)(char *to_, int64_t to_step, const char *from_, int
     real *to = (real *)to_;
     const real *from = (const real *)from_;
     if (to_step == width && from_step == width) NAME(copy_rows)(to, 0, from, 0, 1, rows * width);
+    else if (width == 4 * VL) NAME(copy_rows)(to, to_step, from, from_step, rows, 4 * VL);
     else if (width == 2 * VL) NAME(copy_rows)(to, to_step, from, from_step, rows, 2 * VL);
     else if (width == 4) NAME(copy_rows)(to, to_step, from, from_step, rows, 4);
     else NAME(copy_rows)(to, to_step, from, from_step, rows, width);
@@ -140,6 +141,7 @@ static void NAME(weight_add)(char *sum_, const char *more_, int64_t n) {
     }
 EACH_HEIGHT_1(TILES)
 EACH_HEIGHT_2(TILES)
+EACH_HEIGHT_4(TILES)
 #undef TILES
 #define TILE(H, V) static void NAME(weight_dot_##H)(const convnd_weight_args *a) { NAME(weight_dot_body)(H, a); }
 HEIGHTS_12(TILE, 1)
@@ -148,8 +150,8 @@ HEIGHTS_12(TILE, 1)
 #define ENTRY(H, V) .plain[V][H] = NAME(weight_##V##_##H), .rows[V][H] = NAME(weight_rows_##V##_##H),
 #define DOT_ENTRY(H, V) .rows[0][H] = NAME(weight_dot_##H),
 const convnd_weight_tiles NAME(convnd_weight_tiles) = {
-    EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY) HEIGHTS_12(DOT_ENTRY, 1)
-    .height = {12, HEIGHT_1, HEIGHT_2},
+    EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY) EACH_HEIGHT_4(ENTRY) HEIGHTS_12(DOT_ENTRY, 1)
+    .height = {12, HEIGHT_1, HEIGHT_2, 0, HEIGHT_4},
     .copy = NAME(weight_copy), .add = NAME(weight_add)};
 #undef ENTRY
 #undef DOT_ENTRY

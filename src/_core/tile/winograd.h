@@ -367,33 +367,50 @@ static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
 }
 
 /* One frequency: count x depth numbers times a panel, `count` a multiple of the tallest tile. */
-INLINE void NAME(multiply)(const int height, const int vectors, const convnd_winograd_product *a) {
-    const int64_t step = a->x_step, panel = vectors * VL;
+INLINE void NAME(multiply)(const int height, const int vectors, const int asks, const convnd_winograd_product *a) {
+    const int64_t step = a->x_step, panel = vectors * VL, tiles = a->count / height;
+    /* Each tile asks memory for its share of the next panel, so many lines with each step. */
+    const int64_t share = panel * sizeof(real) / (tiles ? tiles : 1);
+    const char *next = (const char *)a->w + a->ahead;
     for (int64_t first = 0; first < a->count; first += height) {
         const real *x = (const real *)a->x + first * step, *w = (const real *)a->w;
         real *out = (real *)a->out + first * a->out_step;
-        vec sum[CONVND_MAX_HEIGHT][2];
+        vec sum[CONVND_MAX_HEIGHT][CONVND_MAX_VECTORS];
         UNROLL for (int m = 0; m < height; m++)
             UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = (vec){0};
         for (int64_t k = 0; k < a->depth; k++) {
-            vec b[2];
+            vec b[CONVND_MAX_VECTORS];
             UNROLL for (int v = 0; v < vectors; v++) b[v] = load(w + v * VL);
-            UNROLL for (int v = 0; v < vectors; v++) __builtin_prefetch((const char *)(w + v * VL) + a->ahead, 0, 2);
+            UNROLL for (int v = 0; v < asks; v++) __builtin_prefetch(next + v * 64, 0, 2);
             UNROLL for (int m = 0; m < height; m++) {
                 const vec s = splat(x[m * step]);
                 UNROLL for (int v = 0; v < vectors; v++) sum[m][v] += s * b[v];
             }
             x++;
             w += panel;
+            next += share;
         }
         UNROLL for (int m = 0; m < height; m++)
             UNROLL for (int v = 0; v < vectors; v++) store(out + m * a->out_step + v * VL, sum[m][v]);
     }
 }
-static void NAME(multiply_1)(const convnd_winograd_product *a) { NAME(multiply)(HEIGHT_1, 1, a); }
-static void NAME(multiply_2)(const convnd_winograd_product *a) { NAME(multiply)(HEIGHT_2, 2, a); }
+#define MULTIPLY(V) static void NAME(multiply_##V)(const convnd_winograd_product *a) { \
+    const int most = V * CONVND_VECTOR / 64; \
+    if (most <= 1 || a->count >= most * HEIGHT_##V) NAME(multiply)(HEIGHT_##V, V, 1, a); \
+    else if (most <= 2 || a->count >= 2 * HEIGHT_##V) NAME(multiply)(HEIGHT_##V, V, 2, a); \
+    else NAME(multiply)(HEIGHT_##V, V, 4, a); }
+MULTIPLY(1)
+MULTIPLY(2)
+#ifdef WIDE_PANELS
+MULTIPLY(4)
+#define MULTIPLY_4 NAME(multiply_4)
+#else
+#define MULTIPLY_4 NULL
+#endif
+#undef MULTIPLY
 
 const convnd_winograd_tiles NAME(convnd_winograd_tiles) = {
     .input = NAME(winograd_input), .gradient = NAME(winograd_gradient), .output = NAME(winograd_output),
     .weight = NAME(winograd_weight), .weight_gradient = NAME(winograd_weight_gradient),
-    .multiply = {NULL, NAME(multiply_1), NAME(multiply_2)}};
+    .multiply = {NULL, NAME(multiply_1), NAME(multiply_2), NULL, MULTIPLY_4}};
+#undef MULTIPLY_4

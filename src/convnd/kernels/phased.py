@@ -21,13 +21,28 @@ from .task import Mask, Operation, Problem, Side, Task
 algorithm = "winograd"
 
 BYTES = 16 * 2**20  # of the copies of some samples; or of one sample
-# What a copied number costs, in multiply-adds of the direct convolution, and the share of those that Winograd's rule
-# expects: by isa.two_wide(), growing with channels times filters; and with the size of a weight's gradient beyond what
-# a core's cache holds, the more so the more axes. Fitted to measurements.
-COPY, SHARE, PRODUCTS, POWER = 25, {False: 0.75, True: 1.0}, 2048, 0.11
-CACHE, WEIGHT_POWER = 2 * 2**20, 0.12
-# How much longer than by multiply-adds the way back to less than a vector of channels takes directly: by lanes.
-NARROW = {16: 1.6}
+PRODUCTS, CACHE, SPILL_TILES, SPILL_BYTES = 2048, 2 * 2**20, 14, 1.5 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Constants of what the convolution costs, in multiply-adds of the direct one. Fitted to measurements."""
+
+    copy: float  # of a copied number
+    share: float  # of what Winograd's rule expects
+    power: float  # by which that grows with channels times filters beyond PRODUCTS
+    size: float = 0  # and, times the axes, with the size of a weight's gradient beyond CACHE
+    spill: float = 0  # of a frequency's number that waits in a slower cache: where SPILL_TILES take twice SPILL_BYTES
+
+
+# By isa.two_wide(): forth and back, the gradient of the weight.
+FITS = {
+    False: (Fit(25, 0.75, 0.11), Fit(25, 0.75, 0.11, size=0.12)),
+    True: (Fit(21, 0.88, 0.11, spill=90), Fit(13, 1.0, 0.0, size=0.065)),
+}
+# How much longer than by multiply-adds the way back to less than a vector of channels takes directly: by isa.two_wide(),
+# to at most so many channels, and to more. Without AVX-512 it doesn't.
+FEW, NARROW = 4, {False: (1.6, 1.6), True: (1.6, 3.2)}
 
 
 def refuses(task: Task) -> str | None:
@@ -47,14 +62,19 @@ def takes(task: Task) -> bool | Mask:
     outputs = (task.source if task.kind == "transposed" else task.target).shapes
     direct = np.multiply.reduce(outputs, axis=1) * float(task.geometry[0].prod() * task.channels * task.filters)
     if few:
-        direct *= NARROW.get(lanes, 1.0)
-    folding, inner = _folding(task.problem), _inner(task)
-    share = SHARE[isa.two_wide()] * max(1, inner.channels * inner.filters / PRODUCTS) ** POWER
-    if task.kind == "weight":
-        size = winograd.weight_numbers(inner) * task.operation.dtype.itemsize
-        share *= max(1, size / CACHE) ** (WEIGHT_POWER * int((inner.geometry[0] > 1).sum()))
-    copied = np.multiply.reduce(folding.folded.shapes, axis=1) * (folding.width * COPY)
-    mask: Mask = share * winograd.spent(inner) + copied < direct
+        direct *= NARROW[isa.two_wide()][task.filters > FEW] if lanes == 16 else 1.0
+    folding, inner, of_weight = _folding(task.problem), _inner(task), task.kind == "weight"
+    fit, bytes_ = FITS[isa.two_wide()][of_weight], winograd.tile_frequencies(inner) * task.operation.dtype.itemsize
+    share = fit.share * max(1, inner.channels * inner.filters / PRODUCTS) ** fit.power
+    if of_weight:
+        size = bytes_ * inner.channels * inner.filters
+        share *= max(1, size / CACHE) ** (fit.size * int((inner.geometry[0] > 1).sum()))
+    spent = share * winograd.spent(inner) + fit.copy * folding.width * np.multiply.reduce(folding.folded.shapes, axis=1)
+    if fit.spill:
+        numbers = inner.channels + inner.filters
+        spilled = min(1, max(0, math.log2(SPILL_TILES * bytes_ * numbers / SPILL_BYTES)))
+        spent = spent + fit.spill * spilled * numbers * winograd.frequencies(inner)
+    mask: Mask = spent < direct
     return mask
 
 

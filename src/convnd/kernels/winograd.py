@@ -58,19 +58,26 @@ def gain(task: Task) -> NDArray[np.float64]:
 def spent(task: Task) -> NDArray[np.float64]:
     """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
     costs, kernel, sizes = _Costs.of(task), task.geometry[0], task.target.shapes
-    outputs = _tiles(kernel, sizes)
-    tiles = costs.spread * _ceil(_ceil(sizes, costs.spread), outputs)
-    frequencies = np.multiply.reduce(tiles * (kernel - 1 + outputs), axis=1)
-    found: NDArray[np.float64] = frequencies * costs.frequency
+    found: NDArray[np.float64] = frequencies(task) * costs.frequency
     if task.kind == "weight":
-        found = found + np.multiply.reduce(costs.spread * (kernel - 1 + outputs), axis=1) * costs.sums
+        sums = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, sizes)), axis=1)
+        found = found + sums * costs.sums
     return found
 
 
-def weight_numbers(task: Task) -> int:
-    """Of the weight's frequencies, in tiles of the usual size."""
+def frequencies(task: Task) -> Ints:
+    """Of all tiles of each sample."""
+    spread, kernel, sizes = _Costs.of(task).spread, task.geometry[0], task.target.shapes
+    outputs = _tiles(kernel, sizes)
+    tiles = spread * _ceil(_ceil(sizes, spread), outputs)
+    found: Ints = np.multiply.reduce(tiles * (kernel - 1 + outputs), axis=1)
+    return found
+
+
+def tile_frequencies(task: Task) -> int:
+    """Of a tile of the usual size."""
     kernel = task.geometry[0]
-    return _frequencies(kernel, _tiles(kernel, kernel + 2)) * task.channels * task.filters // task.groups
+    return _frequencies(kernel, _tiles(kernel, kernel + 2))
 
 
 @dataclass(frozen=True, slots=True)
