@@ -60,12 +60,11 @@ INLINE void NAME(evaluate)(const int alpha, const int n, const real *f, int64_t 
     store(t + 3 * t_step, even_b + odd_b);
     store(t + 4 * t_step, even_b - odd_b);
 }
-/* The transpose of evaluate. */
-INLINE void NAME(collect)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
+/* The transpose of evaluate, n numbers y. */
+INLINE void NAME(collected)(const int alpha, const int n, const real *f, int64_t f_step, vec *y) {
     const vec zero = load(f), plus_a = load(f + f_step), minus_a = load(f + 2 * f_step);
     const vec infinity = load(f + (alpha - 1) * f_step);
     const vec even_a = plus_a + minus_a, odd_a = plus_a - minus_a;
-    vec y[5];
     if (alpha == 4) {
         y[0] = zero + even_a;
         y[1] = odd_a;
@@ -85,6 +84,10 @@ INLINE void NAME(collect)(const int alpha, const int n, const real *f, int64_t f
         y[4] = y[4] + 4 * even_b;
     }
     y[n - 1] = y[n - 1] + infinity;
+}
+INLINE void NAME(collect)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
+    vec y[5];
+    NAME(collected)(alpha, n, f, f_step, y);
     UNROLL for (int j = 0; j < n; j++) store(t + j * t_step, y[j]);
 }
 #undef A1
@@ -163,7 +166,6 @@ SLOW void NAME(collect_lines)(int64_t alpha, int64_t n, const NAME(lines) *a) {
 #undef CASE
 }
 #undef EACH_LINE
-#undef EACH_TRANSFORM
 
 typedef enum { NAME(INTERPOLATE), NAME(EVALUATE), NAME(COLLECT) } NAME(transform);
 
@@ -257,12 +259,75 @@ INLINE void NAME(to_frequencies)(const NAME(transform) what, const convnd_winogr
     }
 }
 
+/* A tile on one axis is a line: without the passes' description, which takes longer than the line. */
+INLINE int NAME(is_line)(const convnd_winograd_axis *axes) {
+    return axes[0].alpha == 1 && axes[1].alpha == 1 && axes[2].alpha == 1;
+}
+INLINE void NAME(line_to_frequencies)(const NAME(transform) what, const int alpha, const int n,
+                                      const convnd_winograd_args *args) {
+    const convnd_winograd_args a = *args; /* stores may not change it */
+    const int length = what == NAME(INTERPOLATE) ? alpha : n;
+    const int64_t first[3] = {0}, box[CONVND_WINOGRAD_AXES] = {1, 1, 1, length};
+    const int whole = a.from[0] == 0 && a.to[0] == 1 && a.from[1] == 0 && a.to[1] == 1 && a.from[2] == 0 && a.to[2] == 1 &&
+        a.from[3] == 0 && a.to[3] == length;
+    for (int64_t c = 0; c < a.channels; c += VL) {
+        const real *x = (const real *)a.x + c;
+        real *y = (real *)a.y + c, copy[6 * VL];
+        int64_t step = a.step[3];
+        if (c % (64 / (int64_t)sizeof(real)) == 0) NAME(prefetch_next)(args, box, x);
+        if (!whole || a.channels - c < VL) {
+            const NAME(lines) line = {.clip = args, .length = length, .lanes = a.channels - c};
+            x = NAME(clip_line)(&line, first, x, &step, copy);
+        }
+        if (what == NAME(EVALUATE)) NAME(evaluate)(alpha, n, x, step, y, a.frequency_step);
+        else if (alpha == 4) NAME(interpolate4)(x, step, y, a.frequency_step);
+        else NAME(interpolate6)(x, step, y, a.frequency_step);
+    }
+}
+
 /* A tile of the input, or of the output's gradient, to its frequencies; vectors are stored whole. */
-static void NAME(winograd_input)(const convnd_winograd_args *a) { NAME(to_frequencies)(NAME(INTERPOLATE), a); }
-static void NAME(winograd_gradient)(const convnd_winograd_args *a) { NAME(to_frequencies)(NAME(EVALUATE), a); }
+static void NAME(winograd_input)(const convnd_winograd_args *a) {
+    if (!NAME(is_line)(a->axes)) NAME(to_frequencies)(NAME(INTERPOLATE), a);
+    else if (a->axes[3].alpha == 4) NAME(line_to_frequencies)(NAME(INTERPOLATE), 4, 0, a);
+    else NAME(line_to_frequencies)(NAME(INTERPOLATE), 6, 0, a);
+}
+static void NAME(winograd_gradient)(const convnd_winograd_args *a) {
+    if (!NAME(is_line)(a->axes)) NAME(to_frequencies)(NAME(EVALUATE), a);
+#define CASE(A, N) else if (a->axes[3].alpha == A && a->axes[3].outputs == N) NAME(line_to_frequencies)(NAME(EVALUATE), A, N, a);
+    EACH_TRANSFORM(CASE)
+#undef CASE
+}
+
+INLINE vec NAME(finish)(vec y, vec start, int64_t activation) {
+    y = y + start;
+    if (activation == ACT_RELU) return larger(y, (vec){0});
+    return activation == ACT_NONE ? y : NAME(activate)(y, activation);
+}
+INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_winograd_args *args) {
+    const convnd_winograd_args a = *args; /* stores may not change it */
+    for (int64_t c = 0; c < a.channels; c += VL) {
+        const vec start = load((const real *)a.start + c);
+        real *out = (real *)a.y + c;
+        vec y[5];
+        NAME(collected)(alpha, n, (const real *)a.x + c, a.frequency_step, y);
+        UNROLL for (int k = 0; k < n; k++) {
+            if (k < a.from[3] || k >= a.to[3]) continue;
+            y[k] = NAME(finish)(y[k], start, a.activation);
+            if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
+            else store_part(out + k * a.step[3], y[k], a.channels - c);
+        }
+    }
+}
 
 /* The frequencies of a tile to its outputs. */
 static void NAME(winograd_output)(const convnd_winograd_args *args) {
+    if (NAME(is_line)(args->axes)) {
+        if (args->to[0] * args->to[1] * args->to[2] == 0) return;
+#define CASE(A, N) if (args->axes[3].alpha == A && args->axes[3].outputs == N) NAME(line_of_outputs)(A, N, args);
+        EACH_TRANSFORM(CASE)
+#undef CASE
+        return;
+    }
     const convnd_winograd_args a = *args; /* stores may not change it */
     real result[CONVND_WINOGRAD_MOST * VL];
     int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
@@ -282,15 +347,15 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
                     const real *row = result + h * to[0] + i * to[1] + j * to[2];
                     real *out = (real *)a.y + c + h * a.step[0] + i * a.step[1] + j * a.step[2];
                     for (int64_t k = a.from[3]; k < a.to[3]; k++) {
-                        vec y = load(row + k * VL) + start;
-                        if (a.activation == ACT_RELU) y = larger(y, (vec){0});
-                        else if (a.activation != ACT_NONE) y = NAME(activate)(y, a.activation);
+                        const vec y = NAME(finish)(load(row + k * VL), start, a.activation);
                         if (lanes >= VL) store(out + k * a.step[3], y);
                         else store_part(out + k * a.step[3], y, lanes);
                     }
                 }
     }
 }
+
+#undef EACH_TRANSFORM
 
 /* 1 / N_i for frequency number `index`, the product over axes. */
 INLINE real NAME(frequency_scale)(const convnd_winograd_axis *axes, int64_t index) {
