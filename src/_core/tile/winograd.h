@@ -22,30 +22,32 @@ INLINE void NAME(interpolate4)(const real *f, int64_t f_step, real *t, int64_t t
     store(t + 2 * t_step, d2 - d1);
     store(t + 3 * t_step, d3 - d1);
 }
-INLINE void NAME(interpolate6)(const real *f, int64_t f_step, real *t, int64_t t_step) {
-    const vec d0 = load(f), d1 = load(f + f_step), d2 = load(f + 2 * f_step), d3 = load(f + 3 * f_step);
-    const vec d4 = load(f + 4 * f_step), d5 = load(f + 5 * f_step);
-    const vec zero = d0 + d4, infinity = d1 + d5;
-    const vec even_a = d4 - 2 * d2, odd_a = d3 - 2 * d1;
-    const vec even_b = d4 - (real)0.5 * d2, odd_b = d3 - (real)0.5 * d1;
-    store(t, zero - (real)2.5 * d2);
-    store(t + t_step, even_a + A1 * odd_a);
-    store(t + 2 * t_step, even_a - A1 * odd_a);
-    store(t + 3 * t_step, even_b + B1 * odd_b);
-    store(t + 4 * t_step, even_b - B1 * odd_b);
-    store(t + 5 * t_step, infinity - (real)2.5 * d3);
+/* From six numbers to their frequencies, step apart. */
+INLINE void NAME(interpolated6)(const vec *d, real *t, int64_t step) {
+    const vec zero = d[0] + d[4], infinity = d[1] + d[5];
+    const vec even_a = d[4] - 2 * d[2], odd_a = d[3] - 2 * d[1];
+    const vec even_b = d[4] - (real)0.5 * d[2], odd_b = d[3] - (real)0.5 * d[1];
+    store(t, zero - (real)2.5 * d[2]);
+    store(t + step, even_a + A1 * odd_a);
+    store(t + 2 * step, even_a - A1 * odd_a);
+    store(t + 3 * step, even_b + B1 * odd_b);
+    store(t + 4 * step, even_b - B1 * odd_b);
+    store(t + 5 * step, infinity - (real)2.5 * d[3]);
 }
-/* n coefficients to their values at the points. */
-INLINE void NAME(evaluate)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
-    vec c[5];
-    UNROLL for (int j = 0; j < n; j++) c[j] = load(f + j * f_step);
-    store(t, c[0]);
-    store(t + (alpha - 1) * t_step, c[n - 1]);
+INLINE void NAME(interpolate6)(const real *f, int64_t f_step, real *t, int64_t t_step) {
+    vec d[6];
+    UNROLL for (int i = 0; i < 6; i++) d[i] = load(f + i * f_step);
+    NAME(interpolated6)(d, t, t_step);
+}
+/* n coefficients to their values v at the points. */
+INLINE void NAME(evaluated)(const int alpha, const int n, const vec *c, vec *v) {
+    v[0] = c[0];
+    v[alpha - 1] = c[n - 1];
     if (alpha == 4) {
         vec even = c[0];
         if (n > 2) even = even + c[2];
-        store(t + t_step, even + c[1]);
-        store(t + 2 * t_step, even - c[1]);
+        v[1] = even + c[1];
+        v[2] = even - c[1];
         return;
     }
     vec even_a = c[0], even_b = c[0], odd_a = A1 * c[1], odd_b = B1 * c[1];
@@ -55,24 +57,27 @@ INLINE void NAME(evaluate)(const int alpha, const int n, const real *f, int64_t 
     if (n > 3) odd_b = odd_b + B3 * c[3];
     if (n > 4) even_a = even_a + (real)0.25 * c[4];
     if (n > 4) even_b = even_b + 4 * c[4];
-    store(t + t_step, even_a + odd_a);
-    store(t + 2 * t_step, even_a - odd_a);
-    store(t + 3 * t_step, even_b + odd_b);
-    store(t + 4 * t_step, even_b - odd_b);
+    v[1] = even_a + odd_a;
+    v[2] = even_a - odd_a;
+    v[3] = even_b + odd_b;
+    v[4] = even_b - odd_b;
 }
-/* The transpose of evaluate, n numbers y. */
-INLINE void NAME(collected)(const int alpha, const int n, const real *f, int64_t f_step, vec *y) {
-    const vec zero = load(f), plus_a = load(f + f_step), minus_a = load(f + 2 * f_step);
-    const vec infinity = load(f + (alpha - 1) * f_step);
-    const vec even_a = plus_a + minus_a, odd_a = plus_a - minus_a;
+INLINE void NAME(evaluate)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
+    vec c[5], v[6];
+    UNROLL for (int j = 0; j < n; j++) c[j] = load(f + j * f_step);
+    NAME(evaluated)(alpha, n, c, v);
+    UNROLL for (int j = 0; j < alpha; j++) store(t + j * t_step, v[j]);
+}
+/* The transpose of evaluate: n numbers y. */
+INLINE void NAME(collected)(const int alpha, const int n, const vec *v, vec *y) {
+    const vec even_a = v[1] + v[2], odd_a = v[1] - v[2];
     if (alpha == 4) {
-        y[0] = zero + even_a;
+        y[0] = v[0] + even_a;
         y[1] = odd_a;
         y[2] = even_a;
     } else {
-        const vec plus_b = load(f + 3 * f_step), minus_b = load(f + 4 * f_step);
-        const vec even_b = plus_b + minus_b, odd_b = plus_b - minus_b;
-        y[0] = zero + even_a;
+        const vec even_b = v[3] + v[4], odd_b = v[3] - v[4];
+        y[0] = v[0] + even_a;
         y[0] = y[0] + even_b;
         y[1] = A1 * odd_a;
         y[1] = y[1] + B1 * odd_b;
@@ -83,25 +88,85 @@ INLINE void NAME(collected)(const int alpha, const int n, const real *f, int64_t
         y[4] = (real)0.25 * even_a;
         y[4] = y[4] + 4 * even_b;
     }
-    y[n - 1] = y[n - 1] + infinity;
+    y[n - 1] = y[n - 1] + v[alpha - 1];
 }
 INLINE void NAME(collect)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
-    vec y[5];
-    NAME(collected)(alpha, n, f, f_step, y);
+    vec v[6], y[5];
+    UNROLL for (int j = 0; j < alpha; j++) v[j] = load(f + j * f_step);
+    NAME(collected)(alpha, n, v, y);
     UNROLL for (int j = 0; j < n; j++) store(t + j * t_step, y[j]);
+}
+
+/* Two axes of six frequencies at once, without a store between them. An input has too many numbers for the registers: a
+ * column of frequencies or two are made from all rows, then transformed. */
+INLINE void NAME(interpolate6_plane)(const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row, int64_t t_col) {
+    vec a[6], b[6];
+#define D(J) load(f + i * f_row + J * f_col)
+    UNROLL for (int i = 0; i < 6; i++) {
+        const vec zero = D(0) + D(4);
+        a[i] = zero - (real)2.5 * D(2);
+    }
+    NAME(interpolated6)(a, t, t_row);
+    UNROLL for (int i = 0; i < 6; i++) {
+        const vec even = D(4) - 2 * D(2), odd = D(3) - 2 * D(1);
+        a[i] = even + A1 * odd;
+        b[i] = even - A1 * odd;
+    }
+    NAME(interpolated6)(a, t + t_col, t_row);
+    NAME(interpolated6)(b, t + 2 * t_col, t_row);
+    UNROLL for (int i = 0; i < 6; i++) {
+        const vec even = D(4) - (real)0.5 * D(2), odd = D(3) - (real)0.5 * D(1);
+        a[i] = even + B1 * odd;
+        b[i] = even - B1 * odd;
+    }
+    NAME(interpolated6)(a, t + 3 * t_col, t_row);
+    NAME(interpolated6)(b, t + 4 * t_col, t_row);
+    UNROLL for (int i = 0; i < 6; i++) {
+        const vec infinity = D(1) + D(5);
+        a[i] = infinity - (real)2.5 * D(3);
+    }
+    NAME(interpolated6)(a, t + 5 * t_col, t_row);
+#undef D
+}
+INLINE void NAME(evaluate6_plane)(const int n, const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row,
+                                 int64_t t_col) {
+    vec c[5], of[5][6], v[6];
+    UNROLL for (int i = 0; i < n; i++) {
+        UNROLL for (int j = 0; j < n; j++) c[j] = load(f + i * f_row + j * f_col);
+        NAME(evaluated)(6, n, c, of[i]);
+    }
+    UNROLL for (int j = 0; j < 6; j++) {
+        UNROLL for (int i = 0; i < n; i++) c[i] = of[i][j];
+        NAME(evaluated)(6, n, c, v);
+        UNROLL for (int i = 0; i < 6; i++) store(t + i * t_row + j * t_col, v[i]);
+    }
+}
+INLINE void NAME(collect6_plane)(const int n, const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row,
+                                int64_t t_col) {
+    vec v[6], of[6][5], y[5];
+    UNROLL for (int i = 0; i < 6; i++) {
+        UNROLL for (int j = 0; j < 6; j++) v[j] = load(f + i * f_row + j * f_col);
+        NAME(collected)(6, n, v, of[i]);
+    }
+    UNROLL for (int j = 0; j < n; j++) {
+        UNROLL for (int i = 0; i < 6; i++) v[i] = of[i][j];
+        NAME(collected)(6, n, v, y);
+        UNROLL for (int i = 0; i < n; i++) store(t + i * t_row + j * t_col, y[i]);
+    }
 }
 #undef A1
 #undef A3
 #undef B1
 #undef B3
 
-/* Lines along one axis, for each of the other axes' elements. */
+/* Lines along one axis, or planes along the last two, for each of the other axes' elements. */
 typedef struct {
     const real *from;
     real *to;
     int64_t count[CONVND_WINOGRAD_AXES - 1];
     int64_t from_next[CONVND_WINOGRAD_AXES - 1], to_next[CONVND_WINOGRAD_AXES - 1];
-    int64_t from_step, to_step; /* along the line */
+    int64_t from_step, to_step; /* along the line, or a plane's rows */
+    int64_t from_row, to_row;   /* from row to row of a plane */
     const convnd_winograd_args *clip; /* NULL, or the tile whose elements don't all exist; the lines are along its last axis */
     int64_t length, lanes;
 } NAME(lines);
@@ -124,7 +189,59 @@ SLOW const real *NAME(clip_line)(const NAME(lines) *a, const int64_t *at, const 
     return copy;
 }
 
+/* A plane, the same way: `length` rows as long. */
+SLOW const real *NAME(clip_plane)(const NAME(lines) *a, int64_t h, int64_t i, const real *plane, int64_t *row, int64_t *step,
+                                 real *copy) {
+    const convnd_winograd_args *tile = a->clip;
+    const int none = h < tile->from[0] || h >= tile->to[0] || i < tile->from[1] || i >= tile->to[1];
+    for (int64_t j = 0; j < a->length; j++) {
+        const int empty = none || j < tile->from[2] || j >= tile->to[2];
+        const int64_t first = empty ? a->length : tile->from[3], last = empty ? a->length : tile->to[3];
+        const real *p = plane + j * *row;
+        real *to = copy + j * a->length * VL;
+        for (int64_t k = 0; k < first; k++) store(to + k * VL, (vec){0});
+        if (a->lanes < VL && first < last && (const char *)(p + (last - 1) * *step + VL) > tile->x_end)
+            for (int64_t k = first; k < last; k++) store(to + k * VL, load_part(p + k * *step, a->lanes));
+        else
+            for (int64_t k = first; k < last; k++) store(to + k * VL, load(p + k * *step));
+        for (int64_t k = last; k < a->length; k++) store(to + k * VL, (vec){0});
+    }
+    *row = a->length * VL;
+    *step = VL;
+    return copy;
+}
+
 /* The description is copied: stores may not change it. */
+#define EACH_PLANE(PLANE) { \
+    const NAME(lines) l = *a; \
+    const int64_t t_row = l.to_row, t_col = l.to_step; \
+    real copy[36 * VL]; \
+    for (int64_t h = 0; h < l.count[0]; h++) \
+        for (int64_t i = 0; i < l.count[1]; i++) { \
+            const real *f = l.from + h * l.from_next[0] + i * l.from_next[1]; \
+            real *t = l.to + h * l.to_next[0] + i * l.to_next[1]; \
+            int64_t f_row = l.from_row, f_col = l.from_step; \
+            if (l.clip) f = NAME(clip_plane)(a, h, i, f, &f_row, &f_col, copy); \
+            PLANE; \
+        } \
+    }
+SLOW void NAME(interpolate_planes)(const NAME(lines) *a) {
+    EACH_PLANE(NAME(interpolate6_plane)(f, f_row, f_col, t, t_row, t_col))
+}
+#define EACH_OUTPUT(F) F(2) F(3) F(4) F(5)
+SLOW void NAME(evaluate_planes)(int64_t n, const NAME(lines) *a) {
+#define CASE(N) if (n == N) { EACH_PLANE(NAME(evaluate6_plane)(N, f, f_row, f_col, t, t_row, t_col)) }
+    EACH_OUTPUT(CASE)
+#undef CASE
+}
+SLOW void NAME(collect_planes)(int64_t n, const NAME(lines) *a) {
+#define CASE(N) if (n == N) { EACH_PLANE(NAME(collect6_plane)(N, f, f_row, f_col, t, t_row, t_col)) }
+    EACH_OUTPUT(CASE)
+#undef CASE
+}
+#undef EACH_OUTPUT
+#undef EACH_PLANE
+
 #define EACH_LINE(LINE) { \
     const NAME(lines) l = *a; \
     const int64_t t_step = l.to_step; \
@@ -181,9 +298,11 @@ INLINE void NAME(box_size)(int64_t *size, const convnd_winograd_axis *axes, cons
 }
 enum { NAME(ALPHA), NAME(OUTPUTS), NAME(TAPS) }; /* members of convnd_winograd_axis, in their order */
 
-/* The passes of a transform, one for each axis, the last axis first. */
+/* The passes of a transform, one for each axis, the last axis first; but one for the last two if they are alike and have six
+ * frequencies. */
 typedef struct {
     int64_t n;
+    int plane; /* the first pass is one */
     NAME(transform) what;
     int64_t alpha[CONVND_WINOGRAD_AXES], shorter[CONVND_WINOGRAD_AXES];
     NAME(lines) lines[CONVND_WINOGRAD_AXES];
@@ -199,6 +318,7 @@ SLOW void NAME(prepare)(NAME(passes) *p, NAME(transform) what, const convnd_wino
     while (axes[last].alpha == 1) last++; /* the pass that writes the result */
     p->n = 0;
     p->what = what;
+    p->plane = axes[2].alpha == 6 && axes[3].alpha == 6 && n[2] == n[3];
     for (int64_t a = CONVND_WINOGRAD_AXES - 1; a >= last; a--) {
         if (axes[a].alpha == 1) continue;
         NAME(lines) *lines = &p->lines[p->n];
@@ -207,11 +327,16 @@ SLOW void NAME(prepare)(NAME(passes) *p, NAME(transform) what, const convnd_wino
         for (int64_t b = 0, i = 0; b < CONVND_WINOGRAD_AXES; b++)
             if (b != a) lines->count[i++] = size[b];
         size[a] = what == NAME(COLLECT) ? n[a] : axes[a].alpha;
+        if (p->plane && a == 3) { /* the other axis of it, beside what goes for lines */
+            size[--a] = size[3];
+            lines->from_row = from[2];
+        }
         const int64_t *next = a == last ? to : steps[p->n & 1];
         if (a != last) NAME(pack_steps)(steps[p->n & 1], size, VL);
+        const int64_t along = p->plane && a == 2 ? 3 : a;
         for (int64_t b = 0, i = 0; b < CONVND_WINOGRAD_AXES; b++)
-            if (b != a) lines->from_next[i] = from[b], lines->to_next[i++] = next[b];
-        lines->from_step = from[a], lines->to_step = next[a];
+            if (b != along) lines->from_next[i] = from[b], lines->to_next[i++] = next[b];
+        lines->from_step = from[along], lines->to_step = next[along], lines->to_row = next[2];
         if (p->n) lines->from = p->between[(p->n - 1) & 1];
         lines->to = p->between[p->n & 1];
         p->alpha[p->n] = axes[a].alpha, p->shorter[p->n] = n[a];
@@ -226,7 +351,10 @@ INLINE void NAME(run)(NAME(passes) *p, const real *from, real *to, const convnd_
     p->lines[0].clip = clip;
     p->lines[0].lanes = lanes;
     p->lines[p->n - 1].to = to;
-    for (int64_t i = 0; i < p->n; i++)
+    if (p->plane && p->what == NAME(INTERPOLATE)) NAME(interpolate_planes)(&p->lines[0]);
+    else if (p->plane && p->what == NAME(EVALUATE)) NAME(evaluate_planes)(p->shorter[0], &p->lines[0]);
+    else if (p->plane) NAME(collect_planes)(p->shorter[0], &p->lines[0]);
+    for (int64_t i = p->plane; i < p->n; i++)
         if (p->what == NAME(INTERPOLATE)) NAME(interpolate_lines)(p->alpha[i], &p->lines[i]);
         else if (p->what == NAME(EVALUATE)) NAME(evaluate_lines)(p->alpha[i], p->shorter[i], &p->lines[i]);
         else NAME(collect_lines)(p->alpha[i], p->shorter[i], &p->lines[i]);
@@ -308,8 +436,9 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
     for (int64_t c = 0; c < a.channels; c += VL) {
         const vec start = load((const real *)a.start + c);
         real *out = (real *)a.y + c;
-        vec y[5];
-        NAME(collected)(alpha, n, (const real *)a.x + c, a.frequency_step, y);
+        vec v[6], y[5];
+        UNROLL for (int j = 0; j < alpha; j++) v[j] = load((const real *)a.x + c + j * a.frequency_step);
+        NAME(collected)(alpha, n, v, y);
         UNROLL for (int k = 0; k < n; k++) {
             if (k < a.from[3] || k >= a.to[3]) continue;
             y[k] = NAME(finish)(y[k], start, a.activation);
