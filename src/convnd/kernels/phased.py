@@ -38,10 +38,10 @@ class Fit:
 # By isa.two_wide(): forth and back, the gradient of the weight.
 FITS = {
     False: (Fit(25, 0.75, 0.11), Fit(25, 0.75, 0.11, size=0.12)),
-    True: (Fit(21, 0.88, 0.11, spill=90), Fit(13, 1.0, 0.0, size=0.065)),
+    True: (Fit(15, 1.17, 0.054, spill=75), Fit(9, 1.14, 0.02)),
 }
-# How much longer than by multiply-adds the way back to less than a vector of channels takes directly, with AVX-512: to at
-# most FEW, and to more, by isa.two_wide().
+# With AVX-512, how much longer than by multiply-adds the way back to less than a vector of channels takes directly: to
+# at most FEW, and to more, by isa.two_wide().
 FEW, NARROW = 4, {False: (1.6, 1.6), True: (1.6, 3.2)}
 
 

@@ -23,12 +23,17 @@ algorithm = "winograd"
 _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
-# Costs in multiply-adds of the direct convolution, fitted to measurements: of transforming a number to a frequency, and
-# from one. Where a core does two AVX-512 multiply-adds a cycle, all else costs more of them.
-COSTS = {False: (28, 22), True: (42, 33)}  # by isa.two_wide()
-# Of the weight gradient: its products; transforming a number along 1 to 4 axes; and what a weight's frequency costs a
-# batch, divided by 5 samples.
-WEIGHT_COSTS = {False: (0.8, (20, 20, 20, 20), 6), True: (1.2, (14, 25, 42, 60), 6)}
+# Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of transforming a number to
+# a frequency, and from one. Where a core does two AVX-512 multiply-adds a cycle, all else costs more of them.
+COSTS = {  # by isa.two_wide()
+    False: ((12, 9), (22, 17), (26, 20), (28, 22)),
+    True: ((17, 14), (21, 17), (35, 28), (42, 33)),
+}
+# Of the weight gradient: its products; transforming a number; and what a weight's frequency costs a sample.
+WEIGHT_COSTS = {
+    False: ((1.0, 8, 2), (0.8, 20, 6), (0.8, 20, 6), (0.8, 20, 6)),
+    True: ((1.0, 12, 1), (1.5, 16, 0.3), (2.9, 13, 0), (1.2, 60, 6)),
+}
 
 
 def refuses(task: Task) -> str | None:
@@ -48,17 +53,17 @@ def takes(task: Task) -> bool | Mask:
     return False if _Costs.of(task).never else gain(task) > 1
 
 
-def gain(task: Task) -> NDArray[np.float64]:
+def gain(task: Task) -> NDArray[np.floating[Any]]:
     """By how much it is expected to be faster than the direct convolution, for each sample."""
     direct = np.multiply.reduce(task.target.shapes, axis=1) * _Costs.of(task).output
-    found: NDArray[np.float64] = direct / np.maximum(spent(task), 1)
+    found: NDArray[np.floating[Any]] = direct / np.maximum(spent(task), 1)
     return found
 
 
-def spent(task: Task) -> NDArray[np.float64]:
+def spent(task: Task) -> NDArray[np.floating[Any]]:
     """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
     costs, kernel, sizes = _Costs.of(task), task.geometry[0], task.target.shapes
-    found: NDArray[np.float64] = frequencies(task) * costs.frequency
+    found: NDArray[np.floating[Any]] = frequencies(task) * costs.frequency
     if task.kind == "weight":
         sums = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, sizes)), axis=1)
         found = found + sums * costs.sums
@@ -86,7 +91,7 @@ class _Costs:
 
     spread: Ints  # interleaved tilings on each axis
     frequency: float  # of a tile
-    sums: int  # of a frequency of the weight
+    sums: float  # of a frequency of the weight
     output: float  # the direct convolution's
     never: bool  # even tiles full of outputs cost more
 
@@ -101,12 +106,13 @@ class _Costs:
     def _of(cls, task: Task) -> _Costs:
         kernel, _, dilation = task.geometry
         channels, filters = task.channels, task.filters
-        product = channels * filters // task.groups
+        product, axes = channels * filters // task.groups, int((kernel > 1).sum())
+        sums: float = 0
         if task.kind == "weight":
-            products, by_axes, sums = WEIGHT_COSTS[isa.two_wide()]
-            frequency = products * product + by_axes[int((kernel > 1).sum()) - 1] * (channels + filters)
+            products, to, sums = WEIGHT_COSTS[isa.two_wide()][axes - 1]
+            frequency = products * product + to * (channels + filters)
         else:
-            (to, back), sums = COSTS[isa.two_wide()], 0
+            to, back = COSTS[isa.two_wide()][axes - 1]
             frequency = product + to * channels + back * filters
         output = float(kernel.prod() * product)
         share = np.minimum(*((kernel + tile[kernel] - 1) / tile[kernel] for tile in (_LARGE, _SMALL))).prod()
