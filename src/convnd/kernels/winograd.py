@@ -27,7 +27,7 @@ MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 # a frequency, and from one. Where a core does two AVX-512 multiply-adds a cycle, all else costs more of them.
 COSTS = {  # by isa.two_wide()
     False: ((12, 9), (22, 17), (26, 20), (28, 22)),
-    True: ((17, 14), (21, 17), (35, 28), (42, 33)),
+    True: ((20, 16), (21, 17), (35, 28), (42, 33)),
 }
 # Of the weight gradient: its products; transforming a number; and what a weight's frequency costs a sample.
 WEIGHT_COSTS = {
