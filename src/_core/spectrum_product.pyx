@@ -11,7 +11,7 @@ takes the parts of both to the parts of the result. For a pair (re, im) of chann
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
-from convnd._core.isa cimport convnd_conv_args, convnd_tiles, convnd_weight_args, tiles
+from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_tiles, convnd_weight_args, tiles
 from convnd._core.threads cimport parallel_for
 
 ctypedef fused real:
@@ -24,7 +24,7 @@ cdef int64_t FREQUENCIES = 8
 cdef int64_t MADE = 32
 
 # Every frequency has a matrix for each group, real, from the parts of Z[-k] and Z[k] to a column of the result: (rows,
-# two vectors). With at most one vector of channels a group, the imaginary signals are zero, and Z[-k] alone tells all.
+# two vectors); or to two columns side by side, (rows, four vectors), where there are tiles for that. With at most one vector of channels a group, the imaginary signals are zero, and Z[-k] alone tells all.
 cdef struct Product:
     const convnd_tiles *tiles
     const char *z
@@ -50,6 +50,17 @@ cdef void read_product(Product *job, const convnd_tiles *t, int64_t points, int6
     job.height = 2 * (depth if job.single else z_width // groups)
 
 
+cdef inline int64_t width_of(const Product *job, int64_t column) noexcept nogil:
+    """Vectors of the matrix that a group's column is in."""
+    return 4 if job.tiles.height[4] and (column | 1) < job.columns else 2
+
+
+cdef inline int64_t matrix_of(const Product *job, int64_t k, int64_t group, int64_t column) noexcept nogil:
+    """Where a frequency's matrix for a group's column starts: its own, or its half of one for two."""
+    cdef int64_t panel = 2 * job.tiles.lanes, in_pair = column % 2 if width_of(job, column) == 4 else 0
+    return (((k * job.groups + group) * job.columns + column - in_pair) * job.height + in_pair) * panel
+
+
 cdef int64_t matrix_runs(const Product *job, int64_t k, int64_t group, int64_t *runs) noexcept nogil:
     """Where the inputs of slot k's matrix are, as pairs (offset in z, row); returns their length."""
     cdef int64_t width = job.z_width // job.groups
@@ -61,28 +72,31 @@ cdef int64_t matrix_runs(const Product *job, int64_t k, int64_t group, int64_t *
 
 
 cdef void multiply_one(const Product *job, int64_t k) noexcept nogil:
-    cdef int64_t g, c, n, m, height, tallest = job.tiles.height[2], item = job.tiles.itemsize
+    cdef int64_t g, c, n, m, height, vectors, tallest, item = job.tiles.itemsize
     cdef int64_t panel = 2 * job.tiles.lanes
     cdef int64_t runs[4]
     cdef convnd_conv_args args
-    args.start, args.runs, args.n_runs, args.lanes, args.activation = job.zeros, runs, 2, panel, 0
-    args.streams = False
+    args.start, args.runs, args.n_runs, args.activation, args.streams = job.zeros, runs, 2, 0, False
     args.x_step, args.out_step = job.z_step, job.v_step
     for g in range(job.groups):
         args.length = matrix_runs(job, k, g, runs)
-        for c in range(g * job.columns, (g + 1) * job.columns):
-            args.w = job.w + (k * job.groups * job.columns + c) * job.height * panel * item
+        c = 0
+        while c < job.columns:
+            vectors = width_of(job, c)
+            tallest, args.lanes = job.tiles.height[vectors], vectors * job.tiles.lanes
+            args.w = job.w + matrix_of(job, k, g, c) * item
             args.x = job.z
-            args.out = <char *>job.v + (k * job.v_width + c * panel) * item
+            args.out = <char *>job.v + (k * job.v_width + (g * job.columns + c) * panel) * item
             m = job.rows
             n = (m + tallest - 1) // tallest
             while n > 0:
                 height = (m + n - 1) // n
-                job.tiles.conv.plain[2][height](&args)
+                job.tiles.conv.plain[vectors][height](&args)
                 args.x += height * args.x_step * item
                 args.out += height * args.out_step * item
                 m -= height
                 n -= 1
+            c += vectors // 2
 
 
 cdef void multiply_some(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -103,7 +117,7 @@ def multiply(const real[:, ::1] z, int64_t z_width, const real[::1] matrices, co
     with nogil:
         read_product(&job, t, points, z.shape[0], groups, depth, z_width, width)
         job.z_step, job.v_step = z.shape[1], out.shape[1]
-        job.zeros = <const char *>calloc(2 * t.lanes, sizeof(real))
+        job.zeros = <const char *>calloc(CONVND_MAX_VECTORS * t.lanes, sizeof(real))
         if job.zeros:
             parallel_for(multiply_some, &job, (points + FREQUENCIES - 1) // FREQUENCIES,
                          out.shape[0] * out.shape[1] * job.height)
@@ -113,32 +127,37 @@ def multiply(const real[:, ::1] z, int64_t z_width, const real[::1] matrices, co
 
 
 cdef void correlate_one(const Product *job, int64_t k) noexcept nogil:
-    cdef int64_t g, c, n, m, r, height, length, tallest = job.tiles.height[2], item = job.tiles.itemsize
+    cdef int64_t g, c, n, m, r, height, length, vectors, tallest, item = job.tiles.itemsize
     cdef int64_t panel = 2 * job.tiles.lanes
     cdef int64_t runs[4]
     cdef int64_t segment[3]
     cdef convnd_weight_args args
     segment[0] = segment[1] = 0
     segment[2] = job.rows
-    args.x_step, args.g_step, args.acc_step, args.rows = job.z_step, job.v_step, panel, NULL
-    args.segments, args.n_segments, args.lanes, args.fresh = segment, 1, panel, False
+    args.x_step, args.g_step, args.rows = job.z_step, job.v_step, NULL
+    args.segments, args.n_segments, args.fresh = segment, 1, False
     for g in range(job.groups):
         length = matrix_runs(job, k, g, runs)
-        for c in range(g * job.columns, (g + 1) * job.columns):
-            args.g = job.v + (k * job.v_width + c * panel) * item
+        c = 0
+        while c < job.columns:
+            vectors = width_of(job, c)
+            tallest, args.lanes = job.tiles.height[vectors], vectors * job.tiles.lanes
+            args.acc_step = args.lanes
+            args.g = job.v + (k * job.v_width + (g * job.columns + c) * panel) * item
             args.ask, args.ask_step = args.g, 0
-            args.acc = job.w + (k * job.groups * job.columns + c) * job.height * panel * item
+            args.acc = job.w + matrix_of(job, k, g, c) * item
             for r in range(2):
                 args.x = job.z + runs[2 * r] * item
                 m = length
                 n = (m + tallest - 1) // tallest
                 while n > 0:
                     height = (m + n - 1) // n
-                    job.tiles.weight.plain[2][height](&args)
+                    job.tiles.weight.plain[vectors][height](&args)
                     args.x += height * item
-                    args.acc += height * panel * item
+                    args.acc += height * args.acc_step * item
                     m -= height
                     n -= 1
+            c += vectors // 2
 
 
 cdef void correlate_some(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -164,8 +183,9 @@ def correlate(const real[:, ::1] z, int64_t z_width, const real[:, ::1] h, int64
 
 # ---------------------------------------------------------------------------------------------------------- matrices
 
-cdef void make_matrix(const Product *job, const real *u, real *matrix, bint back) noexcept nogil:
-    """A column's matrix from the spectra u of a group's channels; `back`: the adjoint, a weight's spectra from sums."""
+cdef void make_matrix(const Product *job, const real *u, real *matrix, int64_t row, bint back) noexcept nogil:
+    """A column's matrix, its rows `row` apart, from the spectra u of a group's channels; `back`: the adjoint, a weight's
+    spectra from sums."""
     cdef int64_t lanes = job.tiles.lanes, panel = 2 * lanes, step = job.v_width // job.groups, c, l
     cdef real a_re, a_im, b_re, b_im
     cdef real *u_re
@@ -179,8 +199,8 @@ cdef void make_matrix(const Product *job, const real *u, real *matrix, bint back
             continue    # the imaginary half of a pair
         u_re = <real *>u + c * step
         u_im = <real *>u + (c + lanes) * step
-        z_re = matrix + c * panel
-        z_im = z_re + (job.depth if job.single else lanes) * panel
+        z_re = matrix + c * row
+        z_im = z_re + (job.depth if job.single else lanes) * row
         if job.single:
             for l in range(lanes):
                 if back:
@@ -191,8 +211,8 @@ cdef void make_matrix(const Product *job, const real *u, real *matrix, bint back
                     z_re[lanes + l] = u_re[lanes + l]
                     z_im[l] = -u_re[lanes + l]
             continue
-        n_re = z_re + job.height // 2 * panel
-        n_im = n_re + lanes * panel
+        n_re = z_re + job.height // 2 * row
+        n_im = n_re + lanes * row
         for l in range(lanes):
             if back:
                 a_re, a_im = z_re[l] - z_im[lanes + l], z_re[lanes + l] + z_im[l]
@@ -221,8 +241,8 @@ cdef void make_some(Product *job, int64_t index, real *u, bint back) noexcept no
         for g in range(job.groups):
             for c in range(job.columns):
                 at = ((k if back else job.negative[k]) * job.groups + g) * job.depth * job.columns + c
-                make_matrix[real](job, u + at * panel,
-                                  <real *>job.w + ((k * job.groups + g) * job.columns + c) * job.height * panel, back)
+                make_matrix[real](job, u + at * panel, <real *>job.w + matrix_of(job, k, g, c),
+                                  width_of(job, c) * job.tiles.lanes, back)
 
 
 cdef void matrices_from(void *context, int64_t index, int64_t slot) noexcept nogil:
