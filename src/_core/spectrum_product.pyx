@@ -24,7 +24,8 @@ cdef int64_t FREQUENCIES = 8
 cdef int64_t MADE = 32
 
 # Every frequency has a matrix for each group, real, from the parts of Z[-k] and Z[k] to a column of the result: (rows,
-# two vectors); or to two columns side by side, (rows, four vectors), where there are tiles for that. With at most one vector of channels a group, the imaginary signals are zero, and Z[-k] alone tells all.
+# two vectors); or to two columns side by side, (rows, four vectors), where there are tiles for that. With at most one
+# vector of channels a group, the imaginary signals are zero, and Z[-k] alone tells all.
 cdef struct Product:
     const convnd_tiles *tiles
     const char *z
@@ -184,8 +185,8 @@ def correlate(const real[:, ::1] z, int64_t z_width, const real[:, ::1] h, int64
 # ---------------------------------------------------------------------------------------------------------- matrices
 
 cdef void make_matrix(const Product *job, const real *u, real *matrix, int64_t row, bint back) noexcept nogil:
-    """A column's matrix, its rows `row` apart, from the spectra u of a group's channels; `back`: the adjoint, a weight's
-    spectra from sums."""
+    """A column's matrix, its rows `row` apart, from the spectra u of a group's channels; `back`: the adjoint, a
+    weight's spectra from sums."""
     cdef int64_t lanes = job.tiles.lanes, panel = 2 * lanes, step = job.v_width // job.groups, c, l
     cdef real a_re, a_im, b_re, b_im
     cdef real *u_re

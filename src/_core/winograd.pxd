@@ -10,6 +10,17 @@ cdef enum:
     SKEW = 16       # numbers between the frequencies' arrays, so that they don't all fall on one set of the cache
     PACK_WORK = 32  # what a frequency of a weight costs, in multiply-adds
 
+# A side of which every phase of a stride has channels of its own: its array still has one position after the other.
+cdef class Fold:
+    cdef bint of_output     # or of the input
+    cdef int64_t phases
+    cdef int64_t stride[MAX_RANK]
+    cdef const int64_t *shapes
+    cdef const int64_t *ends    # of the positions that count
+    cdef const int64_t *offsets
+    cdef const int64_t *low     # positions that there would have to be before the first
+    cdef object kept            # the arrays that these point into
+
 cdef struct Winograd:
     const convnd_tiles *tiles
     const char *x
@@ -39,6 +50,12 @@ cdef struct Winograd:
     const int64_t *low
     const int64_t *in_offsets
     const int64_t *out_offsets
+    int64_t in_phases, out_phases   # 1, but of a folded side
+    const int64_t *stride           # of it
+    const int64_t *plain_shapes
+    const int64_t *plain_ends
+    const int64_t *plain_offsets
+    const int64_t *plain_low
     int64_t *first_tile     # (samples + 1,)
     int64_t tile, tiles_at_once   # of the weight gradient: those summed up now
     int64_t begin           # the first tile of these sums
@@ -63,8 +80,9 @@ cdef struct Pack:
 
 cdef void find_tile(const Winograd *job, int64_t tile, Spot *spot) noexcept nogil
 cdef void next_tile(const Winograd *job, Spot *spot) noexcept nogil
-cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t channels, convnd_winograd_args *args,
-                 int64_t *at) noexcept nogil
+cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t phase, int64_t channels,
+                 convnd_winograd_args *args, int64_t *at) noexcept nogil
+cdef void read_fold(Winograd *job, Fold fold)
 cdef void panel_args(const Pack *pack, const Panel *panel, convnd_winograd_args *args) noexcept nogil
 cdef int64_t setup(Winograd *job, int64_t itemsize, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
                    int64_t channels, int64_t filters, int64_t groups) noexcept nogil

@@ -70,22 +70,60 @@ cdef void next_tile(const Winograd *job, Spot *spot) noexcept nogil:
         enter_sample(job, spot)
 
 
-cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t channels, convnd_winograd_args *args,
-                 int64_t *at) noexcept nogil:
+cdef class Fold:
+    """A side whose phases are channels: sizes and how much of them counts (N, rank), offsets (N + 1,), padding before
+    and strides."""
+
+    def __cinit__(self, const int64_t[:, ::1] shapes, const int64_t[:, ::1] ends, const int64_t[::1] offsets,
+                  const int64_t[:, ::1] low, const int64_t[::1] stride, bint of_output):
+        cdef int64_t a
+        self.of_output, self.phases = of_output, 1
+        for a in range(stride.shape[0]):
+            self.stride[a] = stride[a]
+            self.phases *= stride[a]
+        self.shapes, self.ends = &shapes[0, 0], &ends[0, 0]
+        self.offsets, self.low = &offsets[0], &low[0, 0]
+        self.kept = shapes, ends, offsets, low
+
+
+cdef void read_fold(Winograd *job, Fold fold):
+    """The side that is folded; None if neither is. `fold` has to outlive the job."""
+    job.in_phases = job.out_phases = 1
+    if fold is None:
+        return
+    if fold.of_output:
+        job.out_phases = fold.phases
+    else:
+        job.in_phases = fold.phases
+    job.stride, job.plain_shapes, job.plain_ends = fold.stride, fold.shapes, fold.ends
+    job.plain_offsets, job.plain_low = fold.offsets, fold.low
+
+
+cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t phase, int64_t channels,
+                 convnd_winograd_args *args, int64_t *at) noexcept nogil:
     """The box of a tile in its sample's input or output; `at` is the place of its first element in the array."""
-    cdef int64_t sample = spot.sample, a, i, d, m, first, count, size, unit = channels
+    cdef int64_t sample = spot.sample, a, i, d, m, first, count, size, step, unit = channels
+    cdef bint folded = (job.out_phases if of_output else job.in_phases) > 1
     cdef const int64_t *shape = (job.out_shapes if of_output else job.in_shapes) + sample * job.rank
+    cdef const int64_t *ends = shape
     cdef const int64_t *low = job.low + sample * job.rank
     cdef bint empty = False
+    if folded:
+        shape, ends = job.plain_shapes + sample * job.rank, job.plain_ends + sample * job.rank
     for i in range(CONVND_WINOGRAD_AXES):
         args.step[i], args.from_[i], args.to[i] = 0, 0, 1
-    at[0] = (job.out_offsets if of_output else job.in_offsets)[sample] * channels
+    at[0] = (job.plain_offsets if folded else job.out_offsets if of_output else job.in_offsets)[sample] * channels
     for a in range(job.rank - 1, -1, -1):
         d, m, i = job.dilation[a], job.outputs[a], job.place[a]
         first = spot.at[a] * m if d == 1 else spot.at[a] % d + spot.at[a] // d * m * d
         if not of_output:
             first -= low[a]
-        size = shape[a]
+        if folded:
+            step = job.stride[a]
+            if step > 1:    # without dilation
+                first, d = first * step + phase % step - job.plain_low[sample * job.rank + a], step
+            phase = phase // step
+        size = ends[a]
         at[0] += first * unit
         if i < 0:
             empty = empty or first < 0 or first >= size
@@ -95,7 +133,7 @@ cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t 
             args.from_[i] = min(count, max(0, -first if d == 1 else ceil_div(-first, d)))
             args.to[i] = max(args.from_[i], min(
                 count, size - first if d == 1 else floor_div(size - 1 - first, d) + 1))
-        unit *= size
+        unit *= shape[a]
     if empty:
         args.from_[CONVND_WINOGRAD_AXES - 1] = args.to[CONVND_WINOGRAD_AXES - 1] = 0
 
@@ -143,32 +181,36 @@ cdef void multiply(const Winograd *job, const char *data, char *product, int64_t
 
 cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Winograd *job = <const Winograd *>context
-    cdef int64_t size = job.tiles.itemsize, first = index * job.block, t, at, g
-    cdef int64_t count = min(job.block, job.total - first), width = job.filters // job.groups
+    cdef int64_t size = job.tiles.itemsize, first = index * job.block, t, at, g, phase
+    cdef int64_t count = min(job.block, job.total - first), channels = job.channels // job.in_phases
+    cdef int64_t filters = job.filters // job.out_phases, width = filters // job.groups
+    cdef int64_t part = job.grad_row // job.groups if job.out_phases == 1 else width    # of a group's, or a phase's
     cdef char *data = job.scratch + slot * job.scratch_size
     cdef char *product = data + job.block * job.tile_step * size
     cdef convnd_winograd_args args
     cdef Spot start, spot
     args.axes, args.x_end, args.activation = job.axes, job.x_end, job.activation
-    args.channels, args.frequency_step = job.channels, job.row
+    args.channels, args.frequency_step = channels, job.row
     find_tile(job, first, &start)
     spot = start
     for t in range(count):
-        locate(job, &spot, False, job.channels, &args, &at)
+        for phase in range(job.in_phases):
+            locate(job, &spot, False, phase, channels, &args, &at)
+            args.x, args.y = job.x + at * size, data + (t * job.tile_step + phase * channels) * size
+            job.tiles.winograd.input(&args)
         next_tile(job, &spot)
-        args.x, args.y = job.x + at * size, data + t * job.tile_step * size
-        job.tiles.winograd.input(&args)
     multiply(job, data, product, count)
     args.channels, args.frequency_step = width, job.grad_row
     spot = start
     for t in range(count):
-        locate(job, &spot, True, job.filters, &args, &at)
+        for phase in range(job.out_phases):     # those of one group
+            locate(job, &spot, True, phase, filters, &args, &at)
+            for g in range(phase, max(phase + 1, job.groups)):
+                args.x = product + (t * job.grad_tile_step + g * part) * size
+                args.y = job.out + (at + (g - phase) * width) * size
+                args.start = job.start + g * part * size
+                job.tiles.winograd.output(&args)
         next_tile(job, &spot)
-        for g in range(job.groups):
-            args.x = product + (t * job.grad_tile_step + g * (job.grad_row // job.groups)) * size
-            args.y = job.out + (at + g * width) * size
-            args.start = job.start + g * (job.grad_row // job.groups) * size
-            job.tiles.winograd.output(&args)
 
 
 cdef void panel_args(const Pack *pack, const Panel *panel, convnd_winograd_args *args) noexcept nogil:
@@ -278,13 +320,15 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int
     cdef int64_t size = setup(&job, sizeof(real), geometry, outputs, channels, filters, groups)
     if size < 0:
         raise MemoryError("no memory for the panels of a weight")
+    cdef int64_t piece
     cdef char[::1] scratch
     if packed.shape[0]:
         context.job, context.transposed, context.flip, context.taps = &job, transposed, flip, weight.shape[0]
         context.from_, context.to = <const char *>&weight[0, 0, 0], <char *>&packed[0]
         context.pieces = ceil_div(job.depth, PIECE_CHANNELS)
         if transposed:
-            scratch = Buffer(slots() * context.taps * PIECE_CHANNELS * CONVND_MAX_VECTORS * job.tiles.lanes * sizeof(real))
+            piece = PIECE_CHANNELS * CONVND_MAX_VECTORS * job.tiles.lanes
+            scratch = Buffer(slots() * context.taps * piece * sizeof(real))
             context.scratch = &scratch[0]
         with nogil:
             parallel_for(pack_task, &context, job.n_panels * context.pieces, PACK_WORK * size)
@@ -295,12 +339,17 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int
 def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
          const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
          const int64_t[:, ::1] geometry, const int64_t[::1] outputs, const real[::1] packed, const real[::1] bias,
-         int64_t groups, int64_t activation, real[:, ::1] out):
-    """out = activation(bias + conv(x)), stride 1, at most 5 taps an axis. Everything has been checked."""
+         int64_t groups, int64_t activation, real[:, ::1] out, Fold fold=None):
+    """out = activation(bias + conv(x)), stride 1, at most 5 taps an axis. Everything has been checked.
+
+    The channels of a folded side's phase fill whole vectors, and there are no groups.
+    """
     cdef Winograd job
     cdef int64_t n, p, f, tile_bytes, most
     cdef real *start
-    if setup(&job, sizeof(real), geometry, outputs, x.shape[1], out.shape[1], groups) < 0:
+    read_fold(&job, fold)
+    if setup(&job, sizeof(real), geometry, outputs, x.shape[1] * job.in_phases, out.shape[1] * job.out_phases,
+             groups) < 0:
         raise MemoryError("no memory for the panels of a weight")
     job.samples = in_shapes.shape[0]
     job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]

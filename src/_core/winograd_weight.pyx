@@ -14,7 +14,8 @@ from convnd._core.panels cimport Panel
 from convnd._core.plan cimport ceil_div
 from convnd._core.threads cimport parallel_for, slots
 from convnd._core.winograd cimport (
-    PACK_WORK, SKEW, Pack, Spot, Winograd, count_tiles, find_tile, locate, next_tile, panel_args, setup)
+    PACK_WORK, SKEW, Fold, Pack, Spot, Winograd, count_tiles, find_tile, locate, next_tile, panel_args, read_fold,
+    setup)
 
 from convnd._core.memory import Buffer
 
@@ -43,7 +44,8 @@ cdef int64_t ADD_WORK = 8
 cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     """Inputs and output gradients of a few tiles to frequencies."""
     cdef const Winograd *job = <const Winograd *>context
-    cdef int64_t size = job.tiles.itemsize, t, at, g, width = job.filters // job.groups
+    cdef int64_t size = job.tiles.itemsize, t, at, g, phase, width = job.filters // job.groups
+    cdef int64_t channels = job.channels // job.in_phases
     cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
     cdef char *grads = job.scratch + job.frequencies * data_step * size
     cdef convnd_winograd_args args
@@ -51,11 +53,12 @@ cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept no
     args.axes = job.axes
     find_tile(job, job.tile + index * TRANSFORM_TILES, &spot)
     for t in range(index * TRANSFORM_TILES, min((index + 1) * TRANSFORM_TILES, job.tiles_at_once)):
-        locate(job, &spot, False, job.channels, &args, &at)
-        args.x, args.x_end, args.y = job.x + at * size, job.x_end, job.scratch + t * job.row * size
-        args.channels, args.frequency_step = job.channels, data_step
-        job.tiles.winograd.input(&args)
-        locate(job, &spot, True, job.filters, &args, &at)
+        args.x_end, args.channels, args.frequency_step = job.x_end, channels, data_step
+        for phase in range(job.in_phases):
+            locate(job, &spot, False, phase, channels, &args, &at)
+            args.x, args.y = job.x + at * size, job.scratch + (t * job.row + phase * channels) * size
+            job.tiles.winograd.input(&args)
+        locate(job, &spot, True, 0, job.filters, &args, &at)
         next_tile(job, &spot)
         args.x_end, args.channels, args.frequency_step = job.grad_end, width, grad_step
         for g in range(job.groups):
@@ -154,7 +157,8 @@ cdef void panel_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Winograd *job = pack.job
     cdef const Panel *panel = &job.panels[index]
     cdef int64_t frequency
-    cdef char *sums = job.out + slot * job.frequencies * job.depth * CONVND_MAX_VECTORS * job.tiles.lanes * job.tiles.itemsize
+    cdef int64_t width = CONVND_MAX_VECTORS * job.tiles.lanes
+    cdef char *sums = job.out + slot * job.frequencies * job.depth * width * job.tiles.itemsize
     for frequency in range(job.frequencies):
         sum_panel(job, panel, frequency, sums + frequency * frequency_size(job, panel))
     unpack_panel(pack, panel, sums)
@@ -178,13 +182,14 @@ cdef int64_t even_chunks(int64_t wanted) noexcept nogil:
 def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, ::1] in_shapes,
                 const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
                 const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
-                int64_t groups, real[:, :, ::1] weight):
+                int64_t groups, real[:, :, ::1] weight, Fold fold=None):
     """weight (taps, C / groups, F) = sum over samples and outputs of x at each tap times grad."""
     cdef Winograd job
     cdef Pack context
-    cdef int64_t n, most, work, size = setup(&job, sizeof(real), geometry, outputs, x.shape[1], grad.shape[1], groups)
-    cdef int64_t chunks = 1
+    cdef int64_t n, most, work, size, chunks = 1
     cdef bint by_panel
+    read_fold(&job, fold)
+    size = setup(&job, sizeof(real), geometry, outputs, x.shape[1] * job.in_phases, grad.shape[1], groups)
     if size < 0:
         raise MemoryError("no memory for the panels of a weight")
     job.samples = in_shapes.shape[0]

@@ -1,7 +1,7 @@
-"""Strides as channels: Winograd's convolution of what lies at every phase of a stride, side by side.
+"""Strides as channels: Winograd's convolution of what lies at every phase of a stride.
 
 A kernel of K taps with stride s is one of ceil(K / s) taps with stride 1 over s times the channels; where K isn't a
-multiple of s, some of its weights are zeros. x is copied for that, some samples at a time.
+multiple of s, some of its weights are zeros. With few channels, x is copied for that, some samples at a time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from .._core import isa, pointwise
 from .._core import phases as core
+from .._core.winograd import Fold
 from ..layout import Ints
 from . import winograd
 from .checks import Array, empty
@@ -21,14 +22,15 @@ from .task import Mask, Operation, Problem, Side, Task
 algorithm = "winograd"
 
 BYTES = 16 * 2**20  # of the copies of some samples; or of one sample
-PRODUCTS, CACHE, SPILL_TILES, SPILL_BYTES = 2048, 2 * 2**20, 14, 1.5 * 2**20
+LINE = 64  # bytes of the cache's, and of the longest vectors
+PRODUCTS, CACHE, SPILL_TILES, SPILL_BYTES = 2048, 2 * 2**20, 14, 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Constants of what the convolution costs, in multiply-adds of the direct one. Fitted to measurements."""
 
-    copy: float  # of a copied number
+    copy: float  # of a copied number, where any is
     share: float  # of what Winograd's rule expects
     power: float  # by which that grows with channels times filters beyond PRODUCTS
     size: float = 0  # and, times the axes, with the size of a weight's gradient beyond CACHE
@@ -38,7 +40,7 @@ class Fit:
 # By isa.two_wide(): forth and back, the gradient of the weight.
 FITS = {
     False: (Fit(25, 0.75, 0.11), Fit(25, 0.75, 0.11, size=0.12)),
-    True: (Fit(15, 1.17, 0.054, spill=75), Fit(9, 1.14, 0.02)),
+    True: (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
 }
 # With AVX-512, how much longer than by multiply-adds the way back to less than a vector of channels takes directly: to
 # at most FEW, and to more, by isa.two_wide().
@@ -69,7 +71,8 @@ def takes(task: Task) -> bool | Mask:
     if of_weight:
         size = bytes_ * inner.channels * inner.filters
         share *= max(1, size / CACHE) ** (fit.size * int((inner.geometry[0] > 1).sum()))
-    spent = share * winograd.spent(inner) + fit.copy * folding.width * np.multiply.reduce(folding.folded.shapes, axis=1)
+    copy = 0 if _gathers(task) else fit.copy
+    spent = share * winograd.spent(inner) + copy * folding.width * np.multiply.reduce(folding.folded.shapes, axis=1)
     if fit.spill:
         numbers = inner.channels + inner.filters
         spilled = min(1, max(0, math.log2(SPILL_TILES * bytes_ * numbers / SPILL_BYTES)))
@@ -79,9 +82,23 @@ def takes(task: Task) -> bool | Mask:
 
 
 def run(task: Task) -> None:
-    """Fold some samples at a time, run Winograd's convolution on them, and unfold its results on the way back."""
+    """Fold some samples at a time, run Winograd's convolution on them, and unfold its results on the way back.
+
+    Phases whose channels fill whole lines aren't copied: tiles are read from where they lie.
+    """
     total: Array | None = None
     weight, bias, packs = _weight(task), _bias(task), _packs(task)
+    whole = _folding(task.problem)
+    if _gathers(task) and winograd.tiles_alike(whole.problem):
+        does, out = whole.problem.operation, task.out
+        if task.kind == "weight":
+            out = np.empty((int(does.geometry[0].prod()), does.channels, does.filters), dtype=out.dtype)
+        winograd.run_folded(Task(whole.problem, task.x, out, weight, bias, task.grad, packs), _fold(task.problem))
+        if task.kind == "weight":
+            task.out[:] = _unfolded(out, task.operation)
+        if task.kind == "transposed":
+            _fill_unread(task, whole, bias)
+        return
     for part in _pieces(task.problem):
         copy = empty(int(part.folded.offsets[-1]), part.width, task.x.dtype)
         if task.kind == "transposed":
@@ -99,6 +116,22 @@ def run(task: Task) -> None:
         total = grad if total is None else total + grad
     if total is not None:
         task.out[:] = _unfolded(total, task.operation)
+
+
+def _gathers(task: Task) -> bool:
+    """Whether Winograd's convolution reads (or writes) the phases where they lie: a position's channels fill lines."""
+    channels = task.filters if task.kind == "transposed" else task.channels
+    return bool(channels * task.operation.dtype.itemsize % LINE == 0)
+
+
+def _fold(problem: Problem) -> Fold:
+    """The folded side of all samples, for the core."""
+    known: Fold | None = problem.memo.get("fold")
+    if known is None:
+        whole, back = _folding(problem), problem.operation.kind == "transposed"
+        plain, stride = problem.target if back else problem.source, np.ascontiguousarray(problem.operation.geometry[1])
+        known = problem.memo["fold"] = Fold(plain.shapes, whole.ends, plain.offsets, whole.low, stride, back)
+    return known
 
 
 @dataclass(frozen=True, eq=False, slots=True)

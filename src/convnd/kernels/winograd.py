@@ -120,6 +120,18 @@ class _Costs:
         return cls(spread, frequency, sums * product, output, bool(share * frequency >= output))
 
 
+def tiles_alike(problem: Problem) -> bool:
+    """Whether the tiles of all samples have the same size."""
+    return isinstance(_by_tile(problem), np.ndarray)
+
+
+def run_folded(task: Task, fold: core.Fold) -> None:
+    """Run the core where an array of the task has one position after the other, not its phases side by side."""
+    outputs = _by_tile(task.problem)
+    assert isinstance(outputs, np.ndarray)
+    _run(task, outputs, fold)
+
+
 def run(task: Task) -> None:
     """Run the core, samples whose tiles have the same size together."""
     found = _by_tile(task.problem)
@@ -162,12 +174,12 @@ def _by_tile(problem: Problem) -> Ints | list[tuple[Problem, Ints]]:
     return known
 
 
-def _run(task: Task, outputs: Ints) -> None:
+def _run(task: Task, outputs: Ints, fold: core.Fold | None = None) -> None:
     source, target, geometry, low = task.source, task.target, task.geometry, task.low
     if task.kind == "weight":
         core_weight.conv_weight(
             task.x, task.grad, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
-            task.groups, task.out,
+            task.groups, task.out, fold,
         )
         return
     if task.kind == "transposed":
@@ -175,7 +187,7 @@ def _run(task: Task, outputs: Ints) -> None:
     bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
     core.conv(
         task.x, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
-        _packed_weight(task, outputs), bias, task.groups, task.activation, task.out,
+        _packed_weight(task, outputs), bias, task.groups, task.activation, task.out, fold,
     )
 
 
