@@ -133,6 +133,28 @@ def test_the_same_bits_for_any_number_of_threads(kind, rng):
     assert np.array_equal(alone, d.all_three("winograd")[kind])
 
 
+def test_a_weight_that_the_threads_share_out_their_tiles_for(level, rng):
+    """Its frequencies take more than 1 MB: blocks depend on the threads, and no bit of a sample does."""
+    layout = Layout([[29, 31], [7, 50], [1, 3]])
+    place = Window.of(2, 3, 1, "same").on(layout)
+    x = rng.standard_normal((layout.positions, 80)).astype(np.float32)
+    w = rng.standard_normal((3, 3, 80, 100)).astype(np.float32)
+    before, found = kernels.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            kernels.set_num_threads(threads)
+            found.append(kernels.conv(x, place, w, algorithm="winograd"))
+    finally:
+        kernels.set_num_threads(before)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+    for n in range(len(layout)):
+        own = place.window.on(layout.take([n]))
+        one = kernels.conv(Ragged(x, layout)[[n]].values, own, w, algorithm="winograd")
+        assert np.array_equal(one, Ragged(found[0], place.output)[[n]].values)
+    np.testing.assert_allclose(found[0], kernels.conv(x, place, w, algorithm="direct"), rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_weight_gradient_in_chunks(level, dtype, rng):
     """So many tiles of so few channels that each chunk of them has sums of its own: the same bits, and right."""

@@ -1,4 +1,4 @@
-"""Tasks on threads. How work is cut into tasks must follow from shapes alone; then threads never change a bit."""
+"""Tasks on threads. How sums are cut into tasks must follow from shapes alone; then threads never change a bit."""
 
 from libc.stdint cimport int64_t
 

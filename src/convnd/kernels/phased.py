@@ -1,7 +1,8 @@
 """Strides as channels: Winograd's convolution of what lies at every phase of a stride.
 
 A kernel of K taps with stride s is one of ceil(K / s) taps with stride 1 over s times the channels; where K isn't a
-multiple of s, some of its weights are zeros. With few channels, x is copied for that, some samples at a time.
+multiple of s, some of its weights are zeros. Where a position's channels don't fill lines of the cache, or samples take
+tiles of different sizes, x is copied for that, some samples at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PRODUCTS, CACHE, SPILL_TILES, SPILL_BYTES = 2048, 2 * 2**20, 14, 2 * 2**20
 class Fit:
     """Constants of what the convolution costs, in multiply-adds of the direct one. Fitted to measurements."""
 
-    copy: float  # of a copied number, where any is
+    copy: float  # of a copied number, where each sample by itself would have to be copied
     share: float  # of what Winograd's rule expects
     power: float  # by which that grows with channels times filters beyond PRODUCTS
     size: float = 0  # and, times the axes, with the size of a weight's gradient beyond CACHE
@@ -39,7 +40,7 @@ class Fit:
 
 # By isa.two_wide(): forth and back, the gradient of the weight.
 FITS = {
-    False: (Fit(25, 0.75, 0.11), Fit(25, 0.75, 0.11, size=0.12)),
+    False: (Fit(25, 1.0, 0.02, spill=40), Fit(25, 0.95, 0.02, size=0.08)),
     True: (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
 }
 # With AVX-512, how much longer than by multiply-adds the way back to less than a vector of channels takes directly: to
@@ -84,7 +85,7 @@ def takes(task: Task) -> bool | Mask:
 def run(task: Task) -> None:
     """Fold some samples at a time, run Winograd's convolution on them, and unfold its results on the way back.
 
-    Phases whose channels fill whole lines aren't copied: tiles are read from where they lie.
+    Phases whose channels fill whole lines aren't copied, if all tiles have one size: they are read from where they lie.
     """
     total: Array | None = None
     weight, bias, packs = _weight(task), _bias(task), _packs(task)
