@@ -27,6 +27,18 @@ def level(request):
     isa.use(before)
 
 
+def by_threads(call):
+    """What a call gives on one, two and three threads."""
+    before, found = kernels.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            kernels.set_num_threads(threads)
+            found.append(call())
+    finally:
+        kernels.set_num_threads(before)
+    return found
+
+
 class Draw:
     """A random convolution of stride 1 with a kernel of at most 5 taps an axis."""
 
@@ -124,13 +136,9 @@ def test_the_same_bits_for_any_number_of_threads(kind, rng):
     d.place = Window.of(2, 3, 1, "same").on(d.layout)
     d.x, d.grad = (rng.standard_normal((d.layout.positions, c)).astype(np.float32) for c in (24, 20))
     d.weight, d.bias = rng.standard_normal((3, 3, 24, 20)).astype(np.float32), np.ones(20, np.float32)
-    before = kernels.get_num_threads()
-    kernels.set_num_threads(1)
-    try:
-        alone = d.all_three("winograd")[kind]
-    finally:
-        kernels.set_num_threads(before)
-    assert np.array_equal(alone, d.all_three("winograd")[kind])
+    found = by_threads(lambda: d.all_three("winograd")[kind])
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 def test_a_weight_that_the_threads_share_out_their_tiles_for(level, rng):
@@ -139,13 +147,7 @@ def test_a_weight_that_the_threads_share_out_their_tiles_for(level, rng):
     place = Window.of(2, 3, 1, "same").on(layout)
     x = rng.standard_normal((layout.positions, 80)).astype(np.float32)
     w = rng.standard_normal((3, 3, 80, 100)).astype(np.float32)
-    before, found = kernels.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            kernels.set_num_threads(threads)
-            found.append(kernels.conv(x, place, w, algorithm="winograd"))
-    finally:
-        kernels.set_num_threads(before)
+    found = by_threads(lambda: kernels.conv(x, place, w, algorithm="winograd"))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
     for n in range(len(layout)):
@@ -161,14 +163,7 @@ def test_a_weight_gradient_in_chunks(level, dtype, rng):
     layout = Layout([[200, 190], [130, 150], [1, 40]])
     place = Window.of(2, 3, 1, "same").on(layout)
     x, g = (rng.standard_normal((layout.positions, c)).astype(dtype) for c in (8, 12))
-    before = kernels.get_num_threads()
-    try:
-        found = []
-        for threads in (1, 2, 3):
-            kernels.set_num_threads(threads)
-            found.append(kernels.conv_weight(x, g, place, algorithm="winograd"))
-    finally:
-        kernels.set_num_threads(before)
+    found = by_threads(lambda: kernels.conv_weight(x, g, place, algorithm="winograd"))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
     wanted = kernels.conv_weight(x.astype(np.float64), g.astype(np.float64), place, algorithm="direct")

@@ -184,7 +184,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef int64_t size = job.tiles.itemsize, first = index * job.block, t, at, g, phase
     cdef int64_t count = min(job.block, job.total - first), channels = job.channels // job.in_phases
     cdef int64_t filters = job.filters // job.out_phases, width = filters // job.groups
-    cdef int64_t part = job.grad_row // job.groups if job.out_phases == 1 else width    # of a group's, or a phase's
+    cdef int64_t part = job.grad_row // job.groups if job.out_phases == 1 else width    # a group's, or a phase's
     cdef char *data = job.scratch + slot * job.scratch_size
     cdef char *product = data + job.block * job.tile_step * size
     cdef convnd_winograd_args args
@@ -203,12 +203,12 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     args.channels, args.frequency_step = width, job.grad_row
     spot = start
     for t in range(count):
-        for phase in range(job.out_phases):     # those of one group
+        for phase in range(job.out_phases):
             locate(job, &spot, True, phase, filters, &args, &at)
-            for g in range(phase, max(phase + 1, job.groups)):
-                args.x = product + (t * job.grad_tile_step + g * part) * size
-                args.y = job.out + (at + (g - phase) * width) * size
-                args.start = job.start + g * part * size
+            for g in range(job.groups):     # phases have one
+                args.x = product + (t * job.grad_tile_step + (phase + g) * part) * size
+                args.y = job.out + (at + g * width) * size
+                args.start = job.start + (phase + g) * part * size
                 job.tiles.winograd.output(&args)
         next_tile(job, &spot)
 
