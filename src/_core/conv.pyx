@@ -6,10 +6,12 @@ chain of multiply-adds (bias, taps ascending, channels ascending), or with dot a
 lanes' sum; how positions are grouped never shows in it.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+from convnd._core.counted cimport (
+    Counted, Tally, count_in, free_counted, join_counted, make_counted, tally_of)
 from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
 from convnd._core.panels cimport (
     CHANNELS, FILTERS, GROUPS, Batch, Geometry, Lanes, Panel, make_panels, uniform, values, values_to_fill)
@@ -43,6 +45,10 @@ cdef struct Rows:       # outputs on the last axis, in rows that have the same t
     int64_t *outer      # taps of the other axes for the first row
     int64_t n_outer
 
+# Bytes of outputs that are counted at a time: more than a tile's, in the first-level cache.
+cdef enum:
+    COUNT_BYTES = 8192
+
 cdef struct Conv:
     const convnd_tiles *tiles
     const char *x
@@ -65,6 +71,7 @@ cdef struct Conv:
     Block *blocks
     int64_t *runs       # scratch
     int64_t runs_size
+    Counted counted     # if the outputs' moments are wanted
 
 
 cdef int64_t sample_blocks(const Conv *job, int64_t sample, int64_t phase, int64_t most,
@@ -172,15 +179,10 @@ cdef void run_along(const Conv *job, const Panel *panel, convnd_conv_args *args,
         n -= 1
 
 
-cdef void run_tiles(const Conv *job, const Panel *panel, convnd_conv_args *args, const char *x, char *out,
-                    int64_t count) noexcept nogil:
-    """`count` outputs that share their runs, args.x_step and args.out_step apart."""
+cdef void run_next(const Conv *job, const Panel *panel, convnd_conv_args *args, int64_t count) noexcept nogil:
+    """`count` outputs from args.x and args.out on, which go on to the next."""
     cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel)
     cdef int64_t n = (count + tallest - 1) // tallest, height
-    if job.kind == FILTERS and args.x_step == 1 and panel.lanes <= MOST_ALONG and count >= job.tiles.lanes:
-        run_along(job, panel, args, x, out, count)
-        return
-    args.x, args.out = x, out
     while n > 0:
         height = (count + n - 1) // n    # tiles as equal as can be
         tile_of(job, panel.vectors, height)(args)
@@ -190,8 +192,48 @@ cdef void run_tiles(const Conv *job, const Panel *panel, convnd_conv_args *args,
         n -= 1
 
 
-cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, const Axis *inner, const char *x,
-                   char *out, const int64_t *outer, int64_t n_outer, int64_t *runs, int64_t q,
+cdef void run_and_count(const Conv *job, const Panel *panel, convnd_conv_args *args, Tally *tally, char *out,
+                        int64_t count) noexcept nogil:
+    """The same, counted some tiles at a time; what is to go past the caches goes there from beside it."""
+    cdef char room[COUNT_BYTES + STREAM_LINE]
+    cdef char *beside = room + STREAM_LINE - <uintptr_t>room % STREAM_LINE
+    cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel), rows
+    cdef int64_t most = COUNT_BYTES // (size * panel.lanes * tallest) * tallest
+    cdef int64_t out_step = args.out_step, past = args.streams
+    if past:
+        args.out_step, args.streams = panel.lanes, False
+    while count > 0:
+        rows = min(count, most)
+        args.out = out
+        if past:
+            args.out = beside
+        run_next(job, panel, args, rows)
+        if past:
+            count_in(job.tiles, tally, panel.lanes, beside, panel.lanes, out, out_step, rows)
+        else:
+            count_in(job.tiles, tally, panel.lanes, out, out_step, NULL, 0, rows)
+        out += rows * out_step * size
+        count -= rows
+    args.out_step, args.streams = out_step, past
+
+
+cdef void run_tiles(const Conv *job, const Panel *panel, convnd_conv_args *args, Tally *tally, const char *x, char *out,
+                    int64_t count) noexcept nogil:
+    """`count` outputs that share their runs, args.x_step and args.out_step apart."""
+    if job.kind == FILTERS and args.x_step == 1 and panel.lanes <= MOST_ALONG and count >= job.tiles.lanes:
+        run_along(job, panel, args, x, out, count)
+        if tally:
+            count_in(job.tiles, tally, panel.lanes, out, args.out_step, NULL, 0, count)
+        return
+    args.x, args.out = x, out
+    if tally:
+        run_and_count(job, panel, args, tally, out, count)
+    else:
+        run_next(job, panel, args, count)
+
+
+cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, Tally *tally, const Axis *inner,
+                   const char *x, char *out, const int64_t *outer, int64_t n_outer, int64_t *runs, int64_t q,
                    int64_t height) noexcept nogil:
     """Outputs q ... q + height of a row, some of which lack taps of the last axis: a tap adds to those that have it."""
     cdef int64_t e, j, to, first, last, end, r, size = job.tiles.itemsize
@@ -225,10 +267,12 @@ cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, 
         args.n_runs, args.activation = 0, job.activation
         args.out = out + q * out_bytes
         tile_of(job, panel.vectors, height)(args)
+    if tally:
+        count_in(job.tiles, tally, panel.lanes, out + q * out_bytes, args.out_step, NULL, 0, height)
     args.start, args.streams = start, past
 
 
-cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const char *x, char *out,
+cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, Tally *tally, const char *x, char *out,
                    int64_t *runs) noexcept nogil:
     """Rows of outputs of one panel that are alike; x and out are at the panel's first channel of the sample and row."""
     cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel)
@@ -254,9 +298,9 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
                 height = (end - q + n - 1) // n
                 if first <= q and q + height <= last:
                     list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, 0, inner.taps)
-                    run_tiles(job, panel, &args, x + q * x_step * size, out + q * out_step * size, height)
+                    run_tiles(job, panel, &args, tally, x + q * x_step * size, out + q * out_step * size, height)
                 else:
-                    run_edge(job, panel, &args, inner, x, out, rows.outer, rows.n_outer, runs, q, height)
+                    run_edge(job, panel, &args, tally, inner, x, out, rows.outer, rows.n_outer, runs, q, height)
                 q += height
                 n -= 1
             x += rows.x_step * size
@@ -268,7 +312,7 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
         args.x_step, args.out_step = x_step, out_step
         list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, 0, inner.taps)
         for row in range(rows.count):
-            run_tiles(job, panel, &args, x + (row * rows.x_step + first * x_step) * size,
+            run_tiles(job, panel, &args, tally, x + (row * rows.x_step + first * x_step) * size,
                       out + (row * rows.out_step + first * out_step) * size, last - first)
     # At the edges of the rows tiles stand upright: an output and those below it have the same taps.
     args.x_step, args.out_step = rows.x_step, rows.out_step
@@ -277,7 +321,7 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, const 
             q = last
             continue
         list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, taps_from(inner, q), taps_to(inner, q))
-        run_tiles(job, panel, &args, x + q * x_step * size, out + q * out_step * size, rows.count)
+        run_tiles(job, panel, &args, tally, x + q * x_step * size, out + q * out_step * size, rows.count)
         q += 1
 
 
@@ -297,6 +341,8 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef int64_t *runs = job.runs + slot * job.runs_size + job.runs_size // 2
     cdef const char *x
     cdef char *out
+    cdef Tally tally
+    cdef Tally *counts = &tally if job.counted.moments else NULL
     place(&job.window, block.phase, job.batch.in_shapes + block.sample * rank,
           job.batch.out_shapes + block.sample * rank, job.batch.low + block.sample * rank, axes)
     rows.inner = &axes[rank - 1]
@@ -313,21 +359,29 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     for p in range(job.n_panels):
         panel = &job.panels[p]
         row = block.row
+        if counts:
+            tally = tally_of(&job.counted, index, panel.start, size)
         while row < end:
             rows.count = block.samples if block.samples > 1 else min(end - row, rows_alike(rank, axes, row))
             rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
             out = job.out + (output_at(job, block.sample, axes, row) * job.filters + panel.filter) * size
-            run_rows(job, panel, &rows, x + panel.x * size, out, runs)
+            run_rows(job, panel, &rows, counts, x + panel.x * size, out, runs)
             row += rows.count
+    if counts:
+        job.counted.rows[index] = tally.rows    # as many of every panel
 
 
-def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
-    """out = activation(bias + conv(x)); x (P_in, C), out (P_out, F), bias may be None. Everything has been checked."""
+def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out, moments=None):
+    """out = activation(bias + conv(x)); x (P_in, C), out (P_out, F), bias may be None. Everything has been checked.
+
+    `moments`, if given, becomes out's means and squared deviations from them, (2, F) in float64.
+    """
     cdef Conv job
     cdef int64_t n, work, p, size = at.itemsize, samples = at.batch.samples
     cdef bint done = False
     cdef char *start = NULL
     cdef const char *bias_values = NULL if bias is None else values(bias)
+    cdef double *wanted = NULL if moments is None else <double *>values_to_fill(moments)
     job.tiles = tiles(size)
     job.window, job.batch = at.window, at.batch
     job.channels, job.filters = at.channels, at.filters
@@ -342,6 +396,7 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
     job.x, job.w, job.out = values(x), values(packed), values_to_fill(out)
     job.streams = streams(job.out, job.filters * size, at.batch.out_offsets[samples] * job.filters * size)
     job.panels, job.blocks, job.runs = NULL, NULL, NULL
+    job.counted.moments, job.counted.rows = NULL, NULL
     with nogil:
         job.panels = make_panels(job.tiles, at.groups, job.depth, job.filters // at.groups, at.taps, job.kind,
                                  &job.n_panels)
@@ -352,7 +407,9 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
             job.blocks = <Block *>malloc(max(1, n) * sizeof(Block))
             job.runs_size = 4 * at.taps_of_one + 8
             job.runs = <int64_t *>malloc(slots() * job.runs_size * sizeof(int64_t))
-        if job.blocks and job.runs and start:
+            done = not wanted or make_counted(&job.counted, n, job.panels[job.n_panels - 1].start + (
+                CONVND_MAX_VECTORS * job.tiles.lanes), size)
+        if job.blocks and job.runs and start and done:
             block_list(&job, job.blocks)
             if bias_values:
                 for p in range(job.n_panels):
@@ -361,7 +418,11 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out):
             job.start = start
             work = at.batch.out_offsets[samples] * job.filters * at.taps_of_one * job.depth
             parallel_for(conv_block, &job, n, work // taps_for_one(&job.window))
-            done = True
+            if wanted:
+                join_counted(&job.counted, n, job.panels, job.n_panels, size, job.filters, wanted)
+        else:
+            done = False
+        free_counted(&job.counted)
         free(job.panels)
         free(job.blocks)
         free(job.runs)

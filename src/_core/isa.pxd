@@ -82,6 +82,11 @@ cdef extern from "tile/tile.h":
         int64_t outputs
         int64_t taps
 
+    ctypedef struct convnd_moments:
+        char *centre
+        char *mean
+        char *square
+
     ctypedef struct convnd_winograd_args:
         const convnd_winograd_axis *axes
         const char *x
@@ -94,6 +99,8 @@ cdef extern from "tile/tile.h":
         int64_t frequency_step
         int64_t channels
         int64_t activation
+        convnd_moments moments
+        int64_t counted
 
     ctypedef struct convnd_winograd_product:
         const char *x
@@ -104,6 +111,16 @@ cdef extern from "tile/tile.h":
         int64_t count
         int64_t depth
         int64_t ahead
+
+    ctypedef struct convnd_count_args:
+        const char *x
+        char *to
+        convnd_moments moments
+        int64_t x_step
+        int64_t to_step
+        int64_t rows
+        int64_t lanes
+        int64_t counted
 
     ctypedef struct convnd_norm:
         const char *scale
@@ -332,6 +349,7 @@ cdef extern from "tile/tile.h":
         convnd_sum_tile sum
         convnd_deviation_tile deviation
         convnd_product_tile product
+        void (*count)(const convnd_count_args *) noexcept nogil
 
     ctypedef struct convnd_peak_tiles:
         void (*multiply_add)(char *out, int64_t rounds) noexcept nogil

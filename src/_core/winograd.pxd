@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 
+from convnd._core.counted cimport Counted
 from convnd._core.isa cimport convnd_tiles, convnd_winograd_args, convnd_winograd_axis
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport MAX_RANK
@@ -61,6 +62,7 @@ cdef struct Winograd:
     int64_t begin           # the first tile of these sums
     int64_t chunk           # tiles of a chunk
     int64_t sums            # numbers of the sums
+    Counted counted         # of the convolution, if its outputs' moments are wanted
 
 cdef struct Spot:       # a tile's sample, its place there, and the sample's tiles on each axis
     int64_t sample

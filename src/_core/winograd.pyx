@@ -10,6 +10,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from convnd._core.counted cimport free_counted, join_counted, make_counted, tally_of
 from convnd._core.isa cimport (
     CONVND_MAX_VECTORS, CONVND_WINOGRAD_AXES, convnd_conv_args, convnd_winograd_args, convnd_winograd_product, tiles)
 from convnd._core.panels cimport FILTERS, Panel, make_panels
@@ -138,6 +139,14 @@ cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t 
         args.from_[CONVND_WINOGRAD_AXES - 1] = args.to[CONVND_WINOGRAD_AXES - 1] = 0
 
 
+cdef inline int64_t box(const convnd_winograd_args *args) noexcept nogil:
+    """The elements of a tile that exist."""
+    cdef int64_t i, n = 1
+    for i in range(CONVND_WINOGRAD_AXES):
+        n *= args.to[i] - args.from_[i]
+    return n
+
+
 cdef inline int64_t panel_of(const Winograd *job, int64_t frequency, int64_t p) noexcept nogil:
     """Where a panel of the packed weight starts at a frequency, in bytes."""
     cdef const Panel *panel = &job.panels[p]
@@ -190,6 +199,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef convnd_winograd_args args
     cdef Spot start, spot
     args.axes, args.x_end, args.activation = job.axes, job.x_end, job.activation
+    args.moments.mean, args.counted = NULL, 0
     args.channels, args.frequency_step = channels, job.row
     find_tile(job, first, &start)
     spot = start
@@ -209,8 +219,13 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
                 args.x = product + (t * job.grad_tile_step + (phase + g) * part) * size
                 args.y = job.out + (at + g * width) * size
                 args.start = job.start + (phase + g) * part * size
+                if job.counted.moments:     # unless out is folded
+                    args.moments = tally_of(&job.counted, index, g * part, size).moments
                 job.tiles.winograd.output(&args)
+            args.counted += box(&args)
         next_tile(job, &spot)
+    if job.counted.moments:
+        job.counted.rows[index] = args.counted
 
 
 cdef void panel_args(const Pack *pack, const Panel *panel, convnd_winograd_args *args) noexcept nogil:
@@ -339,15 +354,19 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int
 def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
          const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
          const int64_t[:, ::1] geometry, const int64_t[::1] outputs, const real[::1] packed, const real[::1] bias,
-         int64_t groups, int64_t activation, real[:, ::1] out, Fold fold=None):
+         int64_t groups, int64_t activation, real[:, ::1] out, Fold fold=None, double[:, ::1] moments=None):
     """out = activation(bias + conv(x)), stride 1, at most 5 taps an axis. Everything has been checked.
 
-    The channels of a folded side's phase fill whole vectors, and there are no groups.
+    The channels of a folded side's phase fill whole vectors, and there are no groups. `moments`, if given, becomes
+    out's means and squared deviations from them, (2, F); then out isn't folded. Returns whether it has: blocks may
+    depend on the threads.
     """
     cdef Winograd job
     cdef int64_t n, p, f, tile_bytes, most
     cdef real *start
+    cdef bint counts = moments is not None
     read_fold(&job, fold)
+    job.counted.moments, job.counted.rows = NULL, NULL
     if setup(&job, sizeof(real), geometry, outputs, x.shape[1] * job.in_phases, out.shape[1] * job.out_phases,
              groups) < 0:
         raise MemoryError("no memory for the panels of a weight")
@@ -375,6 +394,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     if job.frequencies * job.depth * job.filters * <int64_t>sizeof(real) > WEIGHT_BYTES:
         n = usable() * ceil_div(max(job.total, 1), usable() * TILES)
         job.block = max(ceil_div(job.total, n), LEAST_TILES)
+        counts = False
     else:
         n = job.tiles.height[2]
         most = min(BLOCK_BYTES // tile_bytes, ceil_div(job.total, BLOCKS))
@@ -385,7 +405,15 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     scratch = Buffer(slots() * job.scratch_size)
     cdef char[::1] scratch_view = scratch
     job.scratch = &scratch_view[0]
+    n = ceil_div(job.total, job.block)
+    if counts and not make_counted(&job.counted, n, job.grad_row, sizeof(real)):
+        free_counted(&job.counted)
+        free(job.panels)
+        raise MemoryError("no memory for the moments of a convolution")
     with nogil:
-        parallel_for(conv_block, &job, ceil_div(job.total, job.block),
-                     job.total * job.frequencies * job.depth * job.filters)
+        parallel_for(conv_block, &job, n, job.total * job.frequencies * job.depth * job.filters)
+        if counts:
+            join_counted(&job.counted, n, job.panels, job.n_panels, sizeof(real), job.filters, &moments[0, 0])
+            free_counted(&job.counted)
     free(job.panels)
+    return counts

@@ -117,7 +117,8 @@ class Tensor:
     values : ndarray (P, C), all positions one after the other; a parameter's own shape.
     layout : Layout, or None for a parameter and for the one number of a loss.
     kind : "dense", "ragged", or "array" (no layout).
-    version, packs : a parameter's count of changes, and packed copies of its value, dropped at each.
+    version, packs : a parameter's count of changes, and what follows from its value (packed copies), dropped at each; a
+        result's packs may hold the moments of its channels.
 
     Raises
     ------

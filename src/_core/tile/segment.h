@@ -2,6 +2,7 @@
  *
  * Two chains a column, of the even and of the odd rows, over at most some hundred rows. */
 #include "activation.h"
+#include "moments.h"
 
 enum { NAME(OF_X), NAME(OF_DEVIATION), NAME(OF_PRODUCT) };
 
@@ -93,6 +94,56 @@ static void NAME(column_product)(const char *g, const char *x, const char *mean,
 #undef ALL
 }
 
+/* The rows are in the cache: they are read twice. */
+INLINE void NAME(count_body)(const int vectors, const convnd_count_args *a, const NAME(joining) *by, int64_t f) {
+    const real *x = (const real *)a->x + f, *p = x;
+    const int64_t step = a->x_step, lanes = a->lanes - f;
+    real *to = (real *)a->to + f;
+    vec sum[4][2], square[4][2], near[4];
+#define PART(p) (lanes >= vectors * VL ? load(p) : load_part(p, lanes))
+#define ADD(row) do { \
+    UNROLL for (int v = 0; v < vectors; v++) { \
+        const vec t = PART(p + v * VL); \
+        sum[v][row] += t; \
+        if (a->to) stream(to + v * VL, t); \
+    } \
+    p += step; \
+    to += a->to_step; \
+} while (0)
+#define ADD_SQUARE(row) do { \
+    UNROLL for (int v = 0; v < vectors; v++) { \
+        const vec d = PART(p + v * VL) - near[v]; \
+        sum[v][row] += d; \
+        square[v][row] += d * d; \
+    } \
+    p += step; \
+} while (0)
+    UNROLL for (int v = 0; v < vectors; v++) sum[v][0] = sum[v][1] = square[v][0] = square[v][1] = (vec){0};
+    for (int64_t r = a->rows >> 1; r > 0; r--) { ADD(0); ADD(1); }
+    if (a->rows & 1) ADD(0);
+    UNROLL for (int v = 0; v < vectors; v++) {
+        near[v] = (sum[v][0] + sum[v][1]) * splat(by->inverse);
+        sum[v][0] = sum[v][1] = (vec){0};
+    }
+    p = x;
+    for (int64_t r = a->rows >> 1; r > 0; r--) { ADD_SQUARE(0); ADD_SQUARE(1); }
+    if (a->rows & 1) ADD_SQUARE(0);
+    UNROLL for (int v = 0; v < vectors; v++)
+        NAME(join)(by, &a->moments, f + v * VL, near[v], sum[v][0] + sum[v][1], square[v][0] + square[v][1]);
+#undef ADD
+#undef ADD_SQUARE
+#undef PART
+}
+static void NAME(count_rows)(const convnd_count_args *args) {
+    const convnd_count_args a = *args; /* stores may not change it */
+    const NAME(joining) by = NAME(to_join)(a.rows, a.counted);
+    int64_t f = 0;
+    for (; f + 4 * VL <= a.lanes; f += 4 * VL) NAME(count_body)(4, &a, &by, f);
+    for (; f + 2 * VL <= a.lanes; f += 2 * VL) NAME(count_body)(2, &a, &by, f);
+    for (; f < a.lanes; f += VL) NAME(count_body)(1, &a, &by, f);
+}
+
 const convnd_segment_tiles NAME(convnd_segment_tiles) = {
-    .sum = NAME(column_sum), .deviation = NAME(column_deviation), .product = NAME(column_product)};
+    .sum = NAME(column_sum), .deviation = NAME(column_deviation), .product = NAME(column_product),
+    .count = NAME(count_rows)};
 #undef WIDE

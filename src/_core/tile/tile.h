@@ -102,6 +102,12 @@ typedef struct {
     int64_t taps;
 } convnd_winograd_axis;
 
+/* Of each column: a centre, the mean's distance from it, squared deviations from the mean. IN and OUT, to whole vectors; at
+ * first zeros. */
+typedef struct {
+    char *centre, *mean, *square;
+} convnd_moments;
+
 /* One tile: a box of positions in a spatial array, and its frequencies, frequency_step apart, channels side by side. */
 typedef struct {
     const convnd_winograd_axis *axes;
@@ -114,6 +120,8 @@ typedef struct {
     int64_t frequency_step;
     int64_t channels;
     int64_t activation;
+    convnd_moments moments; /* of `counted` outputs before; NULL: none are wanted */
+    int64_t counted;
 } convnd_winograd_args;
 
 /* out (count, panel) = x (count, depth) times a packed panel of w, where count is a multiple of the tallest tile. */
@@ -124,6 +132,14 @@ typedef struct {
     int64_t x_step, out_step, count, depth;
     int64_t ahead;       /* bytes from this panel of w to the one that is asked for meanwhile */
 } convnd_winograd_product;
+
+/* Rows that are counted in: the moments of `counted` rows before become those of them all. */
+typedef struct {
+    const char *x; /* IN  (rows, lanes), x_step apart */
+    char *to;      /* OUT  the same, past the caches; NULL: nowhere */
+    convnd_moments moments;
+    int64_t x_step, to_step, rows, lanes, counted;
+} convnd_count_args;
 
 /* A normalisation, by channel: activation(x scale + shift). */
 typedef struct {
@@ -244,6 +260,7 @@ typedef void (*convnd_deviation_tile)(const char *x, const char *mean, char *sum
                                       int64_t step, int64_t width);
 typedef void (*convnd_product_tile)(const char *g, const char *x, const char *mean, const convnd_norm *norm, char *sum,
                                     char *product, int64_t rows, int64_t step, int64_t width);
+typedef void (*convnd_count_tile)(const convnd_count_args *);
 
 typedef void (*convnd_pool_tile)(const convnd_pool_args *);
 typedef void (*convnd_pool_grad_tile)(const convnd_pool_grad_args *);
@@ -347,6 +364,7 @@ typedef struct {
     convnd_sum_tile sum;
     convnd_deviation_tile deviation;
     convnd_product_tile product;
+    convnd_count_tile count;
 } convnd_segment_tiles;
 
 typedef struct {

@@ -1,6 +1,7 @@
 /* Winograd's minimal filtering in N dimensions: transforms of a tile along each axis, lanes along channels, and a frequency's
  * products. */
 #include "activation.h"
+#include "moments.h"
 #include "winograd_points.h"
 
 /* Lines along one axis, or planes along the last two, for each of the other axes' elements. */
@@ -278,6 +279,8 @@ INLINE vec NAME(finish)(vec y, vec start, int64_t activation) {
 }
 INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args; /* stores may not change it */
+    const int64_t rows = a.to[3] - a.from[3];
+    const NAME(joining) by = NAME(to_join)(rows, a.counted);
     for (int64_t c = 0; c < a.channels; c += VL) {
         const vec start = load((const real *)a.start + c);
         real *out = (real *)a.y + c;
@@ -290,7 +293,57 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
             if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
             else store_part(out + k * a.step[3], y[k], a.channels - c);
         }
+        if (a.moments.mean && rows) {
+            vec near = {0}, sum = {0}, square = {0};
+            UNROLL for (int k = 0; k < n; k++)
+                if (k >= a.from[3] && k < a.to[3]) near += y[k];
+            near *= splat(by.inverse);
+            UNROLL for (int k = 0; k < n; k++) {
+                if (k < a.from[3] || k >= a.to[3]) continue;
+                sum += y[k] - near;
+                square += (y[k] - near) * (y[k] - near);
+            }
+            NAME(join)(&by, &a.moments, c, near, sum, square);
+        }
     }
+}
+
+INLINE int64_t NAME(product)(const int64_t *size) { return size[0] * size[1] * size[2] * size[3]; }
+
+/* The moments of a vector of a tile's outputs, which lie side by side, those that don't exist as well. */
+INLINE void NAME(count_box)(const real *y, const int64_t *size, int64_t rows, const NAME(joining) *by,
+                            const convnd_winograd_args *a, int64_t c) {
+    vec near = {0}, sum[4] = {{0}}, square[4] = {{0}};
+    if (rows == NAME(product)(size) && rows % 4 == 0) {
+        for (int64_t r = 0; r < rows; r += 4)
+            UNROLL for (int i = 0; i < 4; i++) sum[i] += load(y + (r + i) * VL);
+        near = ((sum[0] + sum[1]) + (sum[2] + sum[3])) * splat(by->inverse);
+        UNROLL for (int i = 0; i < 4; i++) sum[i] = (vec){0};
+        for (int64_t r = 0; r < rows; r += 4)
+            UNROLL for (int i = 0; i < 4; i++) {
+                const vec d = load(y + (r + i) * VL) - near;
+                sum[i] += d;
+                square[i] += d * d;
+            }
+    } else {
+#define EACH(...) \
+    for (int64_t h = a->from[0]; h < a->to[0]; h++) \
+        for (int64_t i = a->from[1]; i < a->to[1]; i++) \
+            for (int64_t j = a->from[2]; j < a->to[2]; j++) { \
+                const real *row = y + (((h * size[1] + i) * size[2]) + j) * size[3] * VL; \
+                for (int64_t k = a->from[3]; k < a->to[3]; k++) __VA_ARGS__ \
+            }
+        EACH({ near += load(row + k * VL); })
+        near *= splat(by->inverse);
+        EACH({
+            const vec d = load(row + k * VL) - near;
+            sum[0] += d;
+            square[0] += d * d;
+        })
+#undef EACH
+    }
+    NAME(join)(by, &a->moments, c, near, (sum[0] + sum[1]) + (sum[2] + sum[3]),
+               (square[0] + square[1]) + (square[2] + square[3]));
 }
 
 /* The frequencies of a tile to its outputs. */
@@ -311,6 +364,9 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
     NAME(pack_steps)(from, alpha, a.frequency_step);
     NAME(pack_steps)(to, size, VL);
     NAME(prepare)(&passes, NAME(COLLECT), a.axes, NAME(OUTPUTS), from, to);
+    int64_t rows = 1;
+    for (int64_t i = 0; i < CONVND_WINOGRAD_AXES; i++) rows *= a.to[i] - a.from[i];
+    const NAME(joining) by = NAME(to_join)(rows, a.counted);
     for (int64_t c = 0; c < a.channels; c += VL) {
         const int64_t lanes = a.channels - c;
         NAME(run)(&passes, (const real *)a.x + c, result, NULL, VL);
@@ -318,14 +374,16 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
         for (int64_t h = a.from[0]; h < a.to[0]; h++)
             for (int64_t i = a.from[1]; i < a.to[1]; i++)
                 for (int64_t j = a.from[2]; j < a.to[2]; j++) {
-                    const real *row = result + h * to[0] + i * to[1] + j * to[2];
+                    real *row = result + h * to[0] + i * to[1] + j * to[2];
                     real *out = (real *)a.y + c + h * a.step[0] + i * a.step[1] + j * a.step[2];
                     for (int64_t k = a.from[3]; k < a.to[3]; k++) {
                         const vec y = NAME(finish)(load(row + k * VL), start, a.activation);
                         if (lanes >= VL) store(out + k * a.step[3], y);
                         else store_part(out + k * a.step[3], y, lanes);
+                        if (a.moments.mean) store(row + k * VL, y);
                     }
                 }
+        if (a.moments.mean && rows) NAME(count_box)(result, size, rows, &by, &a, c);
     }
 }
 
@@ -350,7 +408,6 @@ INLINE int64_t NAME(frequency_scales)(const convnd_winograd_axis *axes, real *sc
     for (int64_t i = 0; i < n; i++) scale[i] = NAME(frequency_scale)(axes, i);
     return n;
 }
-INLINE int64_t NAME(product)(const int64_t *size) { return size[0] * size[1] * size[2] * size[3]; }
 
 /* All taps, step[0] apart, of input channels from[0] ... to[0] - 1 and of `channels` filters to their frequencies; zeros
  * for the rest of a vector. From one input channel to the next it is step[1] in x and step[2] in y. */

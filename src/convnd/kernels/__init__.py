@@ -6,6 +6,7 @@ this point everything is trusted. Nothing here knows Tensor or the tape.
 
 from .axes import take_axes
 from .conv import chosen, conv, conv_transpose, conv_weight
+from .counted import conv_and_moments
 from .moves import (
     add,
     gather,
@@ -61,6 +62,7 @@ __all__ = [
     "column_sum",
     "config",
     "conv",
+    "conv_and_moments",
     "conv_transpose",
     "conv_weight",
     "descent",

@@ -15,7 +15,7 @@ from ..layout import Ints
 from ..window import Placement, Window
 from . import depthwise, direct, fft, grouped, narrow, phased, spanned, winograd
 from .checks import Array, check_rank, contiguous, empty, floats, rows
-from .task import Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
+from .task import Counted, Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, phased, narrow, grouped, winograd, spanned, direct)
@@ -120,11 +120,13 @@ def _plan(
     return Plan(problem, parts, int(target.offsets[-1]), filters)
 
 
-def _run(plan: Plan, x: Array, weight: Array, bias: Array | None, packs: Packs | None) -> Array:
+def _run(
+    plan: Plan, x: Array, weight: Array, bias: Array | None, packs: Packs | None, counted: list[Counted] | None = None
+) -> Array:
     out = empty(plan.positions, plan.filters, x.dtype)
     if bias is not None:
         bias = np.ascontiguousarray(bias)
-    perform(Task(plan.problem, contiguous(x), out, weight, bias, None, packs), plan.parts)
+    perform(Task(plan.problem, contiguous(x), out, weight, bias, None, packs, counted), plan.parts)
     return out
 
 
@@ -144,8 +146,12 @@ def _key(kind: Kind, x: Array, other: Array, bias: Array | None, groups: int, *o
 def conv(
     x: Array, place: Placement, weight: Array, bias: Array | None = None, *, groups: int = 1, flip: bool = False,
     activation: str | None = None, algorithm: str = "auto", packs: Packs | None = None,
+    counted: list[Counted] | None = None,
 ) -> Array:
-    """activation(bias + the sum over taps t and channels c of x[q s + t d - low, c] weight[t, c, f]), (P_out, F)."""
+    """activation(bias + the sum over taps t and channels c of x[q s + t d - low, c] weight[t, c, f]), (P_out, F).
+
+    ``counted`` is a task's.
+    """
     key = _key("forward", x, weight, bias, groups, flip, activation, algorithm)
     plan: Plan | None = place.memo.find(key)
     if plan is None:
@@ -157,7 +163,7 @@ def conv(
         filters = weight.shape[-1]
         _check_bias(bias, filters)
         plan = place.memo[key] = _plan("forward", place, x, filters, groups, algorithm, flip, number)
-    return _run(plan, x, weight, bias, packs)
+    return _run(plan, x, weight, bias, packs, counted)
 
 
 def conv_transpose(

@@ -55,7 +55,7 @@ def run(task: Task) -> None:
     elif task.kind == "weight":
         inner_out = out.reshape(-1, kernel * out.shape[1], out.shape[2])
     packs = None if task.packs is None else task.packs.setdefault("spanned", {})
-    inner = Task(problem, inner_x, inner_out, _weight(task), _bias(task, kernel), task.grad, packs)
+    inner = Task(problem, inner_x, inner_out, _weight(task), _bias(task, kernel), task.grad, packs, task.counted)
     if refuses(inner) is None and np.all(takes(inner)):
         run(inner)
     else:

@@ -17,6 +17,8 @@ from ..layout import Ints
 from .checks import Array
 
 Packs = dict[Any, Any]
+Doubles = NDArray[np.float64]
+Counted = tuple[int, Doubles]
 Mask = NDArray[np.bool_]
 Kind = Literal["forward", "transposed", "weight"]
 
@@ -89,14 +91,15 @@ class Task:
     """A convolution ("forward"), its adjoint ("transposed") or its weight gradient ("weight"), checked.
 
     ``x`` is on ``source``. "forward" and "transposed" fill ``out`` on ``target``; "weight" fills ``out``
-    (taps, C / groups, F) from ``x`` and ``grad``, which is on ``target``.
+    (taps, C / groups, F) from ``x`` and ``grad``, which is on ``target``. Where ``counted`` is a list, a way may add
+    what it has counted of ``out`` while it had it in the cache: positions, and their means and squared deviations (2, F).
     """
 
-    __slots__ = ("bias", "grad", "operation", "out", "packs", "problem", "weight", "x")
+    __slots__ = ("bias", "counted", "grad", "operation", "out", "packs", "problem", "weight", "x")
 
     def __init__(
         self, problem: Problem, x: Array, out: Array, weight: Array | None = None, bias: Array | None = None,
-        grad: Array | None = None, packs: Packs | None = None,
+        grad: Array | None = None, packs: Packs | None = None, counted: list[Counted] | None = None,
     ) -> None:
         self.problem = problem
         self.operation = problem.operation
@@ -106,6 +109,7 @@ class Task:
         self.bias = bias
         self.grad = grad
         self.packs = packs
+        self.counted = counted
 
     @property
     def kind(self) -> Kind:
@@ -154,10 +158,22 @@ class Task:
         """Channels of out, or of grad."""
         return self.operation.filters
 
+    def room_for_moments(self) -> Doubles | None:
+        """Means and squared deviations (2, F) to fill, if they are wanted and filters fill a vector: of few filters
+        :func:`convnd.kernels.moments` counts several positions in one."""
+        wanted = self.counted is not None and self.filters >= isa.lanes(self.operation.dtype.itemsize)
+        return np.empty((2, self.filters)) if wanted else None
+
+    def count(self, moments: Doubles | None) -> None:
+        """All of out has been counted, if ``moments`` says so."""
+        if self.counted is not None and moments is not None:
+            positions = int(np.multiply.reduce(self.target.shapes, axis=1).sum())
+            self.counted.append((positions, moments))
+
     def on(self, problem: Problem) -> Task:
         """The same arrays, for a part of the batch; a weight gradient of it alone gets an array of its own."""
         out = np.empty_like(self.out) if self.kind == "weight" else self.out
-        return Task(problem, self.x, out, self.weight, self.bias, self.grad, self.packs)
+        return Task(problem, self.x, out, self.weight, self.bias, self.grad, self.packs, self.counted)
 
     def part(self, mask: Mask) -> Task:
         """The same for some of the samples."""

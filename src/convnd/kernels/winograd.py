@@ -185,10 +185,12 @@ def _run(task: Task, outputs: Ints, fold: core.Fold | None = None) -> None:
     if task.kind == "transposed":
         low = (geometry[0] - 1) * geometry[2] - low
     bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
-    core.conv(
+    moments = task.room_for_moments()
+    counts = core.conv(
         task.x, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
-        _packed_weight(task, outputs), bias, task.groups, task.activation, task.out, fold,
+        _packed_weight(task, outputs), bias, task.groups, task.activation, task.out, fold, moments,
     )
+    task.count(moments if counts else None)
 
 
 def _packed_weight(task: Task, outputs: Ints) -> Array:

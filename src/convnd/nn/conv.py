@@ -134,6 +134,7 @@ class Conv(_Windowed):
             groups=self.split(x.channels)[0],
             activation=self.activation,
             algorithm=self.algorithm,
+            moments=mode.moments,
         )
 
     def cost(self, *inputs: Spec, output: Spec) -> int:

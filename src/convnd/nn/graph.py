@@ -108,6 +108,7 @@ class Graph(Layer):
         self.order = _order(self.nodes)
         self._check_all_used()
         self._before = self._taken_along()
+        self._normed = self._normed_by()
         put_off = set(self._before.values())
         self._runs = [name for name in self.order if name not in put_off]
         last = {feed: name for name in self._runs for feed in self._feeds(name)}
@@ -146,6 +147,14 @@ class Graph(Layer):
             if type(node.layer) in kind.__dict__.get("takes_along", ()):
                 pairs[name] = before
         return pairs
+
+    def _normed_by(self) -> dict[str, list[Layer]]:
+        """The nodes whose result's moments other layers may want, and these layers."""
+        readers: dict[str, list[Layer]] = {}
+        for node in self.nodes.values():
+            if type(node.layer).wants_moments is not Layer.wants_moments:
+                readers.setdefault(node.feeds[0], []).append(node.layer)
+        return readers
 
     def _feeds(self, name: str) -> tuple[str, ...]:
         """What has to be there before a node is run, together with the one before it where that takes it along."""
@@ -196,9 +205,10 @@ class Graph(Layer):
         for name in self._runs:
             layer, own = self.nodes[self._before.get(name, name)].layer, self.nodes[name].layer
             then = None if layer is own else own
+            moments = name in self._normed and any(norm.wants_moments(mode) for norm in self._normed[name])
             fed = [values[feed] for feed in self._feeds(name)]
             with located(name):
-                values[name] = layer.run(*fed, mode=mode.inside(name), then=then)
+                values[name] = layer.run(*fed, mode=mode.inside(name, moments), then=then)
             for feed in self._spent[name]:
                 del values[feed]
         return values[self.output_node]

@@ -131,6 +131,10 @@ class Layer:
         """The computation, on Tensors."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
+    def wants_moments(self, mode: Mode) -> bool:
+        """Whether it will ask for the moments of its input over the batch."""
+        return False
+
     def cost(self, *inputs: Spec, output: Spec) -> int:
         """Multiply-adds on one sample whose shapes are known."""
         return 0

@@ -231,6 +231,9 @@ class BatchNorm(_Pointwise):
         new.buffer("running_mean", shape, 0.0)
         new.buffer("running_var", shape, 1.0)
 
+    def wants_moments(self, mode: Mode) -> bool:
+        return mode.training and not self.frozen
+
     def forward(self, *inputs: Tensor, mode: Mode, then: MaxPool | None = None) -> Batch:
         return ops.batch_norm(
             inputs[0],
@@ -238,7 +241,7 @@ class BatchNorm(_Pointwise):
             self.params["beta"],
             self.buffers["running_mean"],
             self.buffers["running_var"],
-            training=mode.training and not self.frozen,
+            training=self.wants_moments(mode),
             momentum=self.momentum,
             eps=self.eps,
             activation=self.activation,

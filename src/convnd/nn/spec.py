@@ -38,15 +38,17 @@ class Spec:
 
 
 class Mode(NamedTuple):
-    """How a call runs: training or not, the key of its random numbers, and where in the network it is."""
+    """How a call runs: training or not, the key of its random numbers, where in the network it is, and whether a layer
+    that follows wants the moments of the result: a layer that makes it may count them meanwhile."""
 
     training: bool = False
     rng: Key | None = None
     path: str = ""
+    moments: bool = False
 
-    def inside(self, name: str) -> Mode:
+    def inside(self, name: str, moments: bool = False) -> Mode:
         """The mode of the child ``name``."""
-        return Mode(self.training, self.rng, join(self.path, name))
+        return Mode(self.training, self.rng, join(self.path, name), moments)
 
 
 def join(path: str, name: str) -> str:

@@ -43,6 +43,7 @@ def conv(
     flip: bool = False,
     activation: str | None = None,
     algorithm: str = "auto",
+    moments: bool = False,
 ) -> X:
     """Convolution (cross-correlation) of every sample, whatever its size.
 
@@ -67,6 +68,9 @@ def conv(
     algorithm : "auto", "direct", "winograd" or "fft"
         Also of the gradients. "auto" chooses by the window, the channels, the dtype and each sample's own shape;
         "direct" is one chain of multiply-adds for each output; the others round differently (docs/architecture.md).
+    moments : bool
+        Count the mean and variance of each channel meanwhile, while the result is in the cache: it remembers them, and
+        :func:`batch_norm` in training takes them from there. They round differently than its own.
 
     Returns
     -------
@@ -107,7 +111,7 @@ def conv(
         _check_bias(b, t, w.channels)
         place = window(layout.ndim, w.values.shape[:-2], stride, padding, dilation).on(layout)
         layout.memo.keep(key, place)
-    return give_back(_conv(t, w, b, place, groups, flip, activation, algorithm), x, weight, bias)
+    return give_back(_conv(t, w, b, place, groups, flip, activation, algorithm, moments), x, weight, bias)
 
 
 def _key(
@@ -125,11 +129,15 @@ def _key(
 
 def _conv(
     x: Tensor, w: Tensor, b: Tensor | None, place: Placement, groups: int, flip: bool, activation: str | None,
-    algorithm: str = "auto",
+    algorithm: str = "auto", moments: bool = False,
 ) -> Tensor:
     bias = None if b is None else b.values
     shared: dict[str, Any] = {"groups": groups, "flip": flip, "algorithm": algorithm}
-    y = kernels.conv(x.values, place, w.values, bias, activation=activation, packs=w.packs, **shared)
+    given = (x.values, place, w.values, bias)
+    if moments and place.output.positions:
+        y, counted = kernels.conv_and_moments(*given, activation=activation, packs=w.packs, **shared)
+    else:
+        y, counted = kernels.conv(*given, activation=activation, packs=w.packs, **shared), None
 
     def grad_fn(g: Array) -> list[Array | None]:
         if activation is not None:
@@ -143,7 +151,10 @@ def _conv(
             to_b = kernels.column_sum(g)
         return [to_x, to_w] if b is None else [to_x, to_w, to_b]
 
-    return record(y, place.output, x.kind, (x, w) if b is None else (x, w, b), grad_fn)
+    result = record(y, place.output, x.kind, (x, w) if b is None else (x, w, b), grad_fn)
+    if counted is not None:
+        result.packs["moments"] = counted
+    return result
 
 
 def conv_transpose(
