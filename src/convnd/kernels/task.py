@@ -92,7 +92,7 @@ class Task:
 
     ``x`` is on ``source``. "forward" and "transposed" fill ``out`` on ``target``; "weight" fills ``out``
     (taps, C / groups, F) from ``x`` and ``grad``, which is on ``target``. Where ``counted`` is a list, a way may add
-    what it has counted of ``out`` while it had it in the cache: positions, and their means and squared deviations (2, F).
+    what it has counted of ``out`` while it had it in the cache: positions, their means and squared deviations (2, F).
     """
 
     __slots__ = ("bias", "counted", "grad", "operation", "out", "packs", "problem", "weight", "x")
