@@ -25,7 +25,7 @@ cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convoluti
 # Numbers of the output that a task makes, about.
 cdef int64_t TASK_NUMBERS = 1 << 17
 # Outputs of a row that all panels are taken through at a time, at most.
-cdef int64_t COLS = 16
+cdef int64_t COLS = 64
 
 cdef struct Share:      # one of `count` equal parts of a sample
     int64_t sample, index, count
@@ -75,7 +75,7 @@ cdef void run_outputs(const Depthwise *job, const Row *row, convnd_depthwise_arg
     """Outputs q, q + step ... of a row, `count` of them, all channels."""
     cdef const Axis *inner = row.inner
     cdef const Span *span
-    cdef int64_t s, tallest, n, left, height, first, at, size = job.tiles.itemsize
+    cdef int64_t s, tallest, n, left, height, first, last, at, size = job.tiles.itemsize
     for s in range(job.n_spans):
         span = &job.spans[s]
         tallest = job.tiles.depthwise.height[span.vectors]
@@ -84,8 +84,10 @@ cdef void run_outputs(const Depthwise *job, const Row *row, convnd_depthwise_arg
         args.streams = job.streams and span.vectors * job.tiles.lanes * size % STREAM_LINE == 0
         n, left, at = (count + tallest - 1) // tallest, count, q
         while left > 0:
-            height = (left + n - 1) // n    # tiles as equal as can be
-            first = taps_from(inner, at + (height - 1) * step)
+            height = (left + n - 1) // n    # tiles as equal as can be: so many of this height, then one less high
+            args.tiles = n - (n * height - left)
+            last = at + (args.tiles * height - 1) * step
+            first = taps_from(inner, last)
             args.taps = max(0, taps_to(inner, at) - first)
             args.low = -(inner.base + at * inner.in_step + first * inner.base_step)
             args.high = inner.in_size + args.low
@@ -93,12 +95,12 @@ cdef void run_outputs(const Depthwise *job, const Row *row, convnd_depthwise_arg
             args.w = job.w + (span.lane * job.taps + first * span.vectors * job.tiles.lanes) * size
             args.out = row.out + (at * inner.out_step * job.channels + span.channel) * size
             if span.lanes:
-                job.tiles.depthwise.forward_part(args, height, span.lanes)
+                job.tiles.depthwise.forward_part(args, args.tiles * height, span.lanes)
             else:
                 job.tiles.depthwise.forward[span.vectors][height](args)
-            at += height * step
-            left -= height
-            n -= 1
+            at = last + step
+            left -= args.tiles * height
+            n -= args.tiles
 
 
 cdef void run_row(const Depthwise *job, const Row *row, convnd_depthwise_args *args, int64_t col,

@@ -52,6 +52,7 @@ cdef extern from "tile/tile.h":
         int64_t n_runs
         int64_t taps
         int64_t new_runs
+        int64_t tiles
         int64_t panels
         int64_t pack
         int64_t activation

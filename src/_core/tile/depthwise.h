@@ -60,13 +60,14 @@ INLINE void NAME(depthwise_tap)(const int height, const int vectors, const int w
 
 /* `apart`: what a tile that slides has; else 0. */
 INLINE void NAME(depthwise_runs)(const int height, const int vectors, const int whole, const int apart,
-                                 const convnd_depthwise_args *a, vec (*sum)[2], const real *x0, const real *w0) {
+                                 const convnd_depthwise_args *a, vec (*sum)[2], const real *x0, const real *w0,
+                                 int64_t at) {
     const int64_t taps = a->taps, x_tap = a->dilation * a->x_step, w_tap = vectors * VL;
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *x = x0 + a->runs[2 * r], *w = w0 + a->runs[2 * r + 1] * w_tap;
         int64_t j = 0;
 #define SLIDES(TAPS) { NAME(depthwise_slide)(height, vectors, apart, TAPS, whole, a, sum, x + j * x_tap, w + j * w_tap, \
-                                             j * a->dilation); j += TAPS; }
+                                             at + j * a->dilation); j += TAPS; }
         if (apart) {
             if (apart > 1) while (j + SLIDE <= taps) SLIDES(SLIDE)
             while (j + 3 <= taps) SLIDES(3)
@@ -74,49 +75,62 @@ INLINE void NAME(depthwise_runs)(const int height, const int vectors, const int 
         }
 #undef SLIDES
         for (; j < taps; j++)
-            NAME(depthwise_tap)(height, vectors, whole, a, sum, x + j * x_tap, w + j * w_tap, j * a->dilation);
+            NAME(depthwise_tap)(height, vectors, whole, a, sum, x + j * x_tap, w + j * w_tap, at + j * a->dilation);
     }
 }
 
 INLINE void NAME(depthwise_body)(const int height, const int vectors, const convnd_depthwise_args *args) {
     const convnd_depthwise_args own = *args, *const a = &own; /* a copy that no store can change */
-    const int64_t panel = vectors * VL, step = a->stride * a->x_step, out_step = a->out_step;
-    const real *x = (const real *)a->x, *w = (const real *)a->w, *start = (const real *)a->start;
+    const int64_t panel = vectors * VL, step = a->stride * a->x_step, out_step = a->out_step, panels = a->panels;
+    const real *x = (const real *)a->x;
     real *out = (real *)a->out;
     const int slides = height > 1 && a->stride == a->dilation, far = height > 1 && a->stride == 2 * a->dilation;
-    const int whole = a->low <= 0 && (height - 1) * a->stride + (a->taps - 1) * a->dilation < a->high;
+    const int64_t streams = a->streams;
     /* What the next tile is the first to read: dilated outputs leave what is between to others. */
     const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step;
     const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
     /* Where that is one run of all channels, panels ask for it as it lies: memory answers fastest so. */
-    const int64_t width = a->panels * panel;
+    const int64_t width = panels * panel, reach = (height - 1) * a->stride + (a->taps - 1) * a->dilation;
     const int x_runs_on = ask_step == width && a->x_step == width, out_runs_on = out_step == width;
-    for (int64_t p = 0; p < a->panels; p++) {
-        const int64_t x_next = x_runs_on ? ahead + p * (asks - 1) * panel : ahead, x_line = x_runs_on ? panel : ask_step;
-        const int64_t out_next = height * out_step + (out_runs_on ? p * (height - 1) * panel : 0);
-        const int64_t out_line = out_runs_on ? panel : out_step;
-        vec sum[CONVND_MAX_HEIGHT][2];
-        UNROLL for (int m = 0; m < height; m++) {
-            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
-            if (!a->streams) NAME(ask)(out + out_next + m * out_line, vectors, 1);
+    const int64_t x_line = x_runs_on ? panel : ask_step, x_skip = x_runs_on ? (asks - 1) * panel : 0;
+    const int64_t out_line = out_runs_on ? panel : out_step, out_skip = out_runs_on ? (height - 1) * panel : 0;
+    int64_t at = 0;
+    for (int64_t t = a->tiles; t > 0; t--) {
+        const int whole = a->low <= at && at + reach < a->high;
+        const real *w = (const real *)a->w, *start = (const real *)a->start, *x_next = x + ahead;
+        real *out_next = out + height * out_step;
+        for (int64_t p = 0; p < panels; p++) {
+            vec sum[CONVND_MAX_HEIGHT][2];
+            UNROLL for (int m = 0; m < height; m++) {
+                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
+                if (!streams) NAME(ask)(out_next + m * out_line, vectors, 1);
+            }
+            for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++) {
+                const real *next = x_next + a->runs[2 * r];
+                if (slides) UNROLL for (int i = 0; i < height; i++) NAME(ask)(next + i * x_line, vectors, 0);
+                else for (int64_t i = 0; i < asks; i++) NAME(ask)(next + i * x_line, vectors, 0);
+            }
+            if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w, at);
+            else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w, at);
+            else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w, at);
+            else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w, at);
+            else if (far) NAME(depthwise_runs)(height, vectors, 0, 2, a, sum, x, w, at);
+            else NAME(depthwise_runs)(height, vectors, 0, 0, a, sum, x, w, at);
+            UNROLL for (int m = 0; m < height; m++)
+                UNROLL for (int v = 0; v < vectors; v++)
+                    if (streams) stream(out + m * out_step + v * VL, sum[m][v]);
+                    else store(out + m * out_step + v * VL, sum[m][v]);
+            if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
+            x += panel;
+            out += panel;
+            start += panel;
+            w += a->pack;
+            x_next += panel + x_skip;
+            out_next += panel + out_skip;
         }
-        for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++)
-            for (int64_t i = 0; i < asks; i++) NAME(ask)(x + a->runs[2 * r] + x_next + i * x_line, vectors, 0);
-        if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w);
-        else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w);
-        else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w);
-        else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w);
-        else if (far) NAME(depthwise_runs)(height, vectors, 0, 2, a, sum, x, w);
-        else NAME(depthwise_runs)(height, vectors, 0, 0, a, sum, x, w);
-        UNROLL for (int m = 0; m < height; m++)
-            UNROLL for (int v = 0; v < vectors; v++)
-                if (a->streams) stream(out + m * out_step + v * VL, sum[m][v]);
-                else store(out + m * out_step + v * VL, sum[m][v]);
-        if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
-        x += panel;
-        out += panel;
-        start += panel;
-        w += a->pack;
+        x += height * step - width;
+        out += height * out_step - width;
+        at += height * a->stride;
     }
 }
 

@@ -55,7 +55,7 @@ typedef struct {
     int64_t ask_step;        /* so many bytes apart; 0 asks for nothing new */
 } convnd_weight_args;
 
-/* Depthwise: a tile of `height` outputs x `panels` panels of channels next to each other.
+/* Depthwise: `tiles` tiles of `height` outputs x `panels` panels of channels next to each other.
  *
  *     out[m][f] = activation(start[f] + sum over runs and taps j of x[run.x + at x_step + f] w[run.w + j][f])
  *
@@ -71,6 +71,7 @@ typedef struct {
     const int64_t *runs; /* IN  pairs: x offset, first tap */
     int64_t n_runs, taps;
     int64_t new_runs;    /* of these, the last: their inputs are first read in this row of outputs */
+    int64_t tiles;
     int64_t panels, pack; /* how many, and from one's weights to the next's */
     int64_t activation;
     int64_t streams;      /* without an activation: past the caches */
