@@ -33,8 +33,9 @@ cdef int64_t DOT_POSITIONS = 4096
 cdef int64_t GRAD_BYTES = 256 * 1024
 # From this many channels on each tap fills tiles of its own, over just the outputs that have it.
 cdef int64_t WIDE = 8
-# Rows of so many tiles at most read g where it lies: it isn't worth a copy.
+# Rows of so many tiles at most read g where it lies: it isn't worth a copy. A 1x1 layer's do, of so many vectors.
 cdef int64_t FEW_TILES = 3
+cdef int64_t FEW_VECTORS = 12
 # Tasks to cut an operation into, the multiply-adds each should have, and memory of their sums beside the result.
 cdef int64_t TASKS = 16
 cdef int64_t LEAST_WORK = 1024 * 1024
@@ -245,7 +246,8 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
     cut.dot = cut.channels == 1 and cut.filters == 1
     job.wide = job.depth >= WIDE
     cut.in_place = cut.dot or (groups == 1 and cut.filters % cut.tiles.lanes == 0 and (
-        cut.n_panels == 1 or job.taps * job.depth <= FEW_TILES * cut.tiles.weight.height[2]))
+        cut.n_panels == 1 or job.taps * job.depth <= FEW_TILES * cut.tiles.weight.height[2] or (
+            job.taps == 1 and job.depth <= FEW_VECTORS * cut.tiles.lanes)))
     cut.width = cut.filters if cut.in_place else most
     cut.pitch = cut.channels
     if cut.pitch * bytes % (2 * LINE) == 0 and not cut.x_in_place:
