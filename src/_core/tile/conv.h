@@ -26,13 +26,16 @@ INLINE void NAME(conv_run)(const int height, const int vectors, const int asks, 
 INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_conv_args *a) {
     vec sum[CONVND_MAX_HEIGHT][CONVND_MAX_VECTORS];
     const int64_t panel = vectors * VL, lanes = a->lanes;
-    real part[CONVND_MAX_HEIGHT * 2 * VL], *out = (real *)a->out;
+    real part[CONVND_MAX_HEIGHT * 2 * VL], *out = (real *)a->out, *p;
     int64_t out_step = a->out_step;
     /* The outputs are on their way to the cache while the sums are made. */
-    if (height > 1 && a->start && !a->streams)
-        UNROLL for (int m = 0; m < height; m++)
-            UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64)
-                __builtin_prefetch((const char *)(out + m * out_step) + b, 1);
+    if (height > 1 && a->start && !a->streams) {
+        p = out;
+        UNROLL for (int m = 0; m < height; m++) {
+            UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64) __builtin_prefetch((const char *)p + b, 1);
+            ONWARD(p, out_step)
+        }
+    }
     const int beside = lanes != panel || (a->streams && a->activation != ACT_NONE);
     if (beside) { /* a panel that isn't full is summed up in a full one beside it, and so is one that isn't done yet */
         if (!a->start) NAME(copy_rows)(part, panel, out, out_step, height, lanes);
@@ -44,8 +47,11 @@ INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_co
         UNROLL for (int m = 0; m < height; m++)
             UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
     } else {
-        UNROLL for (int m = 0; m < height; m++)
-            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(out + m * out_step + v * VL);
+        p = out;
+        UNROLL for (int m = 0; m < height; m++) {
+            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(p + v * VL);
+            ONWARD(p, out_step)
+        }
     }
     const int64_t step = a->x_step, length = a->length, n = a->n_runs;
     const int asks = height > (vectors > 2 ? 2 : 4);
@@ -57,13 +63,18 @@ INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_co
         NAME(conv_run)(height, vectors, 1, sum, x, step, (const real *)a->w + a->runs[2 * n - 1] * panel, length,
                        (const char *)(x + height * step));
     }
+    p = out;
     if (a->streams && !beside) {
-        UNROLL for (int m = 0; m < height; m++)
-            UNROLL for (int v = 0; v < vectors; v++) stream(out + m * out_step + v * VL, sum[m][v]);
+        UNROLL for (int m = 0; m < height; m++) {
+            UNROLL for (int v = 0; v < vectors; v++) stream(p + v * VL, sum[m][v]);
+            ONWARD(p, out_step)
+        }
         return;
     }
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++) store(out + m * out_step + v * VL, sum[m][v]);
+    UNROLL for (int m = 0; m < height; m++) {
+        UNROLL for (int v = 0; v < vectors; v++) store(p + v * VL, sum[m][v]);
+        ONWARD(p, out_step)
+    }
     if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
     if (!beside) return;
     if (a->streams) {

@@ -14,9 +14,6 @@
 #define OUTPUTS 4
 #define MOST_SUMS 16
 #define EXISTS(at) __builtin_expect((uint64_t)((at) - a->low) < (uint64_t)(a->high - a->low), 1)
-/* To the next position. The compiler must not see where that is: it would work out all positions of a tile beforehand,
- * more than registers hold, for each run anew. */
-#define ONWARD(pointer, step) { (pointer) += (step); __asm__("" : "+r"(pointer)); }
 
 INLINE void NAME(ask)(const real *p, const int vectors, const int write) {
     const int bytes = vectors * CONVND_VECTOR;
@@ -252,7 +249,6 @@ static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, i
 }
 
 #undef EXISTS
-#undef ONWARD
 #undef SLIDE
 #undef OUTPUTS
 #undef MOST_SUMS

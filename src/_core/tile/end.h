@@ -6,6 +6,8 @@
 #undef vec_u
 #undef mask
 #undef VL
+#undef HELD
+#undef ONWARD
 #undef load
 #undef store
 #undef stream

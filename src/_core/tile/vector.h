@@ -21,6 +21,10 @@ typedef long long NAME(line) __attribute__((vector_size(CONVND_VECTOR), aligned(
 #define HELD(a) (void)(a)
 #endif
 
+/* To the next row. The compiler must not see where that is: it would work out the places of all of a tile's rows
+ * beforehand, more than there are registers, and take them from the stack. */
+#define ONWARD(pointer, step) { (pointer) += (step); __asm__("" : "+r"(pointer)); }
+
 INLINE vec NAME(load)(const real *p) { return *(const vec_u *)p; }
 INLINE void NAME(store)(real *p, vec a) { *(vec_u *)p = a; }
 /* To where nothing is read soon: past the caches, whole and aligned vectors. */

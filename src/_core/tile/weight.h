@@ -1,25 +1,32 @@
 /* Weight-gradient tiles: every height, panels of one, two and four vectors of filters, or vectors of positions. */
 
+/* The sums of a panel that isn't full to their places. */
+SLOW void NAME(add_part)(const real *part, int64_t panel, int64_t height, real *acc, int64_t step, int64_t lanes, int fresh) {
+    for (int64_t m = 0; m < height; m++)
+        for (int64_t f = 0; f < lanes; f++)
+            acc[m * step + f] = part[m * panel + f] + (fresh ? 0 : acc[m * step + f]);
+}
+
 /* The sums to their places. They are indexed by constants alone, or they would live in memory throughout. */
 INLINE void NAME(add_sums)(const int height, const int vectors, vec (*sum)[CONVND_MAX_VECTORS], const convnd_weight_args *a) {
     real *acc = (real *)a->acc;
     const int64_t step = a->acc_step, lanes = a->lanes;
-    const int fresh = a->fresh != 0;
     if (lanes != vectors * VL) {
         real part[CONVND_MAX_HEIGHT * 2 * VL];
         UNROLL for (int m = 0; m < height; m++)
             UNROLL for (int v = 0; v < vectors; v++) store(part + (m * vectors + v) * VL, sum[m][v]);
-        for (int m = 0; m < height; m++)
-            for (int64_t f = 0; f < lanes; f++)
-                acc[m * step + f] = part[m * vectors * VL + f] + (fresh ? 0 : acc[m * step + f]);
-        return;
-    }
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < vectors; v++) {
-            real *p = acc + m * step + v * VL;
-            if (!fresh) sum[m][v] += load(p);
-            store(p, sum[m][v]);
+        NAME(add_part)(part, vectors * VL, height, acc, step, lanes, a->fresh != 0);
+    } else if (a->fresh) {
+        UNROLL for (int m = 0; m < height; m++) {
+            UNROLL for (int v = 0; v < vectors; v++) store(acc + v * VL, sum[m][v]);
+            ONWARD(acc, step)
         }
+    } else {
+        UNROLL for (int m = 0; m < height; m++) {
+            UNROLL for (int v = 0; v < vectors; v++) store(acc + v * VL, load(acc + v * VL) + sum[m][v]);
+            ONWARD(acc, step)
+        }
+    }
 }
 
 /* Positions from one of g to the one that memory is asked for meanwhile, where g is read once. */
@@ -35,9 +42,11 @@ INLINE void NAME(weight_body)(const int height, const int vectors, const int any
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = (vec){0};
     /* The sums of before are on their way to the cache meanwhile. */
-    UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64)
-            __builtin_prefetch((const char *)((const real *)a->acc + m * a->acc_step) + b, 1);
+    const real *acc = (const real *)a->acc;
+    UNROLL for (int m = 0; m < height; m++) {
+        UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64) __builtin_prefetch((const char *)acc + b, 1);
+        ONWARD(acc, a->acc_step)
+    }
     for (int64_t s = 0; s < a->n_segments; s++) {
         const real *x = (const real *)a->x + a->segments[3 * s], *row[CONVND_MAX_HEIGHT];
         const real *g = (const real *)a->g + a->segments[3 * s + 1];
