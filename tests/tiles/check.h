@@ -43,7 +43,17 @@ double slope(double y, int64_t kind);
 /* activated() of a wanted sum. */
 void activate(wanted *to, int64_t kind);
 
+/* Moments of columns, of no row or of some; and what they should be when more have joined, given as (rows, columns). */
+typedef struct {
+    convnd_moments have;
+    wanted *centre, *mean, *square;
+    int64_t columns, counted;
+} moments;
+moments draw_moments(int64_t columns);
+void compare_moments(const moments *m, int64_t rows, const double *values);
+
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t whole(int64_t columns) { return (columns + tiles->lanes - 1) / tiles->lanes * tiles->lanes; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 #endif

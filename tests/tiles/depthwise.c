@@ -31,19 +31,19 @@ static const char *input(const window *w, int64_t width) {
 static void check_forward(int64_t vectors, int64_t height, int64_t lanes, int clips, int slides) {
     const int64_t panels = lanes ? 1 : draw(1, 3), panel = vectors * tiles->lanes, width = lanes ? lanes : panels * panel;
     const int64_t taps = draw(1, 7), n_runs = draw(1, 3), all = n_runs * taps, out_step = width + draw(0, 3);
-    const int64_t n = (height - 1) * out_step + width;
+    const int64_t n_tiles = lanes ? 1 : draw(1, 3), outputs = n_tiles * height, n = (outputs - 1) * out_step + width;
     begin("depthwise: %lld vectors, height %lld, %lld lanes", (long long)vectors, (long long)height, (long long)lanes);
-    window w = draw_window(height, taps, n_runs, width, clips, slides);
+    window w = draw_window(outputs, taps, n_runs, width, clips, slides);
     for (int64_t r = 0; r < n_runs; r++) w.runs[2 * r + 1] = (n_runs - 1 - r) * taps;
     char *out = numbers(n);
     const convnd_depthwise_args args = {
         .x = input(&w, width), .w = numbers(panels * all * panel), .start = numbers(width), .out = out,
         .x_step = w.x_step, .out_step = out_step, .stride = w.stride, .dilation = w.dilation, .low = w.low,
-        .high = w.high, .runs = w.runs, .n_runs = n_runs, .taps = taps, .new_runs = draw(0, n_runs), .panels = panels,
+        .high = w.high, .runs = w.runs, .n_runs = n_runs, .taps = taps, .new_runs = draw(0, n_runs), .tiles = n_tiles, .panels = panels,
         .pack = all * panel,
         .activation = draw(ACT_NONE, ACT_SOFTPLUS), .streams = out_step % tiles->lanes == 0};
     wanted *want = as_is(out, n);
-    for (int64_t m = 0; m < height; m++)
+    for (int64_t m = 0; m < outputs; m++)
         for (int64_t c = 0; c < width; c++) {
             wanted *to = &want[m * out_step + c];
             *to = (wanted){0, 0};

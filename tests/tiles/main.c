@@ -153,6 +153,43 @@ void compare(const char *p, const wanted *want, int64_t n) {
 #define SELU_SCALE 1.0507009873554804934193349852946 /* Klambauer et al. 2017 */
 #define SELU_ALPHA 1.6732632423543772848170429916717
 
+moments draw_moments(int64_t columns) {
+    const int64_t n = whole(columns);
+    moments m = {.columns = columns, .counted = draw(0, 1) ? draw(1, 50) : 0};
+    char *arrays_[3];
+    for (int i = 0; i < 3; i++) arrays_[i] = m.counted ? numbers(n) : filled(n, 0);
+    m.have = (convnd_moments){arrays_[0], arrays_[1], arrays_[2]};
+    m.centre = as_is(arrays_[0], n), m.mean = as_is(arrays_[1], n), m.square = as_is(arrays_[2], n);
+    return m;
+}
+
+void compare_moments(const moments *m, int64_t rows, const double *values) {
+    const int64_t n = whole(m->columns);
+    const double share = rows ? (double)rows / (double)(rows + m->counted) : 0, weight = share * (double)m->counted;
+    for (int64_t c = 0; rows && c < n; c++) {
+        double own = 0, square = 0, terms = 0;
+        const double centre = m->centre[c].value, before = m->mean[c].value, squares = m->square[c].value;
+        if (!m->counted) m->centre[c].scale = ANY; /* near the rows' mean: the mean is counted from there */
+        if (c >= m->columns) {
+            m->centre[c].scale = m->mean[c].scale = m->square[c].scale = ANY;
+            continue;
+        }
+        for (int64_t r = 0; r < rows; r++) own += values[r * m->columns + c] / (double)rows;
+        for (int64_t r = 0; r < rows; r++) {
+            const double v = values[r * m->columns + c];
+            square += (v - own) * (v - own);
+            terms += v * v;
+        }
+        const double apart = own - (centre + before), scale = fabs(own) + fabs(centre) + fabs(before);
+        const double mean = centre + before + apart * share;
+        m->mean[c] = (wanted){mean - get(m->have.centre, c), scale + 1};
+        m->square[c] = (wanted){squares + square + apart * apart * weight, fabs(squares) + terms + scale * scale * weight};
+    }
+    compare(m->have.centre, m->centre, n);
+    compare(m->have.mean, m->mean, n);
+    compare(m->have.square, m->square, n);
+}
+
 double activated(double number, int64_t kind) {
     const long double x = number;
     switch (kind) {

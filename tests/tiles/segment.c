@@ -1,4 +1,4 @@
-/* Sums over rows, column by column. */
+/* Sums over rows and moments of them, column by column. */
 #include "check.h"
 
 #include <math.h>
@@ -35,9 +35,31 @@ static void check_sums(kind what, int64_t width, int64_t activation) {
     compare(second, of_second, width);
 }
 
+/* Rows that are counted in, and go to where nothing is read soon. */
+static void check_count(int64_t width) {
+    const int64_t rows = draw(1, 40), step = width + draw(0, 3), n = (rows - 1) * step + width;
+    const int64_t n_to = rows * width;
+    begin("segment: count, %lld rows of %lld columns", (long long)rows, (long long)width);
+    moments m = draw_moments(width);
+    char *x = numbers(n), *to = width % tiles->lanes == 0 && draw(0, 1) ? numbers(n_to) : NULL;
+    const convnd_count_args args = {.x = x, .to = to, .moments = m.have, .x_step = step, .to_step = width, .rows = rows,
+                                    .lanes = width, .counted = m.counted};
+    wanted *copied = to ? as_is(to, n_to) : NULL;
+    double values[40 * (9 * 64 + 1)];
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < width; c++) {
+            values[r * width + c] = get(x, r * step + c);
+            if (to) copied[r * width + c] = (wanted){get(x, r * step + c), 0};
+        }
+    tiles->segment->count(&args);
+    compare_moments(&m, rows, values);
+    if (to) compare(to, copied, n_to);
+}
+
 void check_segment(void) {
     for (int64_t width = 1; width <= 9 * tiles->lanes + 1; width++) {
         for (kind what = SUM; what <= PRODUCT; what++) check_sums(what, width, ACT_NONE);
+        for (int i = 0; i < 3; i++) check_count(width);
         for (int64_t activation = ACT_RELU; activation <= ACT_ELU; activation++) check_sums(PRODUCT, width, activation);
     }
 }

@@ -57,7 +57,6 @@ static void make_matrix(transform what, const convnd_winograd_axis *axes, const 
         }
 }
 
-static int64_t whole(int64_t channels) { return (channels + tiles->lanes - 1) / tiles->lanes * tiles->lanes; }
 
 /* A box of positions in an array (*shape, channels) of which it may stick out; `first` is where it begins. */
 typedef struct {
@@ -146,6 +145,9 @@ static void check_output(const convnd_winograd_axis *axes, const int64_t *size, 
     args.x = numbers((n_f - 1) * step + whole(channels));
     args.start = numbers(whole(channels));
     args.y = (char *)box_start(&p, &args, out);
+    moments m = draw_moments(channels);
+    const int counts = (int)draw(0, 1);
+    if (counts) args.moments = m.have, args.counted = m.counted;
     wanted *want = as_is(out, p.n);
     make_matrix(EVALUATE, axes, size, 0);
     for (int64_t e = 0; e < n_e; e++) {
@@ -159,6 +161,14 @@ static void check_output(const convnd_winograd_axis *axes, const int64_t *size, 
     }
     tiles->winograd->output(&args);
     compare(out, want, p.n);
+    double values[CONVND_WINOGRAD_MOST * 64];
+    int64_t rows = 0;
+    for (int64_t e = 0; e < n_e; e++) {
+        const int64_t at = locate(&p, &args, size, e);
+        for (int64_t c = 0; at >= 0 && c < channels; c++) values[rows * channels + c] = get(out, at + c);
+        rows += at >= 0;
+    }
+    compare_moments(&m, counts ? rows : 0, values);
 }
 
 static void check_weight_and_back(const convnd_winograd_axis *axes, const int64_t *size, int back) {
