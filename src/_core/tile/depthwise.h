@@ -15,10 +15,13 @@
 #define MOST_SUMS 16
 #define EXISTS(at) __builtin_expect((uint64_t)((at) - a->low) < (uint64_t)(a->high - a->low), 1)
 
-INLINE void NAME(ask)(const real *p, const int vectors, const int write) {
+enum { NAME(TO_READ), NAME(TO_WRITE), NAME(TO_SECOND) }; /* into the second-level cache */
+INLINE void NAME(ask)(const real *p, const int vectors, const int what) {
     const int bytes = vectors * CONVND_VECTOR;
     UNROLL for (int b = 0; b < bytes; b += 64)
-        if (write) __builtin_prefetch((const char *)p + b, 1); else __builtin_prefetch((const char *)p + b, 0);
+        if (what == NAME(TO_WRITE)) __builtin_prefetch((const char *)p + b, 1);
+        else if (what == NAME(TO_SECOND)) __builtin_prefetch((const char *)p + b, 0, 2);
+        else __builtin_prefetch((const char *)p + b, 0);
 }
 
 /* `taps` neighbouring taps, the first at position `at`, of outputs `apart` times as far from each other. */
@@ -83,8 +86,11 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
     real *out = (real *)a->out;
     const int slides = height > 1 && a->stride == a->dilation, far = height > 1 && a->stride == 2 * a->dilation;
     const int64_t streams = a->streams;
-    /* What the next tile is the first to read: dilated outputs leave what is between to others. */
-    const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step;
+    /* What the next tile is the first to read: dilated outputs leave what is between to others. Outputs that go past the
+     * caches take the places that lines on their way to the first one need: then it is what the tile after that reads,
+     * and the second one waits for it. */
+    const int64_t past = slides && a->streams;
+    const int64_t ahead = (past ? 2 : 1) * height * step + (a->taps - 1) * a->dilation * a->x_step;
     const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
     /* Where that is one run of all channels, panels ask for it as it lies: memory answers fastest so. */
     const int64_t width = panels * panel, reach = (height - 1) * a->stride + (a->taps - 1) * a->dilation;
@@ -100,12 +106,13 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
             vec sum[CONVND_MAX_HEIGHT][2];
             UNROLL for (int m = 0; m < height; m++) {
                 UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
-                if (!streams) NAME(ask)(out_next + m * out_line, vectors, 1);
+                if (!streams) NAME(ask)(out_next + m * out_line, vectors, NAME(TO_WRITE));
             }
             for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++) {
                 const real *next = x_next + a->runs[2 * r];
-                if (slides) UNROLL for (int i = 0; i < height; i++) NAME(ask)(next + i * x_line, vectors, 0);
-                else for (int64_t i = 0; i < asks; i++) NAME(ask)(next + i * x_line, vectors, 0);
+                if (past) UNROLL for (int i = 0; i < height; i++) NAME(ask)(next + i * x_line, vectors, NAME(TO_SECOND));
+                else if (slides) UNROLL for (int i = 0; i < height; i++) NAME(ask)(next + i * x_line, vectors, NAME(TO_READ));
+                else for (int64_t i = 0; i < asks; i++) NAME(ask)(next + i * x_line, vectors, NAME(TO_READ));
             }
             if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w, at);
             else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w, at);
@@ -212,9 +219,9 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const in
             const int whole = at >= a->low && at + (block * (OUTPUTS - 1) + taps - 1) * a->dilation < a->high;
             const real *from = x + m * step, *by = g + m * a->g_step;
             if (a->asks) {
-                for (int i = 0; i < (block ? OUTPUTS : 1); i++) NAME(ask)(g_next + (m + i) * g_line, 1, 0);
+                for (int i = 0; i < (block ? OUTPUTS : 1); i++) NAME(ask)(g_next + (m + i) * g_line, 1, NAME(TO_READ));
                 for (int i = 0; i < (block ? OUTPUTS : slides ? 1 : a->stride); i++)
-                    NAME(ask)(x_next + (slides ? m + i : m * a->stride + i) * x_line, 1, 0);
+                    NAME(ask)(x_next + (slides ? m + i : m * a->stride + i) * x_line, 1, NAME(TO_READ));
             }
             if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, group, 1, a, sum, from, by, at);
             else if (block) NAME(depthwise_weight_outputs)(rows, taps, group, 0, a, sum, from, by, at);
