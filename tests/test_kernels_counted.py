@@ -133,8 +133,15 @@ def test_nan_reaches_its_channel_alone(rng, never):
 
 @pytest.mark.parametrize(
     ("channels", "filters", "groups", "size", "kernel"),
-    [(64, 64, 64, 50, 3), (16, 16, 1, 2000, 129), (8, 2, 1, 50, 3), (256, 256, 1, 50, 3)],
-    ids=["depthwise", "fft", "few filters", "large weight"],
+    [
+        (64, 64, 64, 50, 3),
+        (16, 16, 1, 2000, 129),
+        (8, 2, 1, 50, 3),
+        (256, 256, 1, 50, 3),
+        (48, 36, 4, 50, 1),
+        (8, 64, 1, 4, 1),
+    ],
+    ids=["depthwise", "fft", "few filters", "large weight", "narrow groups", "short samples"],
 )
 def test_other_ways_are_read_again(rng, channels, filters, groups, size, kernel):
     given = operands(rng, Layout.dense(2, (size,)), kernel, channels, filters, groups, padding=kernel // 2)

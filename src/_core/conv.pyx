@@ -48,6 +48,9 @@ cdef struct Rows:       # outputs on the last axis, in rows that have the same t
 # Bytes of outputs that are counted at a time: more than a tile's, in the first-level cache.
 cdef enum:
     COUNT_BYTES = 8192
+# Rows of a sum in the element type, at most, and outputs of a task on the mean, at least.
+cdef int64_t COUNT_ROWS = 256
+cdef int64_t LEAST_COUNTED = 16
 
 cdef struct Conv:
     const convnd_tiles *tiles
@@ -198,7 +201,7 @@ cdef void run_and_count(const Conv *job, const Panel *panel, convnd_conv_args *a
     cdef char room[COUNT_BYTES + STREAM_LINE]
     cdef char *beside = room + STREAM_LINE - <uintptr_t>room % STREAM_LINE
     cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel), rows
-    cdef int64_t most = COUNT_BYTES // (size * panel.lanes * tallest) * tallest
+    cdef int64_t most = max(1, min(COUNT_BYTES // (size * panel.lanes), COUNT_ROWS) // tallest) * tallest
     cdef int64_t out_step = args.out_step, past = args.streams
     if past:
         args.out_step, args.streams = panel.lanes, False
@@ -220,10 +223,14 @@ cdef void run_and_count(const Conv *job, const Panel *panel, convnd_conv_args *a
 cdef void run_tiles(const Conv *job, const Panel *panel, convnd_conv_args *args, Tally *tally, const char *x, char *out,
                     int64_t count) noexcept nogil:
     """`count` outputs that share their runs, args.x_step and args.out_step apart."""
+    cdef int64_t rows
     if job.kind == FILTERS and args.x_step == 1 and panel.lanes <= MOST_ALONG and count >= job.tiles.lanes:
         run_along(job, panel, args, x, out, count)
-        if tally:
-            count_in(job.tiles, tally, panel.lanes, out, args.out_step, NULL, 0, count)
+        while tally and count > 0:
+            rows = min(count, COUNT_ROWS)
+            count_in(job.tiles, tally, panel.lanes, out, args.out_step, NULL, 0, rows)
+            out += rows * args.out_step * job.tiles.itemsize
+            count -= rows
         return
     args.x, args.out = x, out
     if tally:
@@ -374,7 +381,8 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
 def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out, moments=None):
     """out = activation(bias + conv(x)); x (P_in, C), out (P_out, F), bias may be None. Everything has been checked.
 
-    `moments`, if given, becomes out's means and squared deviations from them, (2, F) in float64.
+    `moments`, if given, becomes out's means and squared deviations from them, (2, F) in float64. Returns whether it
+    has: tasks of few outputs have more to join than it takes to read them again.
     """
     cdef Conv job
     cdef int64_t n, work, p, size = at.itemsize, samples = at.batch.samples
@@ -404,6 +412,8 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out, mome
             n = job.panels[job.n_panels - 1].start + CONVND_MAX_VECTORS * job.tiles.lanes
             start = <char *>calloc(n, size)
             n = block_list(&job, NULL)
+            if at.batch.out_offsets[samples] < LEAST_COUNTED * n:
+                wanted = NULL
             job.blocks = <Block *>malloc(max(1, n) * sizeof(Block))
             job.runs_size = 4 * at.taps_of_one + 8
             job.runs = <int64_t *>malloc(slots() * job.runs_size * sizeof(int64_t))
@@ -429,3 +439,4 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out, mome
         free(start)
     if not done:
         raise MemoryError("no memory for the tasks of a convolution")
+    return wanted != NULL

@@ -33,7 +33,8 @@ cdef int64_t DOT_POSITIONS = 4096
 cdef int64_t GRAD_BYTES = 256 * 1024
 # From this many channels on each tap fills tiles of its own, over just the outputs that have it.
 cdef int64_t WIDE = 8
-# Rows of so many tiles at most read g where it lies: it isn't worth a copy. A 1x1 layer's do, of so many vectors.
+# Rows of so many tiles at most read g where it lies: it isn't worth a copy. Those of a 1x1 layer do,
+# whose channels take so many vectors at most.
 cdef int64_t FEW_TILES = 3
 cdef int64_t FEW_VECTORS = 12
 # Tasks to cut an operation into, the multiply-adds each should have, and memory of their sums beside the result.

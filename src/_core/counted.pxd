@@ -22,7 +22,8 @@ cdef void free_counted(Counted *counted) noexcept nogil
 # What a task counts from a lane on.
 cdef Tally tally_of(const Counted *counted, int64_t task, int64_t lane, int64_t itemsize) noexcept nogil
 
-# Count in some rows of so many lanes, and store them to `to` unless that is NULL, past the caches.
+# Count in some rows of so many lanes, and store them to `to` unless that is NULL, past the caches. Moments are
+# stored in whole vectors: the lanes after these are for later.
 cdef void count_in(const convnd_tiles *tiles, Tally *tally, int64_t lanes, const char *x, int64_t x_step, char *to,
                    int64_t to_step, int64_t rows) noexcept nogil
 

@@ -87,8 +87,8 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
     const int slides = height > 1 && a->stride == a->dilation, far = height > 1 && a->stride == 2 * a->dilation;
     const int64_t streams = a->streams;
     /* What the next tile is the first to read: dilated outputs leave what is between to others. Outputs that go past the
-     * caches take the places that lines on their way to the first one need: then it is what the tile after that reads,
-     * and the second one waits for it. */
+     * caches hold the first one's fill buffers, which its lines would need: then what the tile after the next reads is
+     * brought into the second-level cache. */
     const int64_t past = slides && a->streams;
     const int64_t ahead = (past ? 2 : 1) * height * step + (a->taps - 1) * a->dilation * a->x_step;
     const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;

@@ -1,6 +1,6 @@
 /* Sums over rows, column by column: what a batch is summed by. Included once for each element type.
  *
- * Two chains a column, of the even and of the odd rows, over at most some hundred rows. */
+ * Two chains a column, of the even and of the odd rows, over some hundred rows at most. */
 #include "activation.h"
 #include "moments.h"
 
@@ -94,21 +94,21 @@ static void NAME(column_product)(const char *g, const char *x, const char *mean,
 #undef ALL
 }
 
-/* The rows are in the cache: they are read twice. */
+/* Rows that are still near: they are read twice. */
 INLINE void NAME(count_body)(const int vectors, const convnd_count_args *a, const NAME(joining) *by, int64_t f) {
     const real *x = (const real *)a->x + f, *p = x;
     const int64_t step = a->x_step, lanes = a->lanes - f;
-    real *to = (real *)a->to + f;
+    real *to = a->to ? (real *)a->to + f : NULL;
     vec sum[4][2], square[4][2], near[4];
 #define PART(p) (lanes >= vectors * VL ? load(p) : load_part(p, lanes))
 #define ADD(row) do { \
     UNROLL for (int v = 0; v < vectors; v++) { \
         const vec t = PART(p + v * VL); \
         sum[v][row] += t; \
-        if (a->to) stream(to + v * VL, t); \
+        if (to) stream(to + v * VL, t); \
     } \
     p += step; \
-    to += a->to_step; \
+    if (to) to += a->to_step; \
 } while (0)
 #define ADD_SQUARE(row) do { \
     UNROLL for (int v = 0; v < vectors; v++) { \

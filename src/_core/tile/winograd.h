@@ -279,8 +279,8 @@ INLINE vec NAME(finish)(vec y, vec start, int64_t activation) {
 }
 INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args; /* stores may not change it */
-    const int64_t rows = a.to[3] - a.from[3];
-    const NAME(joining) by = NAME(to_join)(rows, a.counted);
+    const int64_t rows = a.moments.mean ? a.to[3] - a.from[3] : 0;
+    const NAME(joining) by = rows ? NAME(to_join)(rows, a.counted) : (NAME(joining)){0};
     for (int64_t c = 0; c < a.channels; c += VL) {
         const vec start = load((const real *)a.start + c);
         real *out = (real *)a.y + c;
@@ -293,7 +293,7 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
             if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
             else store_part(out + k * a.step[3], y[k], a.channels - c);
         }
-        if (a.moments.mean && rows) {
+        if (rows) {
             vec near = {0}, sum = {0}, square = {0};
             UNROLL for (int k = 0; k < n; k++)
                 if (k >= a.from[3] && k < a.to[3]) near += y[k];
@@ -364,9 +364,9 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
     NAME(pack_steps)(from, alpha, a.frequency_step);
     NAME(pack_steps)(to, size, VL);
     NAME(prepare)(&passes, NAME(COLLECT), a.axes, NAME(OUTPUTS), from, to);
-    int64_t rows = 1;
+    int64_t rows = a.moments.mean != NULL;
     for (int64_t i = 0; i < CONVND_WINOGRAD_AXES; i++) rows *= a.to[i] - a.from[i];
-    const NAME(joining) by = NAME(to_join)(rows, a.counted);
+    const NAME(joining) by = rows ? NAME(to_join)(rows, a.counted) : (NAME(joining)){0};
     for (int64_t c = 0; c < a.channels; c += VL) {
         const int64_t lanes = a.channels - c;
         NAME(run)(&passes, (const real *)a.x + c, result, NULL, VL);
@@ -383,7 +383,7 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
                         if (a.moments.mean) store(row + k * VL, y);
                     }
                 }
-        if (a.moments.mean && rows) NAME(count_box)(result, size, rows, &by, &a, c);
+        if (rows) NAME(count_box)(result, size, rows, &by, &a, c);
     }
 }
 

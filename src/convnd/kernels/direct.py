@@ -36,9 +36,11 @@ def run(task: Task) -> None:
 def run_conv(task: Task, lanes: str = "filters") -> None:
     """A forward or transposed convolution; ``lanes`` says what they are: one of ``panels.LANES``."""
     packed = packed_weight(task, lanes)
-    moments = task.room_for_moments()
-    core.conv(task.problem.core, task.x, packed, task.bias, panels.LANES[lanes], task.activation, task.out, moments)
-    task.count(moments)
+    moments = task.room_for_moments(task.filters if lanes == "groups" else task.filters // task.groups)
+    counts = core.conv(
+        task.problem.core, task.x, packed, task.bias, panels.LANES[lanes], task.activation, task.out, moments
+    )
+    task.count(moments if counts else None)
 
 
 def run_weight(task: Task) -> None:

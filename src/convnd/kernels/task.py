@@ -158,10 +158,10 @@ class Task:
         """Channels of out, or of grad."""
         return self.operation.filters
 
-    def room_for_moments(self) -> Doubles | None:
-        """Means and squared deviations (2, F) to fill, if they are wanted and filters fill a vector: of few filters
-        :func:`convnd.kernels.moments` counts several positions in one."""
-        wanted = self.counted is not None and self.filters >= isa.lanes(self.operation.dtype.itemsize)
+    def room_for_moments(self, together: int) -> Doubles | None:
+        """Means and squared deviations (2, F) to fill, if they are wanted and filters fill a vector, so many of them
+        being summed ``together``: of few :func:`convnd.kernels.moments` counts several positions in one."""
+        wanted = self.counted is not None and together >= isa.lanes(self.operation.dtype.itemsize)
         return np.empty((2, self.filters)) if wanted else None
 
     def count(self, moments: Doubles | None) -> None:

@@ -185,7 +185,7 @@ def _run(task: Task, outputs: Ints, fold: core.Fold | None = None) -> None:
     if task.kind == "transposed":
         low = (geometry[0] - 1) * geometry[2] - low
     bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
-    moments = task.room_for_moments()
+    moments = task.room_for_moments(task.filters)
     counts = core.conv(
         task.x, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
         _packed_weight(task, outputs), bias, task.groups, task.activation, task.out, fold, moments,

@@ -241,7 +241,7 @@ class BatchNorm(_Pointwise):
             self.params["beta"],
             self.buffers["running_mean"],
             self.buffers["running_var"],
-            training=self.wants_moments(mode),
+            training=mode.training and not self.frozen,
             momentum=self.momentum,
             eps=self.eps,
             activation=self.activation,

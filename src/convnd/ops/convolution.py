@@ -69,8 +69,9 @@ def conv(
         Also of the gradients. "auto" chooses by the window, the channels, the dtype and each sample's own shape;
         "direct" is one chain of multiply-adds for each output; the others round differently (docs/architecture.md).
     moments : bool
-        Count the mean and variance of each channel meanwhile, while the result is in the cache: it remembers them, and
-        :func:`batch_norm` in training takes them from there. They round differently than its own.
+        Count the mean and variance of each channel meanwhile, while the result is in the cache: a result that is a
+        Tensor remembers them, and :func:`batch_norm` in training takes them from there. They round differently than
+        its own.
 
     Returns
     -------

@@ -33,7 +33,8 @@ def batch_norm(
     """Batch normalisation: ``activation(gamma (x - mean) / sqrt(var + eps) + beta)``, channel by channel.
 
     In training, mean and variance are those of all true positions of the batch (padding doesn't exist),
-    summed in a fixed tree in float64, and the running ones move towards them in place:
+    summed in a fixed tree in float64 (or counted by the convolution before, :func:`conv`), and the running ones move
+    towards them in place:
     ``running += momentum (batch - running)``, with the unbiased variance. So in training a sample's
     result does depend on the batch: the one exception to the law here. Otherwise the running ones are
     used, and op(batch) = concat(op(sample)), to the last bit.
