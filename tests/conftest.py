@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from convnd._core import threads
+from convnd._core import isa, threads
 
 # A shell that starts the tests in the background may have them ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -18,6 +18,15 @@ def no_limit_on_threads():
     """A limit that a test sets (or a command that it runs) is gone with it."""
     yield
     threads.set_num_threads(0)
+
+
+@pytest.fixture(params=isa.available())
+def level(request):
+    """Each instruction set that this machine has, in use."""
+    before = isa.current()
+    isa.use(request.param)
+    yield request.param
+    isa.use(before)
 
 
 @pytest.fixture

@@ -20,14 +20,6 @@ from convnd.window import Window
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-13}
 
 
-@pytest.fixture(params=isa.available())
-def level(request):
-    before = isa.current()
-    isa.use(request.param)
-    yield request.param
-    isa.use(before)
-
-
 @pytest.fixture
 def threads():
     """threads(n) makes OpenMP give n threads, whatever the machine has."""

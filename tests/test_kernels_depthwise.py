@@ -7,21 +7,12 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from convnd import kernels, reference
-from convnd._core import isa
 from convnd.errors import ShapeError
 from convnd.kernels import depthwise
 from convnd.layout import Layout
 from convnd.window import Window
 
 TOLERANCE = {np.float32: 2e-4, np.float64: 1e-12}
-
-
-@pytest.fixture(params=isa.available())
-def level(request):
-    before = isa.current()
-    isa.use(request.param)
-    yield request.param
-    isa.use(before)
 
 
 class Draw:

@@ -11,7 +11,6 @@ from test_kernels_conv import Draw
 from threadpoolctl import threadpool_limits
 
 from convnd import kernels, reference
-from convnd._core import isa
 from convnd.errors import ArgumentError
 from convnd.kernels import fft, spectral_plan
 from convnd.kernels.conv import chosen
@@ -22,14 +21,6 @@ from convnd.window import Window
 # Relative to the largest number: an FFT spreads rounding over a block.
 TOLERANCE = {np.float32: 3e-6, np.float64: 1e-14}
 FORCED = {"algorithm": "fft"}
-
-
-@pytest.fixture(params=isa.available())
-def level(request):
-    before = isa.current()
-    isa.use(request.param)
-    yield request.param
-    isa.use(before)
 
 
 @pytest.fixture

@@ -8,20 +8,14 @@ from scipy import special
 from threadpoolctl import threadpool_limits
 
 from convnd import kernels, reference
-from convnd._core import isa, threads
+from convnd._core import threads
 from convnd.errors import ArgumentError, DtypeError, ShapeError
 from convnd.layout import Layout
 
 DTYPES = (np.float32, np.float64)
 CHANNELS = (1, 2, 3, 7, 8, 12, 17, 33, 64, 65, 129, 600)
 
-
-@pytest.fixture(autouse=True, params=isa.available())
-def level(request):
-    before = isa.current()
-    isa.use(request.param)
-    yield request.param
-    isa.use(before)
+pytestmark = pytest.mark.usefixtures("level")
 
 
 # Numbers that are enough to run on several threads, whatever is done with them.

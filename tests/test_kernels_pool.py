@@ -8,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from convnd import kernels, reference
-from convnd._core import isa, threads
+from convnd._core import threads
 from convnd.errors import ArgumentError, DtypeError, ShapeError
 from convnd.layout import Layout
 from convnd.window import Regions, Window, proportional_regions, window_regions
@@ -16,13 +16,7 @@ from convnd.window import Regions, Window, proportional_regions, window_regions
 MODES = ("max", "mean", "sum", "mean_padded")
 DTYPES = (np.float32, np.float64)
 
-
-@pytest.fixture(autouse=True, params=isa.available())
-def level(request):
-    before = isa.current()
-    isa.use(request.param)
-    yield request.param
-    isa.use(before)
+pytestmark = pytest.mark.usefixtures("level")
 
 
 def tolerance(dtype):

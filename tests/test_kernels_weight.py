@@ -11,7 +11,6 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from convnd import kernels, reference
-from convnd._core import isa
 from convnd.layout import Layout
 from convnd.window import Window
 
@@ -39,14 +38,6 @@ CASES = {  # shapes, channels, filters, kernel, settings
     "a large weight": ([[9, 6]], 130, 150, (3, 3), {"padding": 1}),
     "padding beyond the window": ([[6, 7]], 10, 11, (2, 2), {"padding": 4}),
 }
-
-
-@pytest.fixture(params=isa.available())
-def level(request):
-    before = isa.current()
-    isa.use(request.param)
-    yield request.param
-    isa.use(before)
 
 
 def draw(case, rng, dtype, work=0):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from convnd import kernels, ops, reference
-from convnd._core import isa
 from convnd.errors import ArgumentError, ShapeError
 from convnd.kernels import winograd
 from convnd.kernels.task import Operation, Problem, Side, Task
@@ -17,14 +16,6 @@ from convnd.testing import check_law
 from convnd.window import Window
 
 ERROR = {np.float32: 1e-5, np.float64: 2e-14}  # relative, root mean square
-
-
-@pytest.fixture(params=isa.available())
-def level(request):
-    before = isa.current()
-    isa.use(request.param)
-    yield request.param
-    isa.use(before)
 
 
 def by_threads(call):

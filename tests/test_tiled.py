@@ -5,21 +5,11 @@ import pytest
 
 import convnd as cn
 from convnd import kernels, nn, ops, reference
-from convnd._core import isa
 from convnd.errors import DtypeError, ShapeError
 from convnd.layout import Layout, Ragged
 from convnd.tensor import Tensor
 from convnd.testing import check_gradient, check_law
 from convnd.window import Window
-
-
-@pytest.fixture(params=isa.available())
-def level(request):
-    before = isa.current()
-    isa.use(request.param)
-    yield request.param
-    isa.use(before)
-
 
 CASES = {  # tile, kernel, channels, filters, what else
     "two in turn": ((2,), (3,), 3, 5, {}),

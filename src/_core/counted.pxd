@@ -27,6 +27,6 @@ cdef Tally tally_of(const Counted *counted, int64_t task, int64_t lane, int64_t 
 cdef void count_in(const convnd_tiles *tiles, Tally *tally, int64_t lanes, const char *x, int64_t x_step, char *to,
                    int64_t to_step, int64_t rows) noexcept nogil
 
-# Join all tasks' in their order: to means and squared deviations (2, filters). Returns how many outputs they are.
-cdef int64_t join_counted(const Counted *counted, int64_t tasks, const Panel *panels, int64_t n_panels,
-                          int64_t itemsize, int64_t filters, double *moments) noexcept nogil
+# Join all tasks' in their order: to means and squared deviations (2, filters).
+cdef void join_counted(const Counted *counted, int64_t tasks, const Panel *panels, int64_t n_panels, int64_t itemsize,
+                       int64_t filters, double *moments) noexcept nogil

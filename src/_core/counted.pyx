@@ -60,8 +60,8 @@ cdef void join_task(const real *centre, const real *mean, const real *square, co
             lane += 1
 
 
-cdef int64_t join_counted(const Counted *counted, int64_t tasks, const Panel *panels, int64_t n_panels,
-                          int64_t itemsize, int64_t filters, double *moments) noexcept nogil:
+cdef void join_counted(const Counted *counted, int64_t tasks, const Panel *panels, int64_t n_panels, int64_t itemsize,
+                       int64_t filters, double *moments) noexcept nogil:
     cdef int64_t task, rows, f, total = 0
     cdef Tally tally
     memset(moments, 0, 2 * filters * sizeof(double))
@@ -79,4 +79,3 @@ cdef int64_t join_counted(const Counted *counted, int64_t tasks, const Panel *pa
     for f in range(filters):
         if moments[filters + f] < 0:    # a NaN stays
             moments[filters + f] = 0
-    return total
