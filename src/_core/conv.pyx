@@ -32,6 +32,15 @@ cdef int64_t EDGE_DEPTH = 16
 # Filters up to which vectors lie along positions that are neighbours in memory.
 cdef int64_t MOST_ALONG = 4
 
+cdef extern from *:
+    """
+    /* A byte of every line, one after the other. */
+    static inline void convnd_read(const char *from, int64_t bytes) {
+        for (int64_t i = 0; i < bytes; i += 64) (void)*(const volatile char *)(from + i);
+    }
+    """
+    void convnd_read(const char *start, int64_t bytes) noexcept nogil
+
 cdef struct Block:
     int64_t sample, phase, row, rows, col, cols
     int64_t samples     # from this one on, all alike, with one output each
@@ -65,6 +74,7 @@ cdef struct Conv:
     bint merged         # neighbouring taps of the last axis are one run
     int64_t activation
     bint streams        # outputs go past the caches
+    bint strips         # a panel takes a part of each position's channels
     bint tiled
     bint uniform        # and all samples are alike
     int64_t n_panels
@@ -338,6 +348,20 @@ cdef inline int64_t output_at(const Conv *job, int64_t sample, const Axis *axes,
     return (job.batch.out_offsets[sample] + output_row(job.window.rank, axes, row) * inner.out_size + inner.out_phase)
 
 
+cdef void read_inputs(const Conv *job, const Rows *rows, const char *x, int64_t fresh) noexcept nogil:
+    """Bring inputs to the cache as they lie: those of a first row's runs from `fresh` on, and of the last run of each
+    other row. Panels that are groups take strips of them, an order that hardware doesn't foresee."""
+    cdef const Axis *inner = rows.inner
+    cdef int64_t step = job.channels * job.tiles.itemsize, row, e
+    cdef int64_t low = max(0, inner.base + rows.col * inner.in_step)
+    cdef int64_t high = min(inner.in_size, inner.base + (rows.col + rows.cols - 1) * inner.in_step
+                            + (inner.taps - 1) * inner.base_step + 1)
+    for row in range(rows.count):
+        for e in range(min(fresh, rows.n_outer - 1) if row == 0 else rows.n_outer - 1, rows.n_outer):
+            convnd_read(x + row * rows.x_step * job.tiles.itemsize + (rows.outer[2 * e] * inner.in_size + low) * step,
+                        (high - low) * step)
+
+
 cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Conv *job = <const Conv *>context
     cdef const Block *block = &job.blocks[index]
@@ -371,6 +395,8 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
         while row < end:
             rows.count = block.samples if block.samples > 1 else min(end - row, rows_alike(rank, axes, row))
             rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
+            if job.strips and p == 0 and rows.n_outer:
+                read_inputs(job, &rows, x, 0 if row == block.row else rows.n_outer - 1)
             out = job.out + (output_at(job, block.sample, axes, row) * job.filters + panel.filter) * size
             run_rows(job, panel, &rows, counts, x + panel.x * size, out, runs)
             row += rows.count
@@ -409,6 +435,7 @@ def conv(Geometry at, x, packed, bias, Lanes kind, int64_t activation, out, mome
         job.panels = make_panels(job.tiles, at.groups, job.depth, job.filters // at.groups, at.taps, job.kind,
                                  &job.n_panels)
         if job.panels:
+            job.strips = at.groups > 1 and job.n_panels > 1
             n = job.panels[job.n_panels - 1].start + CONVND_MAX_VECTORS * job.tiles.lanes
             start = <char *>calloc(n, size)
             n = block_list(&job, NULL)

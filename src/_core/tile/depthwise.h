@@ -24,6 +24,11 @@ INLINE void NAME(ask)(const real *p, const int vectors, const int what) {
         else __builtin_prefetch((const char *)p + b, 0);
 }
 
+INLINE void NAME(ask_twice)(const real *p, int64_t second, const int vectors) {
+    NAME(ask)(p + second, vectors, NAME(TO_SECOND));
+    NAME(ask)(p, vectors, NAME(TO_READ));
+}
+
 /* `taps` neighbouring taps, the first at position `at`, of outputs `apart` times as far from each other. */
 INLINE void NAME(depthwise_slide)(const int height, const int vectors, const int apart, const int taps, const int whole,
                                   const convnd_depthwise_args *a, vec (*sum)[2], const real *x, const real *w,
@@ -86,11 +91,9 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
     real *out = (real *)a->out;
     const int slides = height > 1 && a->stride == a->dilation, far = height > 1 && a->stride == 2 * a->dilation;
     const int64_t streams = a->streams;
-    /* What the next tile is the first to read: dilated outputs leave what is between to others. Outputs that go past the
-     * caches hold the first one's fill buffers, which its lines would need: then what the tile after the next reads is
-     * brought into the second-level cache. */
-    const int64_t past = slides && a->streams;
-    const int64_t ahead = (past ? 2 : 1) * height * step + (a->taps - 1) * a->dilation * a->x_step;
+    /* What the next tile is the first to read: dilated outputs leave what is between to others. What the tile after it
+     * reads is brought into the second-level cache: the first one has too few fill buffers to wait for memory in. */
+    const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step, second = height * step;
     const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
     /* Where that is one run of all channels, panels ask for it as it lies: memory answers fastest so. */
     const int64_t width = panels * panel, reach = (height - 1) * a->stride + (a->taps - 1) * a->dilation;
@@ -110,9 +113,8 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
             }
             for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++) {
                 const real *next = x_next + a->runs[2 * r];
-                if (past) UNROLL for (int i = 0; i < height; i++) NAME(ask)(next + i * x_line, vectors, NAME(TO_SECOND));
-                else if (slides) UNROLL for (int i = 0; i < height; i++) NAME(ask)(next + i * x_line, vectors, NAME(TO_READ));
-                else for (int64_t i = 0; i < asks; i++) NAME(ask)(next + i * x_line, vectors, NAME(TO_READ));
+                if (slides) UNROLL for (int i = 0; i < height; i++) NAME(ask_twice)(next + i * x_line, second, vectors);
+                else for (int64_t i = 0; i < asks; i++) NAME(ask_twice)(next + i * x_line, second, vectors);
             }
             if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w, at);
             else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w, at);

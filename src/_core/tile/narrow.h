@@ -124,9 +124,13 @@ INLINE void NAME(along_body)(const int height, const int filters, const convnd_c
 INLINE void NAME(group_body)(const int height, const int group, const int whole, const convnd_conv_args *a) {
     vec sum[CONVND_MAX_HEIGHT][2];
     const int64_t lanes = a->lanes, step = a->x_step;
+    const int streams = whole && a->streams && a->activation == ACT_NONE;
     real *out = (real *)a->out;
     UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int v = 0; v < 2; v++) sum[m][v] = load((const real *)a->start + v * VL);
+        UNROLL for (int v = 0; v < 2; v++) {
+            sum[m][v] = load((const real *)a->start + v * VL);
+            if (!streams) __builtin_prefetch(out + m * a->out_step + v * VL, 1);
+        }
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *x = (const real *)a->x + a->runs[2 * r];
         const real *w = (const real *)a->w + a->runs[2 * r + 1] * 2 * VL;
@@ -141,7 +145,9 @@ INLINE void NAME(group_body)(const int height, const int group, const int whole,
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < 2; v++) {
             real *p = out + m * a->out_step + v * VL;
-            if (whole) store(p, sum[m][v]); else store_part(p, sum[m][v], lanes - v * VL);
+            if (streams) stream(p, sum[m][v]);
+            else if (whole) store(p, sum[m][v]);
+            else store_part(p, sum[m][v], lanes - v * VL);
         }
     if (a->activation != ACT_NONE) NAME(activate_rows)(out, a->out_step, height, lanes, a->activation);
 }
