@@ -100,6 +100,7 @@ cdef extern from "tile/tile.h":
         int64_t frequency_step
         int64_t channels
         int64_t activation
+        int64_t streams
         convnd_moments moments
         int64_t counted
 

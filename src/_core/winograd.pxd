@@ -40,6 +40,7 @@ cdef struct Winograd:
     int64_t tile_step, grad_tile_step   # from a tile's frequencies to the next tile's
     int64_t frequencies, block, total
     int64_t activation
+    bint streams            # outputs go past the caches
     int64_t n_panels
     Panel *panels
     convnd_winograd_axis axes[4]

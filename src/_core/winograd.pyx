@@ -15,6 +15,7 @@ from convnd._core.isa cimport (
     CONVND_MAX_VECTORS, CONVND_WINOGRAD_AXES, convnd_conv_args, convnd_winograd_args, convnd_winograd_product, tiles)
 from convnd._core.panels cimport FILTERS, Panel, make_panels
 from convnd._core.plan cimport ceil_div, floor_div
+from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport owner_of, parallel_for, slots, usable
 
 from convnd._core.memory import Buffer
@@ -210,7 +211,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
             job.tiles.winograd.input(&args)
         next_tile(job, &spot)
     multiply(job, data, product, count)
-    args.channels, args.frequency_step = width, job.grad_row
+    args.channels, args.frequency_step, args.streams = width, job.grad_row, job.streams
     spot = start
     for t in range(count):
         for phase in range(job.out_phases):
@@ -376,6 +377,8 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
     job.x_end = job.x + x.shape[0] * x.shape[1] * sizeof(real)
     job.activation = activation
+    job.streams = job.tiles.lanes * <int64_t>sizeof(real) == STREAM_LINE and streams(
+        job.out, out.shape[1] // groups * sizeof(real), out.shape[0] * out.shape[1] * sizeof(real))
     # First tiles; the bias and as many zeros.
     indices = Buffer((job.samples + 1) * sizeof(int64_t))
     starts = Buffer(2 * job.grad_row * sizeof(real))

@@ -290,7 +290,8 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
         UNROLL for (int k = 0; k < n; k++) {
             if (k < a.from[3] || k >= a.to[3]) continue;
             y[k] = NAME(finish)(y[k], start, a.activation);
-            if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
+            if (a.streams) stream(out + k * a.step[3], y[k]);
+            else if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
             else store_part(out + k * a.step[3], y[k], a.channels - c);
         }
         if (rows) {
@@ -378,7 +379,8 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
                     real *out = (real *)a.y + c + h * a.step[0] + i * a.step[1] + j * a.step[2];
                     for (int64_t k = a.from[3]; k < a.to[3]; k++) {
                         const vec y = NAME(finish)(load(row + k * VL), start, a.activation);
-                        if (lanes >= VL) store(out + k * a.step[3], y);
+                        if (a.streams) stream(out + k * a.step[3], y);
+                        else if (lanes >= VL) store(out + k * a.step[3], y);
                         else store_part(out + k * a.step[3], y, lanes);
                         if (a.moments.mean) store(row + k * VL, y);
                     }
