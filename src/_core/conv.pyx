@@ -16,7 +16,7 @@ from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_conv_
 from convnd._core.panels cimport (
     CHANNELS, FILTERS, GROUPS, Batch, Geometry, Lanes, Panel, make_panels, uniform, values, values_to_fill)
 from convnd._core.plan cimport (
-    MAX_RANK, Axis, Window, count_rows, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
+    MAX_RANK, Axis, Window, count_rows, first_height, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
     place, row_step, rows_alike, taps_for_one, taps_from, taps_to)
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
@@ -194,15 +194,15 @@ cdef void run_along(const Conv *job, const Panel *panel, convnd_conv_args *args,
 
 cdef void run_next(const Conv *job, const Panel *panel, convnd_conv_args *args, int64_t count) noexcept nogil:
     """`count` outputs from args.x and args.out on, which go on to the next."""
-    cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel)
-    cdef int64_t n = (count + tallest - 1) // tallest, height
-    while n > 0:
-        height = (count + n - 1) // n    # tiles as equal as can be
+    cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel), height
+    if job.kind == FILTERS and panel.vectors == 1 and args.x_step == 1:
+        tallest = min(tallest, job.tiles.slide)
+    while count > 0:
+        height = first_height(count, tallest, &args.tiles)
         tile_of(job, panel.vectors, height)(args)
-        args.x += height * args.x_step * size
-        args.out += height * args.out_step * size
-        count -= height
-        n -= 1
+        args.x += args.tiles * height * args.x_step * size
+        args.out += args.tiles * height * args.out_step * size
+        count -= args.tiles * height
 
 
 cdef void run_and_count(const Conv *job, const Panel *panel, convnd_conv_args *args, Tally *tally, char *out,
@@ -258,6 +258,7 @@ cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, 
     cdef int64_t past = args.streams
     cdef int64_t x_bytes = args.x_step * size, out_bytes = args.out_step * size
     args.runs, args.n_runs, args.activation, args.length, args.streams = runs, 0, 0, job.depth, False
+    args.tiles = 1
     args.out = out + q * out_bytes
     tile_of(job, panel.vectors, height)(args)
     args.start = NULL

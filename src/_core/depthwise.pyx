@@ -11,8 +11,8 @@ from libc.stdlib cimport calloc, free, malloc
 from convnd._core.isa cimport convnd_depthwise_args, convnd_tiles, tiles
 from convnd._core.panels cimport Batch, count_taps, packed_tap, read_window
 from convnd._core.plan cimport (
-    MAX_RANK, Axis, Window, count_rows, outer_taps, output_row, outputs_from, outputs_to, phases, place, taps_for_one,
-    taps_from, taps_to)
+    MAX_RANK, Axis, Window, count_rows, first_height, outer_taps, output_row, outputs_from, outputs_to, phases, place,
+    taps_for_one, taps_from, taps_to)
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 
@@ -75,17 +75,16 @@ cdef void run_outputs(const Depthwise *job, const Row *row, convnd_depthwise_arg
     """Outputs q, q + step ... of a row, `count` of them, all channels."""
     cdef const Axis *inner = row.inner
     cdef const Span *span
-    cdef int64_t s, tallest, n, left, height, first, last, at, size = job.tiles.itemsize
+    cdef int64_t s, tallest, left, height, first, last, at, size = job.tiles.itemsize
     for s in range(job.n_spans):
         span = &job.spans[s]
         tallest = job.tiles.depthwise.height[span.vectors]
         args.panels, args.pack = span.panels, job.taps * span.vectors * job.tiles.lanes
         args.start = job.start + span.lane * size
         args.streams = job.streams and span.vectors * job.tiles.lanes * size % STREAM_LINE == 0
-        n, left, at = (count + tallest - 1) // tallest, count, q
+        left, at = count, q
         while left > 0:
-            height = (left + n - 1) // n    # tiles as equal as can be: so many of this height, then one less high
-            args.tiles = n - (n * height - left)
+            height = first_height(left, tallest, &args.tiles)
             last = at + (args.tiles * height - 1) * step
             first = taps_from(inner, last)
             args.taps = max(0, taps_to(inner, at) - first)
@@ -100,7 +99,6 @@ cdef void run_outputs(const Depthwise *job, const Row *row, convnd_depthwise_arg
                 job.tiles.depthwise.forward[span.vectors][height](args)
             at = last + step
             left -= args.tiles * height
-            n -= args.tiles
 
 
 cdef void run_row(const Depthwise *job, const Row *row, convnd_depthwise_args *args, int64_t col,

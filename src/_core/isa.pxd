@@ -14,6 +14,7 @@ cdef extern from "tile/tile.h":
         char *out
         int64_t x_step
         int64_t out_step
+        int64_t tiles
         const int64_t *runs
         int64_t n_runs
         int64_t length
@@ -361,6 +362,7 @@ cdef extern from "tile/tile.h":
         int64_t itemsize
         int64_t lanes
         int64_t height[5]
+        int64_t slide
         const convnd_conv_tiles *conv
         const convnd_narrow_tiles *narrow
         const convnd_weight_tiles *weight

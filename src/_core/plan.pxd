@@ -179,6 +179,13 @@ cdef inline int64_t outer_taps(int64_t rank, const Axis *axes, int64_t row, int6
     return n
 
 
+# Tiles as equal as can be: the height of the first, and how many have it. The others are one less high.
+cdef inline int64_t first_height(int64_t count, int64_t tallest, int64_t *n_tiles) noexcept nogil:
+    cdef int64_t n = (count + tallest - 1) // tallest, height = (count + n - 1) // n
+    n_tiles[0] = n - (n * height - count)
+    return height
+
+
 # The output row (all axes but the last) that this row of the phase is.
 cdef inline int64_t output_row(int64_t rank, const Axis *axes, int64_t row) noexcept nogil:
     cdef int64_t a, index = 0, unit = 1

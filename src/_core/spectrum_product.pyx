@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
 from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_tiles, convnd_weight_args, tiles
+from convnd._core.plan cimport first_height
 from convnd._core.threads cimport parallel_for
 
 ctypedef fused real:
@@ -73,7 +74,7 @@ cdef int64_t matrix_runs(const Product *job, int64_t k, int64_t group, int64_t *
 
 
 cdef void multiply_one(const Product *job, int64_t k) noexcept nogil:
-    cdef int64_t g, c, n, m, height, vectors, tallest, item = job.tiles.itemsize
+    cdef int64_t g, c, m, height, vectors, tallest, item = job.tiles.itemsize
     cdef int64_t panel = 2 * job.tiles.lanes
     cdef int64_t runs[4]
     cdef convnd_conv_args args
@@ -89,14 +90,12 @@ cdef void multiply_one(const Product *job, int64_t k) noexcept nogil:
             args.x = job.z
             args.out = <char *>job.v + (k * job.v_width + (g * job.columns + c) * panel) * item
             m = job.rows
-            n = (m + tallest - 1) // tallest
-            while n > 0:
-                height = (m + n - 1) // n
+            while m > 0:
+                height = first_height(m, tallest, &args.tiles)
                 job.tiles.conv.plain[vectors][height](&args)
-                args.x += height * args.x_step * item
-                args.out += height * args.out_step * item
-                m -= height
-                n -= 1
+                args.x += args.tiles * height * args.x_step * item
+                args.out += args.tiles * height * args.out_step * item
+                m -= args.tiles * height
             c += vectors // 2
 
 

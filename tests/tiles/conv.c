@@ -3,9 +3,10 @@
 
 static void check_tile(int64_t vectors, int64_t height, int full, int starts, int streams) {
     const int64_t panel = vectors * tiles->lanes, lanes = full ? panel : draw(1, panel - 1);
-    const int64_t n_runs = draw(0, 3), length = draw(1, 9), x_step = draw(1, 12);
+    const int64_t n_runs = draw(0, 3), length = draw(1, 9), x_step = draw(0, 1) ? 1 : draw(2, 12);
+    const int64_t n_tiles = draw(1, 3), rows = n_tiles * height;
     const int64_t out_step = lanes + (streams ? 0 : draw(0, 3)); /* whole vectors that end at a page are aligned */
-    const int64_t n = (height - 1) * out_step + lanes, kind = draw(ACT_NONE, ACT_SOFTPLUS);
+    const int64_t n = (rows - 1) * out_step + lanes, kind = draw(ACT_NONE, ACT_SOFTPLUS);
     int64_t runs[6];
     for (int64_t r = 0; r < n_runs; r++) {
         runs[2 * r] = draw(0, 5);
@@ -15,12 +16,12 @@ static void check_tile(int64_t vectors, int64_t height, int full, int starts, in
     begin("conv: %lld vectors, height %lld, %lld lanes", (long long)vectors, (long long)height, (long long)lanes);
     char *out = numbers(n);
     const convnd_conv_args args = {
-        .x = numbers((height - 1) * x_step + 5 + length), .w = numbers(n_runs * length * panel),
-        .start = starts ? numbers(panel) : NULL, .out = out, .x_step = x_step, .out_step = out_step, .runs = runs,
-        .n_runs = n_runs, .length = length, .lanes = lanes, .activation = kind,
+        .x = numbers((rows - 1) * x_step + 5 + length), .w = numbers(n_runs * length * panel),
+        .start = starts ? numbers(panel) : NULL, .out = out, .x_step = x_step, .out_step = out_step, .tiles = n_tiles,
+        .runs = runs, .n_runs = n_runs, .length = length, .lanes = lanes, .activation = kind,
         .streams = streams};
     wanted *want = as_is(out, n);
-    for (int64_t m = 0; m < height; m++)
+    for (int64_t m = 0; m < rows; m++)
         for (int64_t f = 0; f < lanes; f++) {
             wanted *to = &want[m * out_step + f];
             const double first = starts ? get(args.start, f) : to->value;

@@ -18,14 +18,15 @@ static convnd_conv_args arguments(int64_t filters, int64_t length, int64_t n_run
 static void check_dot(int64_t filters, int64_t height) {
     const int64_t lanes = tiles->lanes, depth = lanes * draw(1, 2), length = depth * draw(1, 9), n_runs = draw(0, 3);
     const int64_t x_step = draw(0, 1) ? depth : draw(1, 2 * length);
-    const int64_t out_step = filters + draw(0, 2), n = (height - 1) * out_step + filters;
+    const int64_t n_tiles = draw(1, 3), rows = n_tiles * height;
+    const int64_t out_step = filters + draw(0, 2), n = (rows - 1) * out_step + filters;
     int64_t runs[6];
     begin("narrow: dot, %lld filters, height %lld", (long long)filters, (long long)height);
-    convnd_conv_args args = arguments(filters, length, n_runs, runs, (height - 1) * x_step + length,
+    convnd_conv_args args = arguments(filters, length, n_runs, runs, (rows - 1) * x_step + length,
                                       n_runs * length * filters);
-    args.x_step = x_step, args.out_step = out_step, args.depth = depth, args.out = numbers(n);
+    args.x_step = x_step, args.out_step = out_step, args.tiles = n_tiles, args.depth = depth, args.out = numbers(n);
     wanted *want = as_is(args.out, n);
-    for (int64_t m = 0; m < height; m++)
+    for (int64_t m = 0; m < rows; m++)
         for (int64_t f = 0; f < filters; f++) {
             wanted *to = &want[m * out_step + f];
             *to = (wanted){0, 0};
@@ -64,15 +65,18 @@ static void check_along(int64_t filters, int64_t height, int dense) {
     compare(args.out, want, n);
 }
 
-static void check_group(int64_t group, int64_t height, int full) {
+static void check_group(int64_t group, int64_t height, int full, int streams) {
+    const int64_t n_tiles = draw(1, 3), rows = n_tiles * height;
     const int64_t panel = 2 * tiles->lanes, lanes = full ? panel : draw(1, panel / group) * group, n_runs = draw(0, 3);
-    const int64_t x_step = draw(1, 2 * panel), out_step = lanes + draw(0, 2), n = (height - 1) * out_step + lanes;
+    const int64_t x_step = draw(1, 2 * panel), out_step = lanes + (streams ? 0 : draw(0, 2));
+    const int64_t n = (rows - 1) * out_step + lanes;
     int64_t runs[6];
     begin("narrow: groups of %lld, height %lld", (long long)group, (long long)height);
-    convnd_conv_args args = arguments(panel, group, n_runs, runs, (height - 1) * x_step + lanes, n_runs * group * panel);
+    convnd_conv_args args = arguments(panel, group, n_runs, runs, (rows - 1) * x_step + lanes, n_runs * group * panel);
     args.x_step = x_step, args.out_step = out_step, args.lanes = lanes, args.depth = group, args.out = numbers(n);
+    args.tiles = n_tiles, args.streams = streams;
     wanted *want = as_is(args.out, n);
-    for (int64_t m = 0; m < height; m++)
+    for (int64_t m = 0; m < rows; m++)
         for (int64_t f = 0; f < lanes; f++) {
             wanted *to = &want[m * out_step + f];
             *to = (wanted){0, 0};
@@ -96,5 +100,5 @@ void check_narrow(void) {
             }
     for (int64_t group = 2; group <= least(8, tiles->lanes / 2); group *= 2)
         for (int64_t height = 1; height <= tiles->height[2]; height++)
-            for (int round = 0; round < 4; round++) check_group(group, height, round & 1);
+            for (int round = 0; round < 4; round++) check_group(group, height, round & 1, round == 3);
 }

@@ -1,6 +1,8 @@
 /* Convolution tiles: every height, panels of one, two and four vectors. */
 #include "activation.h"
 
+#define SLIDE 3 /* taps */
+
 SLOW void NAME(copy_rows)(real *to, int64_t to_step, const real *from, int64_t from_step, int64_t rows, int64_t lanes) {
     for (int64_t m = 0; m < rows; m++)
         for (int64_t f = 0; f < lanes; f++) to[m * to_step + f] = from[m * from_step + f];
@@ -23,66 +25,93 @@ INLINE void NAME(conv_run)(const int height, const int vectors, const int asks, 
     }
 }
 
-INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_conv_args *a) {
+/* The same with vectors of one panel, of neighbouring positions whose inputs are neighbours: an input is loaded once for
+ * all of some neighbouring taps. */
+INLINE void NAME(conv_slide)(const int height, const int taps, vec (*sum)[CONVND_MAX_VECTORS], const real *x,
+                             const real *w) {
+    vec b[SLIDE];
+    UNROLL for (int j = 0; j < taps; j++) b[j] = load(w + j * VL);
+    UNROLL for (int p = 0; p < height + taps - 1; p++) {
+        const vec s = splat(x[p]);
+        UNROLL for (int j = 0; j < taps; j++)
+            if (p >= j && p - j < height) sum[p - j][0] += s * b[j];
+    }
+}
+INLINE void NAME(conv_slides)(const int height, vec (*sum)[CONVND_MAX_VECTORS], const real *x, const real *w,
+                              int64_t length) {
+    for (; length >= SLIDE; length -= SLIDE, x += SLIDE, w += SLIDE * VL) NAME(conv_slide)(height, SLIDE, sum, x, w);
+    if (length == 2) NAME(conv_slide)(height, 2, sum, x, w);
+    if (length == 1) NAME(conv_slide)(height, 1, sum, x, w);
+}
+
+INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_conv_args *args) {
+    const convnd_conv_args own = *args, *const a = &own; /* a copy that no store can change */
     vec sum[CONVND_MAX_HEIGHT][CONVND_MAX_VECTORS];
-    const int64_t panel = vectors * VL, lanes = a->lanes;
-    real part[CONVND_MAX_HEIGHT * 2 * VL], *out = (real *)a->out, *p;
-    int64_t out_step = a->out_step;
-    /* The outputs are on their way to the cache while the sums are made. */
-    if (height > 1 && a->start && !a->streams) {
-        p = out;
-        UNROLL for (int m = 0; m < height; m++) {
-            UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64) __builtin_prefetch((const char *)p + b, 1);
-            ONWARD(p, out_step)
-        }
-    }
-    const int beside = lanes != panel || (a->streams && a->activation != ACT_NONE);
-    if (beside) { /* a panel that isn't full is summed up in a full one beside it, and so is one that isn't done yet */
-        if (!a->start) NAME(copy_rows)(part, panel, out, out_step, height, lanes);
-        out = part;
-        out_step = panel;
-    }
-    if (a->start) {
-        const real *start = (const real *)a->start;
-        UNROLL for (int m = 0; m < height; m++)
-            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
-    } else {
-        p = out;
-        UNROLL for (int m = 0; m < height; m++) {
-            UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(p + v * VL);
-            ONWARD(p, out_step)
-        }
-    }
-    const int64_t step = a->x_step, length = a->length, n = a->n_runs;
+    const int64_t panel = vectors * VL, lanes = a->lanes, step = a->x_step, length = a->length, n = a->n_runs;
+    const int slides = vectors == 1 && 1 < height && height <= HEIGHT_SLIDE && step == 1;
     const int asks = height > (vectors > 2 ? 2 : 4);
-    for (int64_t r = 0; r < n - asks; r++)
-        NAME(conv_run)(height, vectors, 0, sum, (const real *)a->x + a->runs[2 * r], step,
-                       (const real *)a->w + a->runs[2 * r + 1] * panel, length, NULL);
-    if (asks && n) { /* the last run's inputs are those that no row before has read */
-        const real *x = (const real *)a->x + a->runs[2 * n - 2];
-        NAME(conv_run)(height, vectors, 1, sum, x, step, (const real *)a->w + a->runs[2 * n - 1] * panel, length,
-                       (const char *)(x + height * step));
-    }
-    p = out;
-    if (a->streams && !beside) {
-        UNROLL for (int m = 0; m < height; m++) {
-            UNROLL for (int v = 0; v < vectors; v++) stream(p + v * VL, sum[m][v]);
-            ONWARD(p, out_step)
+    /* A panel that isn't full is summed up in a full one beside it, and so is one that isn't done yet. */
+    const int beside = lanes != panel || (a->streams && a->activation != ACT_NONE);
+    real part[CONVND_MAX_HEIGHT * 2 * VL], *to = (real *)a->out, *p;
+    const real *from = (const real *)a->x, *const w = (const real *)a->w;
+    for (int64_t t = a->tiles; t > 0; t--) {
+        real *out = to;
+        int64_t out_step = a->out_step;
+        /* The outputs are on their way to the cache while the sums are made. */
+        if (height > 1 && a->start && !a->streams) {
+            p = out;
+            UNROLL for (int m = 0; m < height; m++) {
+                UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64) __builtin_prefetch((const char *)p + b, 1);
+                ONWARD(p, out_step)
+            }
         }
-        return;
+        if (beside) {
+            if (!a->start) NAME(copy_rows)(part, panel, out, out_step, height, lanes);
+            out = part;
+            out_step = panel;
+        }
+        if (a->start) {
+            const real *start = (const real *)a->start;
+            UNROLL for (int m = 0; m < height; m++)
+                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
+        } else {
+            p = out;
+            UNROLL for (int m = 0; m < height; m++) {
+                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(p + v * VL);
+                ONWARD(p, out_step)
+            }
+        }
+        for (int64_t r = 0; r < n; r++) {
+            const real *x = from + a->runs[2 * r], *b = w + a->runs[2 * r + 1] * panel;
+            if (slides) NAME(conv_slides)(height, sum, x, b, length);
+            else if (!asks || r < n - 1) NAME(conv_run)(height, vectors, 0, sum, x, step, b, length, NULL);
+        }
+        if (asks && n && !slides) { /* the last run's inputs are those that no row before has read */
+            const real *x = from + a->runs[2 * n - 2];
+            NAME(conv_run)(height, vectors, 1, sum, x, step, w + a->runs[2 * n - 1] * panel, length,
+                           (const char *)(x + height * step));
+        }
+        p = out;
+        if (a->streams && !beside)
+            UNROLL for (int m = 0; m < height; m++) {
+                UNROLL for (int v = 0; v < vectors; v++) stream(p + v * VL, sum[m][v]);
+                ONWARD(p, out_step)
+            }
+        else
+            UNROLL for (int m = 0; m < height; m++) {
+                UNROLL for (int v = 0; v < vectors; v++) store(p + v * VL, sum[m][v]);
+                ONWARD(p, out_step)
+            }
+        if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
+        if (beside && a->streams) {
+            for (int64_t m = 0; m < height; m++)
+                UNROLL for (int v = 0; v < vectors; v++)
+                    stream(to + m * a->out_step + v * VL, load(part + m * panel + v * VL));
+        } else if (beside)
+            NAME(copy_rows)(to, a->out_step, part, panel, height, lanes);
+        from += height * step;
+        to += height * a->out_step;
     }
-    UNROLL for (int m = 0; m < height; m++) {
-        UNROLL for (int v = 0; v < vectors; v++) store(p + v * VL, sum[m][v]);
-        ONWARD(p, out_step)
-    }
-    if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
-    if (!beside) return;
-    if (a->streams) {
-        for (int64_t m = 0; m < height; m++)
-            UNROLL for (int v = 0; v < vectors; v++)
-                stream((real *)a->out + m * a->out_step + v * VL, load(part + m * panel + v * VL));
-    } else
-        NAME(copy_rows)((real *)a->out, a->out_step, part, panel, height, lanes);
 }
 
 #define TILES(H, V) static void NAME(conv_##V##_##H)(const convnd_conv_args *a) { NAME(conv_body)(H, V, a); }
@@ -90,6 +119,7 @@ EACH_HEIGHT_1(TILES)
 EACH_HEIGHT_2(TILES)
 EACH_HEIGHT_4(TILES)
 #undef TILES
+#undef SLIDE
 
 #define ENTRY(H, V) .plain[V][H] = NAME(conv_##V##_##H),
 const convnd_conv_tiles NAME(convnd_conv_tiles) = {EACH_HEIGHT_1(ENTRY) EACH_HEIGHT_2(ENTRY) EACH_HEIGHT_4(ENTRY)};

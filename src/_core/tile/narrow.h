@@ -1,7 +1,7 @@
 /* Convolution tiles for few filters, which would leave most lanes of a vector empty: up to four filters x a number of
  * vectors (`height`). Lanes are either channels ("dot") or positions ("along"). With few
  * filters in each of many groups they are the channels of several groups ("group"). Arguments are those of the convolution
- * tiles, always with a start. */
+ * tiles, always with a start; "along" is one tile. */
 #include "activation.h"
 
 /* sum[m][f] += x * w for all runs; both kinds keep a weight for all m, and an input for all f, in registers. */
@@ -165,17 +165,26 @@ INLINE void NAME(group_body)(const int height, const int group, const int whole,
 #define NARROW_HEIGHT {0, 10, 6, 4, 3}
 #endif
 
+#define EACH_TILE(H, BODY) \
+    convnd_conv_args a = *args; \
+    for (; a.tiles > 0; a.tiles--) { \
+        BODY; \
+        a.x += H * a.x_step * sizeof(real); \
+        a.out += H * a.out_step * sizeof(real); \
+    }
 #define TILES(H, V) \
-    static void NAME(dot_##V##_##H)(const convnd_conv_args *a) { NAME(dot_body)(H, V, a); } \
+    static void NAME(dot_##V##_##H)(const convnd_conv_args *args) { EACH_TILE(H, NAME(dot_body)(H, V, &a)) } \
     static void NAME(along_##V##_##H)(const convnd_conv_args *a) { NAME(along_body)(H, V, a); }
 EACH_NARROW(TILES)
 #undef TILES
-#define GROUP_TILE(H, G) static void NAME(group_##G##_##H)(const convnd_conv_args *a) { \
-    if (a->lanes == 2 * VL) NAME(group_body)(H, G, 1, a); else NAME(group_body)(H, G, 0, a); }
+#define GROUP_TILE(H, G) static void NAME(group_##G##_##H)(const convnd_conv_args *args) { \
+    if (args->lanes == 2 * VL) { EACH_TILE(H, NAME(group_body)(H, G, 1, &a)) } \
+    else { EACH_TILE(H, NAME(group_body)(H, G, 0, &a)) } }
 #define TILES(H, V) GROUP_TILE(H, 2) GROUP_TILE(H, 4) GROUP_TILE(H, 8)
 EACH_HEIGHT_2(TILES)
 #undef TILES
 #undef GROUP_TILE
+#undef EACH_TILE
 
 #define ENTRY(H, V) .dot[V][H] = NAME(dot_##V##_##H), .along[V][H] = NAME(along_##V##_##H),
 #define GROUP_ENTRY(H, V) \

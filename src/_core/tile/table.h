@@ -15,6 +15,7 @@ extern const convnd_peak_tiles NAME(convnd_peak_tiles);
 
 const convnd_tiles NAME(convnd_tiles) = {
     .itemsize = sizeof(real), .lanes = VL, .height = {0, HEIGHT_1, HEIGHT_2, 0, HEIGHT_4},
+    .slide = HEIGHT_SLIDE,
     .conv = &NAME(convnd_conv_tiles), .narrow = &NAME(convnd_narrow_tiles), .weight = &NAME(convnd_weight_tiles),
     .depthwise = &NAME(convnd_depthwise_tiles), .winograd = &NAME(convnd_winograd_tiles),
     .pool = &NAME(convnd_pool_tiles), .axes = &NAME(convnd_axes_tiles), .moves = &NAME(convnd_moves_tiles),

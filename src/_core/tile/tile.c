@@ -24,12 +24,12 @@
 #define EACH_HEIGHT_2(F) HEIGHTS_14(F, 2)
 #define EACH_HEIGHT_4(F) HEIGHTS_6(F, 4) F(7, 4)
 #define WIDE_PANELS
-enum { HEIGHT_1 = 28, HEIGHT_2 = 14, HEIGHT_4 = 7 };
+enum { HEIGHT_1 = 28, HEIGHT_2 = 14, HEIGHT_4 = 7, HEIGHT_SLIDE = 14 };
 #else
 #define EACH_HEIGHT_1(F) HEIGHTS_12(F, 1)
 #define EACH_HEIGHT_2(F) HEIGHTS_6(F, 2)
 #define EACH_HEIGHT_4(F)
-enum { HEIGHT_1 = 12, HEIGHT_2 = 6, HEIGHT_4 = 0 };
+enum { HEIGHT_1 = 12, HEIGHT_2 = 6, HEIGHT_4 = 0, HEIGHT_SLIDE = 12 };
 #endif
 
 #define NAME(x) JOIN(x, CONVND_LEVEL, f32)

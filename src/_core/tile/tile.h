@@ -15,7 +15,7 @@ typedef enum {
     ACT_GELU, ACT_SILU, ACT_SOFTPLUS, ACT_SELU, ACT_HARDSIGMOID, ACT_HARDSWISH, ACT_ABSOLUTE
 } convnd_activation;
 
-/* A tile of `height` positions x one panel of filters.
+/* `tiles` tiles, one after the other, of `height` positions x one panel of filters.
  *
  *     sum[m][f] = start[f] or out[m][f], then += x[m x_step + run.x + k] * w[(run.w + k) panel + f]
  *
@@ -27,6 +27,7 @@ typedef struct {
     char *out;           /* IN and OUT */
     int64_t x_step;      /* from one position to the next */
     int64_t out_step;
+    int64_t tiles;
     const int64_t *runs; /* IN  pairs: x offset, w offset */
     int64_t n_runs;
     int64_t length;      /* of a run */
@@ -384,6 +385,7 @@ typedef struct {
     int64_t itemsize;
     int64_t lanes;       /* elements of a vector */
     int64_t height[CONVND_MAX_VECTORS + 1]; /* tallest tile of panels 1, 2 and 4 vectors wide; 0 where there is none */
+    int64_t slide;       /* tallest convolution tile that makes use of neighbouring inputs */
     const convnd_conv_tiles *conv;
     const convnd_narrow_tiles *narrow;
     const convnd_weight_tiles *weight;
