@@ -16,8 +16,8 @@ from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_conv_
 from convnd._core.panels cimport (
     CHANNELS, FILTERS, GROUPS, Batch, Geometry, Lanes, Panel, make_panels, uniform, values, values_to_fill)
 from convnd._core.plan cimport (
-    MAX_RANK, Axis, Window, count_rows, first_height, gcd, outer_taps, output_row, output_row_step, outputs_from, outputs_to, phases,
-    place, row_step, rows_alike, taps_for_one, taps_from, taps_to)
+    MAX_RANK, Axis, Window, count_rows, first_height, gcd, outer_taps, output_row, output_row_step, outputs_from,
+    outputs_to, phases, place, row_step, rows_alike, taps_for_one, taps_from, taps_to)
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 
