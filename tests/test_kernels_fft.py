@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from convnd import kernels, reference
 from convnd.errors import ArgumentError
+from convnd._core import spectrum_product
 from convnd.kernels import fft, spectral_plan
 from convnd.kernels.conv import chosen
 from convnd.kernels.task import Operation, Problem, Side, Task
@@ -23,15 +24,17 @@ TOLERANCE = {np.float32: 3e-6, np.float64: 1e-14}
 FORCED = {"algorithm": "fft"}
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
-    """Samples fall into several blocks, and a chunk holds two of them."""
+@pytest.fixture(params=["a thread each", "together"])
+def small_blocks(request, monkeypatch):
+    """Samples fall into several blocks: a thread takes some to their results, or all take the steps of two together."""
     def shorter(least, most):
         return found(least, min(most, least))
 
     found = spectral_plan.sizes_from
     monkeypatch.setattr(spectral_plan, "sizes_from", shorter)
     monkeypatch.setattr(fft, "CHUNK_BYTES", 2**14)
+    if request.param == "together":
+        monkeypatch.setattr(spectrum_product, "convolve", lambda *_: False)
     spectral_plan.plan.cache_clear()
     yield
     spectral_plan.plan.cache_clear()

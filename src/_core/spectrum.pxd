@@ -35,8 +35,12 @@ cdef void read_boxes(Boxes *boxes, const convnd_tiles *t, const int64_t[::1] bas
 cdef void fill_box(const Boxes *boxes, int64_t row, const char *values, char *box) noexcept nogil
 cdef void empty_box(const Boxes *boxes, int64_t row, const char *box, char *values) noexcept nogil
 
+# The same of activation(box scale + shift), by channel; box is used up.
+cdef void scale_and_empty(const Boxes *boxes, int64_t row, char *box, const char *scale, const char *shift,
+                          int64_t activation, char *values) noexcept nogil
+
 cdef void read_transforms(Transforms *all, const convnd_tiles *t, const int64_t[::1] size, const int64_t[::1] radices,
                           const char *twiddles) noexcept nogil
 
-# In place, along every axis of a box of one column; scratch for `longest` points, four vectors each.
-cdef void transform_column(const Transforms *all, char *box, char *scratch) noexcept nogil
+# In place, along every axis of a box of so many columns; scratch for `longest` points, four vectors each.
+cdef void transform_box(const Transforms *all, char *box, int64_t columns, char *scratch) noexcept nogil

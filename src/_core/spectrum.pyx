@@ -18,7 +18,7 @@ from libc.string cimport memcpy, memset
 
 from convnd._core.isa cimport convnd_fft_args, convnd_tiles, tiles
 from convnd._core.plan cimport MAX_RANK, ceil_div
-from convnd._core.threads cimport parallel_for, slots
+from convnd._core.threads cimport parallel_for, slots, usable
 
 ctypedef fused real:
     float
@@ -105,60 +105,10 @@ cdef void empty_box(const Boxes *boxes, int64_t row, const char *box, char *valu
     move_box(boxes, row, values, <char *>box, False)
 
 
-cdef struct Move:
-    Boxes boxes
-    const char *values
-    char *blocks
-    int64_t stride          # bytes from one block to the next
-    const char *scale       # by channel, with the padding
-    const char *shift
-    int64_t activation
-
-
-cdef void fill_some(void *context, int64_t row, int64_t slot) noexcept nogil:
-    cdef const Move *job = <const Move *>context
-    fill_box(&job.boxes, row, job.values, job.blocks + row * job.stride)
-
-
-cdef void empty_some(void *context, int64_t row, int64_t slot) noexcept nogil:
-    cdef const Move *job = <const Move *>context
-    cdef char *box = job.blocks + row * job.stride
-    job.boxes.tiles.pointwise.scale_shift(box, job.scale, job.shift, box, job.boxes.numbers, job.boxes.width,
-                                          job.activation, False)
-    empty_box(&job.boxes, row, box, <char *>job.values)
-
-
-def fill(const real[:, ::1] x, const int64_t[::1] base, const int64_t[:, ::1] shapes, const int64_t[:, ::1] first,
-         const int64_t[:, ::1] geometry, int64_t parts, int64_t width, real[:, ::1] blocks):
-    """Blocks of points of `width` numbers from x (positions, channels), whose channels are in `parts` padded parts.
-
-    For each row: its sample's first position, the sample's shape, and `first`; geometry has rows size, step and limit
-    (see Boxes).
-    """
-    cdef Move job
-    job.values, job.blocks = <const char *>&x[0, 0], <char *>&blocks[0, 0]
-    job.boxes.channels, job.boxes.parts, job.boxes.part = x.shape[1], parts, x.shape[1] // parts
-    job.boxes.width, job.boxes.padded, job.stride = width, width // parts, blocks.shape[1] * sizeof(real)
-    with nogil:
-        read_boxes(&job.boxes, tiles(sizeof(real)), base, shapes, first, geometry)
-        job.boxes.numbers = job.boxes.points * width
-        parallel_for(fill_some, &job, base.shape[0], blocks.shape[0] * blocks.shape[1] * MOVED)
-
-
-def empty(real[:, ::1] blocks, const int64_t[::1] base, const int64_t[:, ::1] shapes, const int64_t[:, ::1] first,
-          const int64_t[:, ::1] geometry, int64_t parts, const real[:, ::1] scale_shift, int64_t activation,
-          real[:, ::1] out):
-    """The way back of :func:`fill`: out = activation(blocks scale + shift), and blocks is used up."""
-    cdef Move job
-    job.values, job.blocks, job.activation = <const char *>&out[0, 0], <char *>&blocks[0, 0], activation
-    job.scale, job.shift = <const char *>&scale_shift[0, 0], <const char *>&scale_shift[1, 0]
-    job.boxes.channels, job.boxes.parts, job.boxes.part = out.shape[1], parts, out.shape[1] // parts
-    job.boxes.width, job.stride = scale_shift.shape[1], blocks.shape[1] * sizeof(real)
-    job.boxes.padded = job.boxes.width // parts
-    with nogil:
-        read_boxes(&job.boxes, tiles(sizeof(real)), base, shapes, first, geometry)
-        job.boxes.numbers = job.boxes.points * job.boxes.width
-        parallel_for(empty_some, &job, base.shape[0], blocks.shape[0] * blocks.shape[1] * MOVED)
+cdef void scale_and_empty(const Boxes *boxes, int64_t row, char *box, const char *scale, const char *shift,
+                          int64_t activation, char *values) noexcept nogil:
+    boxes.tiles.pointwise.scale_shift(box, scale, shift, box, boxes.numbers, boxes.width, activation, False)
+    empty_box(boxes, row, box, values)
 
 
 # --------------------------------------------------------------------------------------------------------- transforms
@@ -191,16 +141,16 @@ cdef void transform_axis(const Transforms *all, int64_t axis, char *x, int64_t i
         all.tiles.spectrum.fft(&args)
 
 
-cdef void transform_column(const Transforms *all, char *box, char *scratch) noexcept nogil:
-    cdef int64_t a, inner = 1
+cdef void transform_box(const Transforms *all, char *box, int64_t columns, char *scratch) noexcept nogil:
+    cdef int64_t a, inner = columns
     for a in range(all.rank - 1, -1, -1):
         if all.size[a] > 1:
-            transform_axis(all, a, box, inner, 0, all.points // all.size[a], scratch)
+            transform_axis(all, a, box, inner, 0, all.points // all.size[a] * columns, scratch)
         inner *= all.size[a]
 
 
 cdef struct Lines:
-    Transforms *all
+    const Transforms *all
     int64_t axis, inner
     int64_t rows, stride    # bytes
     int64_t lines, piece    # of a row; that a task takes
@@ -216,27 +166,120 @@ cdef void transform_some(void *context, int64_t index, int64_t slot) noexcept no
                    min(job.lines, piece + job.piece), scratch)
 
 
+cdef bint transform_rows(const Transforms *all, char *x, int64_t rows, int64_t stride, int64_t width) noexcept nogil:
+    """An axis after the other, some lines of a row a task. Whether there was memory."""
+    cdef Lines job
+    cdef int64_t a, column = 2 * all.tiles.lanes, item = all.tiles.itemsize
+    job.all, job.x, job.rows, job.stride, job.inner = all, x, rows, stride, width // column
+    job.scratch = <char *>malloc(slots() * all.longest * 2 * column * item)
+    if not job.scratch:
+        return False
+    for a in range(all.rank - 1, -1, -1):
+        job.axis, job.lines = a, all.points // all.size[a] * (width // column)
+        job.piece = max(1, PIECE // (column * all.size[a]))
+        if all.size[a] > 1:
+            parallel_for(transform_some, &job, rows * ((job.lines + job.piece - 1) // job.piece),
+                         rows * all.points * width * TRANSFORMED)
+        job.inner *= all.size[a]
+    free(job.scratch)
+    return True
+
+
 def transform(real[:, ::1] x, int64_t width, const int64_t[::1] size, const int64_t[::1] radices,
               const real[::1] twiddles):
     """The transforms of x (rows, points of `width` numbers) along all axes, in place."""
     cdef Transforms all
-    cdef Lines job
-    cdef int64_t a, column
-    cdef const convnd_tiles *t = tiles(sizeof(real))
-    column = 2 * t.lanes
-    job.all, job.x, job.inner = &all, <char *>&x[0, 0], width // column
-    job.rows, job.stride = x.shape[0], x.shape[1] * sizeof(real)
+    cdef bint done
     with nogil:
-        read_transforms(&all, t, size, radices, <const char *>&twiddles[0])
-        job.scratch = <char *>malloc(slots() * all.longest * 2 * column * sizeof(real))
-        if job.scratch:
-            for a in range(all.rank - 1, -1, -1):
-                job.axis, job.lines = a, all.points // all.size[a] * (width // column)
-                job.piece = max(1, PIECE // (column * all.size[a]))
-                if all.size[a] > 1:
-                    parallel_for(transform_some, &job, job.rows * ((job.lines + job.piece - 1) // job.piece),
-                                 x.shape[0] * x.shape[1] * TRANSFORMED)
-                job.inner *= all.size[a]
-            free(job.scratch)
-    if not job.scratch:
+        read_transforms(&all, tiles(sizeof(real)), size, radices, <const char *>&twiddles[0])
+        done = transform_rows(&all, <char *>&x[0, 0], x.shape[0], x.shape[1] * sizeof(real), width)
+    if not done:
         raise MemoryError("no memory for a transform")
+
+
+# --------------------------------------------------------------------------------------------------------------- rows
+
+cdef struct Move:
+    Boxes boxes
+    Transforms transforms
+    const char *values
+    char *blocks
+    char *scratch
+    int64_t stride          # bytes from one block to the next
+
+
+cdef void fill_some(void *context, int64_t row, int64_t slot) noexcept nogil:
+    cdef const Move *job = <const Move *>context
+    fill_box(&job.boxes, row, job.values, job.blocks + row * job.stride)
+
+
+cdef void fill_and_transform(void *context, int64_t row, int64_t slot) noexcept nogil:
+    cdef const Move *job = <const Move *>context
+    cdef int64_t column = 2 * job.boxes.tiles.lanes
+    fill_box(&job.boxes, row, job.values, job.blocks + row * job.stride)
+    transform_box(&job.transforms, job.blocks + row * job.stride, job.boxes.width // column,
+                  job.scratch + slot * job.transforms.longest * 2 * column * job.boxes.tiles.itemsize)
+
+
+def spectra(const real[:, ::1] x, const int64_t[::1] base, const int64_t[:, ::1] shapes, const int64_t[:, ::1] first,
+            const int64_t[:, ::1] geometry, const int64_t[::1] radices, const real[::1] twiddles, int64_t parts,
+            int64_t width, real[:, ::1] blocks):
+    """The transforms of blocks, points of `width` numbers, of x (positions, channels), whose channels are in `parts`
+    padded parts.
+
+    For each row: its sample's first position, the sample's shape, and `first`; geometry has rows size, step and limit
+    (see Boxes).
+    """
+    cdef Move job
+    cdef int64_t rows = base.shape[0], numbers = blocks.shape[0] * blocks.shape[1]
+    cdef bint done = True
+    job.values, job.blocks = <const char *>&x[0, 0], <char *>&blocks[0, 0]
+    job.boxes.channels, job.boxes.parts, job.boxes.part = x.shape[1], parts, x.shape[1] // parts
+    job.boxes.width, job.boxes.padded, job.stride = width, width // parts, blocks.shape[1] * sizeof(real)
+    with nogil:
+        read_boxes(&job.boxes, tiles(sizeof(real)), base, shapes, first, geometry)
+        read_transforms(&job.transforms, tiles(sizeof(real)), geometry[0], radices, <const char *>&twiddles[0])
+        job.boxes.numbers = job.boxes.points * width
+        if rows < usable():
+            parallel_for(fill_some, &job, rows, numbers * MOVED)
+            done = transform_rows(&job.transforms, job.blocks, rows, job.stride, width)
+        else:
+            job.scratch = <char *>malloc(slots() * job.transforms.longest * 4 * job.boxes.tiles.lanes * sizeof(real))
+            if job.scratch:
+                parallel_for(fill_and_transform, &job, rows, numbers * (MOVED + TRANSFORMED))
+            else:
+                done = False
+            free(job.scratch)
+    if not done:
+        raise MemoryError("no memory for a transform")
+
+
+cdef struct Emptying:
+    Boxes boxes
+    char *blocks
+    char *out
+    int64_t stride          # bytes from one block to the next
+    const char *scale       # by channel, with the padding
+    const char *shift
+    int64_t activation
+
+
+cdef void empty_some(void *context, int64_t row, int64_t slot) noexcept nogil:
+    cdef const Emptying *job = <const Emptying *>context
+    scale_and_empty(&job.boxes, row, job.blocks + row * job.stride, job.scale, job.shift, job.activation, job.out)
+
+
+def empty(real[:, ::1] blocks, const int64_t[::1] base, const int64_t[:, ::1] shapes, const int64_t[:, ::1] first,
+          const int64_t[:, ::1] geometry, int64_t parts, const real[:, ::1] scale_shift, int64_t activation,
+          real[:, ::1] out):
+    """The blocks' values to their positions: out = activation(blocks scale + shift), and blocks is used up."""
+    cdef Emptying job
+    job.out, job.blocks, job.activation = <char *>&out[0, 0], <char *>&blocks[0, 0], activation
+    job.scale, job.shift = <const char *>&scale_shift[0, 0], <const char *>&scale_shift[1, 0]
+    job.boxes.channels, job.boxes.parts, job.boxes.part = out.shape[1], parts, out.shape[1] // parts
+    job.boxes.width, job.stride = scale_shift.shape[1], blocks.shape[1] * sizeof(real)
+    job.boxes.padded = job.boxes.width // parts
+    with nogil:
+        read_boxes(&job.boxes, tiles(sizeof(real)), base, shapes, first, geometry)
+        job.boxes.numbers = job.boxes.points * job.boxes.width
+        parallel_for(empty_some, &job, base.shape[0], blocks.shape[0] * blocks.shape[1] * MOVED)

@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 
 from convnd._core.isa cimport tiles
 from convnd._core.spectrum cimport (
-    Boxes, Transforms, empty_box, fill_box, read_boxes, read_transforms, transform_column)
+    Boxes, Transforms, empty_box, fill_box, read_boxes, read_transforms, transform_box)
 from convnd._core.threads cimport parallel_for, slots
 
 ctypedef fused real:
@@ -68,9 +68,9 @@ cdef void convolve_some(void *context, int64_t index, int64_t slot) noexcept nog
     fill_box(&source, row, job.x + at, blocks)
     for c in range(source.parts):
         z = blocks + c * points * bytes_
-        transform_column(&job.transforms, z, scratch)
+        transform_box(&job.transforms, z, 1, scratch)
         source.tiles.spectrum.multiply(z, job.matrices + 2 * points * (at + c * bytes_), job.negative, points)
-        transform_column(&job.transforms, z, scratch)
+        transform_box(&job.transforms, z, 1, scratch)
         source.tiles.pointwise.scale_shift(z, job.scale + at + c * bytes_, job.shift + at + c * bytes_, z,
                                            points * source.width, source.width, job.activation, False)
     empty_box(&target, row, blocks, job.out + at)
@@ -90,8 +90,8 @@ cdef void correlate_some(void *context, int64_t index, int64_t slot) noexcept no
         fill_box(&target, row, job.out + first * bytes_, h)
         for c in range(source.parts):
             box = c * points * bytes_
-            transform_column(&job.transforms, z + box, scratch)
-            transform_column(&job.transforms, h + box, scratch)
+            transform_box(&job.transforms, z + box, 1, scratch)
+            transform_box(&job.transforms, h + box, 1, scratch)
             source.tiles.spectrum.correlate(
                 z + box, h + box, job.sums + ((part * job.columns + first + c) * points) * bytes_, job.negative, points)
 

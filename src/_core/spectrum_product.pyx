@@ -9,11 +9,13 @@ takes the parts of both to the parts of the result. For a pair (re, im) of chann
 """
 
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 
 from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_tiles, convnd_weight_args, tiles
-from convnd._core.plan cimport first_height
-from convnd._core.threads cimport parallel_for
+from convnd._core.plan cimport ceil_div, first_height
+from convnd._core.spectrum cimport (
+    Boxes, Transforms, fill_box, read_boxes, read_transforms, scale_and_empty, transform_box)
+from convnd._core.threads cimport parallel_for, slots, usable
 
 ctypedef fused real:
     float
@@ -21,6 +23,8 @@ ctypedef fused real:
 
 # Frequencies of a task: enough that handing tasks out costs nothing.
 cdef int64_t FREQUENCIES = 8
+# Bytes of blocks that a task takes to their results: about a second-level cache.
+cdef int64_t TASK_BYTES = 2 * 1024 * 1024
 # What a number of a matrix costs to make, in multiply-adds of a convolution.
 cdef int64_t MADE = 32
 
@@ -104,6 +108,87 @@ cdef void multiply_some(void *context, int64_t index, int64_t slot) noexcept nog
     cdef int64_t k
     for k in range(index * FREQUENCIES, min(job.points, (index + 1) * FREQUENCIES)):
         multiply_one(job, k)
+
+
+cdef struct Convolution:    # of some rows of blocks at a time, which stay in the cache
+    Product product
+    Boxes source, target
+    Transforms transforms
+    const char *x
+    const char *scale
+    const char *shift
+    char *out
+    int64_t activation
+    int64_t rows, piece     # in all, and of a task
+    char *scratch
+    int64_t scratch_size
+
+
+cdef void convolve_some(void *context, int64_t index, int64_t slot) noexcept nogil:
+    cdef const Convolution *job = <const Convolution *>context
+    cdef int64_t first = index * job.piece, rows = min(job.piece, job.rows - first), i, k, item = job.source.tiles.itemsize
+    cdef int64_t column = 2 * job.source.tiles.lanes, z_step = job.product.z_step * item
+    cdef int64_t v_step = job.product.v_step * item
+    cdef char *z = job.scratch + slot * job.scratch_size
+    cdef char *v = z + job.piece * z_step
+    cdef char *scratch = v + job.piece * v_step
+    cdef Product product = job.product
+    product.z, product.v, product.rows = z, v, rows
+    for i in range(rows):
+        fill_box(&job.source, first + i, job.x, z + i * z_step)
+        transform_box(&job.transforms, z + i * z_step, job.source.width // column, scratch)
+    for k in range(product.points):
+        multiply_one(&product, k)
+    for i in range(rows):
+        transform_box(&job.transforms, v + i * v_step, job.target.width // column, scratch)
+        scale_and_empty(&job.target, first + i, v + i * v_step, job.scale, job.shift, job.activation, job.out)
+
+
+def convolve(const real[:, ::1] x, const int64_t[::1] in_base, const int64_t[:, ::1] in_shapes,
+             const int64_t[:, ::1] in_first, const int64_t[:, ::1] in_geometry, const int64_t[::1] out_base,
+             const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] out_first, const int64_t[:, ::1] out_geometry,
+             const int64_t[::1] radices, const real[::1] twiddles, const int64_t[::1] negative,
+             const real[::1] matrices, int64_t parts, int64_t groups, int64_t depth, int64_t z_width,
+             const real[:, ::1] scale_shift, int64_t activation, real[:, ::1] out):
+    """out = activation(the blocks' convolutions times scale + shift), a thread each some blocks; blocks as for
+    spectrum.spectra and empty. False, and nothing done, where there are too few blocks for that, or too large ones."""
+    cdef Convolution job
+    cdef const convnd_tiles *t = tiles(sizeof(real))
+    cdef bint done = False
+    cdef int64_t v_width = scale_shift.shape[1], column = 2 * t.lanes, points = negative.shape[0], n, row
+    job.rows = in_base.shape[0]
+    job.product.z_step, job.product.v_step = (points + 1) * z_width, (points + 1) * v_width
+    row = (job.product.z_step + job.product.v_step) * <int64_t>sizeof(real)
+    if job.rows < usable() or row > TASK_BYTES:
+        return False
+    n = usable() * ceil_div(ceil_div(job.rows, TASK_BYTES // row), usable())
+    job.piece = ceil_div(job.rows, n)
+    job.scratch_size = job.piece * row
+    job.x, job.out, job.activation = <const char *>&x[0, 0], <char *>&out[0, 0], activation
+    job.scale, job.shift = <const char *>&scale_shift[0, 0], <const char *>&scale_shift[1, 0]
+    job.source.channels, job.source.part, job.source.width = x.shape[1], x.shape[1] // parts, z_width
+    job.target.channels, job.target.part, job.target.width = out.shape[1], out.shape[1] // parts, v_width
+    job.source.parts = job.target.parts = parts
+    job.source.padded, job.target.padded = z_width // parts, v_width // parts
+    job.product.w, job.product.negative = <char *>&matrices[0], &negative[0]
+    with nogil:
+        read_boxes(&job.source, t, in_base, in_shapes, in_first, in_geometry)
+        read_boxes(&job.target, t, out_base, out_shapes, out_first, out_geometry)
+        read_transforms(&job.transforms, t, in_geometry[0], radices, <const char *>&twiddles[0])
+        job.source.numbers, job.target.numbers = points * z_width, points * v_width
+        read_product(&job.product, t, points, job.rows, groups, depth, z_width, v_width)
+        job.scratch_size += 2 * job.transforms.longest * column * <int64_t>sizeof(real)
+        job.product.zeros = <const char *>calloc(CONVND_MAX_VECTORS * t.lanes, sizeof(real))
+        job.scratch = <char *>malloc(slots() * job.scratch_size)
+        if job.product.zeros and job.scratch:
+            parallel_for(convolve_some, &job, ceil_div(job.rows, job.piece),
+                         job.rows * (points + 1) * v_width * job.product.height)
+            done = True
+        free(<void *>job.product.zeros)
+        free(job.scratch)
+    if not done:
+        raise MemoryError("no memory for a transform")
+    return True
 
 
 def multiply(const real[:, ::1] z, int64_t z_width, const real[::1] matrices, const int64_t[::1] negative,

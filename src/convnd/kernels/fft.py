@@ -37,12 +37,11 @@ Doubles = NDArray[np.float64]
 
 algorithm = "fft"
 
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 4 * 2**20
 PARTS = 8  # of a depthwise weight gradient's blocks, that their number doesn't depend on the threads
 MOST_BYTES = 2**31  # of a weight's matrices
 LEAST_TAPS = 5  # of some axis: Winograd's convolution and the direct one are faster where none has as many
 ASKED_TAPS = 64  # of an axis, from which it is told how many meet inputs
-WEIGHT_GAIN = 0.8  # of what is gained over the direct convolution, how much is gained over a direct weight gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +81,13 @@ def refuses(task: Task) -> str | None:
 def takes(task: Task) -> bool | Mask:
     """Samples for which it costs less than the direct convolution, and than Winograd's."""
     axes = Axes.of(task)
-    if max(axes.kernel) < LEAST_TAPS or never(axes.extent, axes.down, math.prod(axes.kernel), _channels(task)):
+    taps, of_weight = math.prod(axes.kernel), task.kind == "weight"
+    if max(axes.kernel) < LEAST_TAPS or never(axes.extent, axes.down, taps, _channels(task), of_weight):
         return False
     gain = np.empty(len(task.low))
     for outputs, samples in _alike(task.target.shapes):
         _, cost, direct = _plan(task, outputs)
         gain[samples] = direct / cost
-    if task.kind == "weight":
-        gain *= WEIGHT_GAIN
     mask: Mask = gain * _met(task) > 1
     if winograd.refuses(task) is None:
         mask &= gain > winograd.gain(task)
@@ -139,8 +137,8 @@ def _channels(task: Task) -> Channels:
 
 
 def _plan(task: Task, outputs: Size) -> tuple[Size, float, float]:
-    axes = Axes.of(task)
-    return plan(outputs, axes.extent, axes.down, math.prod(axes.kernel), _channels(task), task.x.itemsize)
+    axes, summed = Axes.of(task), len(task.low) if task.kind == "weight" else 0
+    return plan(outputs, axes.extent, axes.down, math.prod(axes.kernel), _channels(task), task.x.itemsize, summed)
 
 
 # ------------------------------------------------------------------------------------------------------------- blocks
@@ -257,13 +255,20 @@ def _convolve(task: Task, size: Size, samples: Ints) -> None:
             *_transform(size, task.x.dtype), _negative(size), packed, ends, task.activation, task.out,
         )
         return
+    blocks, transform = Blocks.of(task, size, samples), _transform(size, task.x.dtype)
+    if spectrum_product.convolve(
+        task.x, *_input_blocks(task, axes, size, blocks), *_output_blocks(task, axes, size, blocks), *transform,
+        _negative(size), packed, channels.parts, channels.groups, channels.depth, channels.z_width, ends,
+        task.activation, task.out,
+    ):  # fmt: skip
+        return
     for blocks in _chunks(task, size, samples, channels):
         z = _rows(len(blocks.sample), channels.z_width, size, task.x.dtype)
         v = _rows(len(z), channels.v_width, size, z.dtype)
-        spectrum.fill(task.x, *_input_blocks(task, axes, size, blocks), channels.parts, channels.z_width, z)
+        inputs = _input_blocks(task, axes, size, blocks)
+        spectrum.spectra(task.x, *inputs, *transform, channels.parts, channels.z_width, z)
         spectrum_product.multiply(
-            _transformed(z, channels.z_width, size), channels.z_width, packed, _negative(size), channels.groups,
-            channels.depth, channels.v_width, v,
+            z, channels.z_width, packed, _negative(size), channels.groups, channels.depth, channels.v_width, v
         )
         spectrum.empty(
             _transformed(v, channels.v_width, size), *_output_blocks(task, axes, size, blocks), channels.parts, ends,
@@ -347,16 +352,16 @@ def _add_weight(task: Task, size: Size, samples: Ints) -> None:
 
 def _dense_sums(task: Task, size: Size, samples: Ints, axes: Axes, channels: Channels) -> Array:
     """(points, channels of a group, filters), transformed back."""
-    points = math.prod(size)
+    points, transform = math.prod(size), _transform(size, task.x.dtype)
     sums = np.zeros(points * channels.matrix, dtype=task.x.dtype)
     for blocks in _chunks(task, size, samples, channels):
         z = _rows(len(blocks.sample), channels.z_width, size, sums.dtype)
         h = _rows(len(z), channels.v_width, size, sums.dtype)
-        spectrum.fill(task.x, *_input_blocks(task, axes, size, blocks), channels.parts, channels.z_width, z)
-        spectrum.fill(task.grad, *_output_blocks(task, axes, size, blocks), channels.parts, channels.v_width, h)
+        inputs, outputs = _input_blocks(task, axes, size, blocks), _output_blocks(task, axes, size, blocks)
+        spectrum.spectra(task.x, *inputs, *transform, channels.parts, channels.z_width, z)
+        spectrum.spectra(task.grad, *outputs, *transform, channels.parts, channels.v_width, h)
         spectrum_product.correlate(
-            _transformed(z, channels.z_width, size), channels.z_width, _transformed(h, channels.v_width, size),
-            channels.v_width, _negative(size), channels.groups, channels.depth, sums,
+            z, channels.z_width, h, channels.v_width, _negative(size), channels.groups, channels.depth, sums
         )
     spectra = empty(points * channels.groups * channels.depth, channels.v_width // channels.groups, sums.dtype)
     spectrum_product.matrices(

@@ -13,16 +13,34 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from .._core import isa
+
 Size = tuple[int, ...]
 
 MATRIX_BYTES = 64 * 2**20  # a weight's matrices take no more, unless the smallest blocks do
-PASS, MOVE = 12.0, 36.0  # of a vector of a spectrum: for each pass of its transform, and to move it
-PRODUCT, OPEN = 1.9, 80.0  # of a matrix's vector, and of each vector of a result
-MATRIX, SHARE = 100.0, 1 / 8  # of making a vector of a matrix, and how much of that a sample bears
-DIRECT, DEPTHWISE = 1.75, 2.5  # of a vector's multiply-add in the direct convolution, dense and depthwise
-IN_CACHE = 0.65  # depthwise spectra never leave the cache
-FEW_FILTERS = 1.5  # what lanes that aren't filters cost more
-MARGIN = 1.15
+MARGIN = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Of vectors."""
+
+    turn: float  # of a spectrum, for each pass of its transform
+    move: float  # of a spectrum, there and back
+    product: float  # of a frequency's matrix, for a block
+    open: float  # of a result
+    matrix: float  # to make one of a matrix
+    direct: float  # a multiply-add of the direct convolution
+    few: float  # and where a vector has lanes that aren't filters
+
+
+# By isa.two_wide(): forth and back, and the gradient of the weight.
+DENSE = {
+    False: (Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1, 2.2)),
+    True: (Costs(12, 36, 1.9, 80, 100, 1.75, 2.6), Costs(15, 45, 2.4, 100, 125, 1.75, 2.6)),
+}
+DEPTHWISE = Costs(8, 24, 0, 0, 0, 2.5, 2.5)  # whose spectra never leave the cache
+BATCH = 8  # samples that are thought to share a weight's matrices: what is chosen for one may not depend on others
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +101,11 @@ def sizes_from(least: int, most: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def plan(
-    outputs: Size, extent: Size, step: Size, taps: int, channels: Channels, itemsize: int
+    outputs: Size, extent: Size, step: Size, taps: int, channels: Channels, itemsize: int, summed: int = 0
 ) -> tuple[Size, float, float]:
-    """The block for a sample with these outputs; its cost and the direct convolution's."""
+    """The block for a sample with these outputs; its cost and the direct convolution's. For a weight's gradient, the
+    number of samples that are ``summed`` up."""
+    costs = _costs(channels, summed > 0)
     axes = _sizes(extent, tuple((out - 1) * s + e for out, s, e in zip(outputs, step, extent, strict=True)))
     grid = _grid(axes)
     points, rows = np.ones(()), np.ones(())
@@ -93,22 +113,24 @@ def plan(
         points = points * n
         rows = rows * np.ceil(out / ((n - e) // s + 1))
     matrix = points * channels.matrix
-    cost = MARGIN * (rows * _block_cost(grid, channels) + matrix / channels.lanes * MATRIX * SHARE)
+    shared = matrix / channels.lanes * costs.matrix / (summed or BATCH)
+    cost = MARGIN * (rows * _block_cost(grid, channels, costs) + shared)
     memory = matrix * itemsize
     cost = np.where(memory > max(MATRIX_BYTES, float(memory.min())), np.inf, cost)
     best = np.unravel_index(int(np.argmin(cost)), cost.shape)
     size = tuple(sizes[i] for sizes, i in zip(axes, best, strict=True))
-    return size, float(cost[best]), math.prod(outputs) * taps * _direct_cost(channels)
+    return size, float(cost[best]), math.prod(outputs) * taps * _direct_cost(channels, costs)
 
 
 @lru_cache(maxsize=1024)
-def never(extent: Size, step: Size, taps: int, channels: Channels) -> bool:
+def never(extent: Size, step: Size, taps: int, channels: Channels, of_weight: bool = False) -> bool:
     """Whether the direct convolution costs less for samples of any size: than blocks full of outputs, of any size."""
+    costs = _costs(channels, of_weight)
     grid = _grid(_sizes(extent, (2**40,) * len(extent)))
     outputs = np.ones(())
     for n, e, s in zip(grid, extent, step, strict=True):
         outputs = outputs * ((n - e) // s + 1)
-    return bool((MARGIN * _block_cost(grid, channels) / outputs).min() >= taps * _direct_cost(channels))
+    return bool((MARGIN * _block_cost(grid, channels, costs) / outputs).min() >= taps * _direct_cost(channels, costs))
 
 
 def _sizes(extent: Size, most: Size) -> list[Size]:
@@ -123,22 +145,26 @@ def _grid(axes: list[Size]) -> list[NDArray[np.float64]]:
     return [np.array(sizes, dtype=np.float64).reshape(-1, *[1] * (rank - 1 - axis)) for axis, sizes in enumerate(axes)]
 
 
-def _block_cost(grid: list[NDArray[np.float64]], channels: Channels) -> NDArray[np.float64]:
+def _costs(channels: Channels, of_weight: bool) -> Costs:
+    return DEPTHWISE if channels.depthwise else DENSE[isa.two_wide()][of_weight]
+
+
+def _block_cost(grid: list[NDArray[np.float64]], channels: Channels, costs: Costs) -> NDArray[np.float64]:
     """Of a block of each size, its matrices aside."""
     points, passes = np.ones(()), np.zeros(())
     for n in grid:
         points = points * n
         passes = passes + np.ceil(np.log2(n) / 2)
-    spectra = points * (channels.z_width + channels.v_width) / channels.lanes * (passes * PASS + MOVE)
-    if channels.depthwise:
-        return spectra * IN_CACHE
-    return spectra + points * (channels.matrix * PRODUCT + channels.v_width * OPEN) / channels.lanes
+    spectra = (channels.z_width + channels.v_width) * (passes * costs.turn + costs.move)
+    products = 0 if channels.depthwise else channels.matrix * costs.product + channels.v_width * costs.open
+    cost: NDArray[np.float64] = points / channels.lanes * (spectra + products)
+    return cost
 
 
-def _direct_cost(channels: Channels) -> float:
+def _direct_cost(channels: Channels, costs: Costs) -> float:
     """Of a tap of an output."""
     if channels.depthwise:
-        return channels.outputs / channels.lanes * DEPTHWISE
+        return channels.outputs / channels.lanes * costs.direct
     if channels.width < channels.lanes:
-        return channels.inputs * channels.width / channels.lanes * FEW_FILTERS * DIRECT
-    return channels.inputs * -(-channels.width // channels.lanes) * DIRECT
+        return channels.inputs * channels.width / channels.lanes * costs.few
+    return channels.inputs * -(-channels.width // channels.lanes) * costs.direct
