@@ -11,8 +11,8 @@ from test_kernels_conv import Draw
 from threadpoolctl import threadpool_limits
 
 from convnd import kernels, reference
-from convnd.errors import ArgumentError
 from convnd._core import spectrum_product
+from convnd.errors import ArgumentError
 from convnd.kernels import fft, spectral_plan
 from convnd.kernels.conv import chosen
 from convnd.kernels.task import Operation, Problem, Side, Task

@@ -126,8 +126,9 @@ cdef struct Convolution:    # of some rows of blocks at a time, which stay in th
 
 cdef void convolve_some(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Convolution *job = <const Convolution *>context
-    cdef int64_t first = index * job.piece, rows = min(job.piece, job.rows - first), i, k, item = job.source.tiles.itemsize
-    cdef int64_t column = 2 * job.source.tiles.lanes, z_step = job.product.z_step * item
+    cdef int64_t first = index * job.piece, rows = min(job.piece, job.rows - first), i, k
+    cdef int64_t item = job.source.tiles.itemsize, column = 2 * job.source.tiles.lanes
+    cdef int64_t z_step = job.product.z_step * item
     cdef int64_t v_step = job.product.v_step * item
     cdef char *z = job.scratch + slot * job.scratch_size
     cdef char *v = z + job.piece * z_step

@@ -34,18 +34,17 @@ class Fit:
     copy: float  # of a copied number, where each sample by itself would have to be copied
     share: float  # of what Winograd's rule expects
     power: float  # by which that grows with channels times filters beyond PRODUCTS
-    size: float = 0  # and, times the axes, with the size of a weight's gradient beyond CACHE
+    size: float = 0  # and, times the axes, with the size of a weight's frequencies beyond CACHE
     spill: float = 0  # of a frequency's number that waits in a slower cache: where SPILL_TILES take twice SPILL_BYTES
 
 
 # By isa.two_wide(): forth and back, the gradient of the weight.
 FITS = {
-    False: (Fit(25, 1.0, 0.02, spill=40), Fit(25, 0.95, 0.02, size=0.08)),
+    False: (Fit(4, 1.2, 0.06, size=0.05, spill=30), Fit(2, 0.95, 0.04, size=0.08)),
     True: (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
 }
-# With AVX-512, how much longer than by multiply-adds the way back to less than a vector of channels takes directly: to
-# at most FEW, and to more, by isa.two_wide().
-FEW, NARROW = 4, {False: (1.6, 1.6), True: (1.6, 3.2)}
+# By isa.two_wide(), how much longer the way back to less than a vector of channels takes directly than to a vector.
+NARROW = {False: 1.0, True: 2.4}
 
 
 def refuses(task: Task) -> str | None:
@@ -60,18 +59,17 @@ def takes(task: Task) -> bool | Mask:
     """By multiply-adds: of Winograd's convolution, and what copies take, against the direct convolution's."""
     lanes = isa.lanes(task.operation.dtype.itemsize)
     few = task.filters < lanes
-    if few and task.kind != "transposed":
+    if few and task.kind != "transposed" and isa.two_wide():
         return False
     outputs = (task.source if task.kind == "transposed" else task.target).shapes
-    direct = np.multiply.reduce(outputs, axis=1) * float(task.geometry[0].prod() * task.channels * task.filters)
-    if few:
-        direct *= NARROW[isa.two_wide()][task.filters > FEW] if lanes == 16 else 1.0
+    direct = np.multiply.reduce(outputs, axis=1) * float(task.geometry[0].prod() * winograd.direct_products(task))
+    if few and task.filters > winograd.FEW and lanes == 16:
+        direct *= NARROW[isa.two_wide()]
+    direct = direct + np.multiply.reduce(task.target.shapes, axis=1) * winograd.direct_end(task)
     folding, inner, of_weight = _folding(task.problem), _inner(task), task.kind == "weight"
     fit, bytes_ = FITS[isa.two_wide()][of_weight], winograd.tile_frequencies(inner) * task.operation.dtype.itemsize
     share = fit.share * max(1, inner.channels * inner.filters / PRODUCTS) ** fit.power
-    if of_weight:
-        size = bytes_ * inner.channels * inner.filters
-        share *= max(1, size / CACHE) ** (fit.size * int((inner.geometry[0] > 1).sum()))
+    share *= max(1, bytes_ * inner.channels * inner.filters / CACHE) ** (fit.size * int((inner.geometry[0] > 1).sum()))
     copy = 0 if _gathers(task) else fit.copy
     spent = share * winograd.spent(inner) + copy * folding.width * np.multiply.reduce(folding.folded.shapes, axis=1)
     if fit.spill:

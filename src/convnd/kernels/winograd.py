@@ -23,17 +23,20 @@ algorithm = "winograd"
 _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
-# Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of transforming a number to
-# a frequency, and from one. Where a core does two AVX-512 multiply-adds a cycle, all else costs more of them.
+# Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of a product; of
+# transforming a number to a frequency, and from one. Where a core does two AVX-512 multiply-adds a cycle, all else costs
+# more of them.
 COSTS = {  # by isa.two_wide()
-    False: ((12, 9), (22, 17), (26, 20), (28, 22)),
-    True: ((20, 16), (21, 17), (35, 28), (42, 33)),
+    False: ((0.83, 18, 10), (0.85, 18, 10), (1.15, 18, 9), (1.3, 28, 20)),
+    True: ((1, 20, 16), (1, 21, 17), (1, 35, 28), (1, 42, 33)),
 }
-# Of the weight gradient: its products; transforming a number; and what a weight's frequency costs a sample.
+# Of the weight gradient: its products; transforming a number of x, and of the gradient; and a weight's frequency, once.
 WEIGHT_COSTS = {
-    False: ((1.0, 8, 2), (0.8, 20, 6), (0.8, 20, 6), (0.8, 20, 6)),
-    True: ((1.0, 12, 1), (1.5, 16, 0.3), (2.9, 13, 0), (1.2, 60, 6)),
+    False: ((0.8, 16, 10, 50), (0.82, 17, 11, 21), (1.1, 17, 11, 32), (1.2, 26, 20, 32)),
+    True: ((1.0, 12, 12, 8), (1.5, 16, 16, 2.4), (2.9, 13, 13, 0), (1.2, 60, 60, 48)),
 }
+END = 6  # multiply-adds of the direct convolution: to begin and end a vector of sums
+FEW, NARROW = 4, 2  # filters that don't take a vector each time, and what those cost beside their number
 
 
 def refuses(task: Task) -> str | None:
@@ -66,7 +69,7 @@ def spent(task: Task) -> NDArray[np.floating[Any]]:
     found: NDArray[np.floating[Any]] = frequencies(task) * costs.frequency
     if task.kind == "weight":
         sums = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, sizes)), axis=1)
-        found = found + sums * costs.sums
+        found = found + sums * (costs.sums / len(task.low))
     return found
 
 
@@ -105,16 +108,15 @@ class _Costs:
     @classmethod
     def _of(cls, task: Task) -> _Costs:
         kernel, _, dilation = task.geometry
-        channels, filters = task.channels, task.filters
-        product, axes = channels * filters // task.groups, int((kernel > 1).sum())
-        sums: float = 0
+        groups, axes = task.groups, int((kernel > 1).sum())
+        channels, filters = whole_vectors(task.channels, groups, task), whole_vectors(task.filters, groups, task)
+        product, sums = task.channels * filters / groups, 0.0
         if task.kind == "weight":
-            products, to, sums = WEIGHT_COSTS[isa.two_wide()][axes - 1]
-            frequency = products * product + to * (channels + filters)
+            products, to, back, sums = WEIGHT_COSTS[isa.two_wide()][axes - 1]
         else:
-            to, back = COSTS[isa.two_wide()][axes - 1]
-            frequency = product + to * channels + back * filters
-        output = float(kernel.prod() * product)
+            products, to, back = COSTS[isa.two_wide()][axes - 1]
+        frequency = products * product + to * channels + back * filters
+        output = float(kernel.prod() * direct_products(task) + direct_end(task))
         share = np.minimum(*((kernel + tile[kernel] - 1) / tile[kernel] for tile in (_LARGE, _SMALL))).prod()
         spread = np.where(kernel > 1, dilation, 1)
         return cls(spread, frequency, sums * product, output, bool(share * frequency >= output))
@@ -143,6 +145,27 @@ def run(task: Task) -> None:
         _run(part, outputs)
     if task.kind == "weight":
         np.sum([part.out for part in tasks], axis=0, out=task.out)
+
+
+def whole_vectors(count: int, groups: int, task: Task) -> int:
+    """Channels of so many groups as vectors hold them, each group's in vectors of its own."""
+    lanes: int = isa.lanes(task.operation.dtype.itemsize)
+    return -(-count // groups // lanes) * lanes * groups
+
+
+def direct_products(task: Task) -> float:
+    """What a tap of an output costs the direct convolution."""
+    depth, width = task.channels // task.groups, task.filters // task.groups
+    # Vectors lie along channels, or else along positions that are neighbours.
+    along = task.kind != "weight" and depth % isa.lanes(task.operation.dtype.itemsize) == 0
+    near = (task.geometry[1] == 1).all() and (depth == 1 or task.kind == "weight")
+    few = width <= FEW and (along or near)
+    return task.channels * (width + NARROW if few else whole_vectors(task.filters, task.groups, task) / task.groups)
+
+
+def direct_end(task: Task) -> float:
+    """And what an output costs it beside its taps."""
+    return 0.0 if task.kind == "weight" or isa.two_wide() else END * whole_vectors(task.filters, task.groups, task)
 
 
 def _frequencies(kernel: Ints, outputs: Ints) -> int:
