@@ -24,8 +24,8 @@ _LARGE = np.array([0, 1, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 # Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of a product; of
-# transforming a number to a frequency, and from one. Where a core does two AVX-512 multiply-adds a cycle, all else costs
-# more of them.
+# transforming a number to a frequency, and from one. Where a core does two AVX-512 multiply-adds a cycle, all else
+# costs more of them.
 COSTS = {  # by isa.two_wide()
     False: ((0.83, 18, 10), (0.85, 18, 10), (1.15, 18, 9), (1.3, 28, 20)),
     True: ((1, 20, 16), (1, 21, 17), (1, 35, 28), (1, 42, 33)),
