@@ -377,3 +377,6 @@ cdef extern from "tile/tile.h":
         const convnd_peak_tiles *peak
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil
+
+# Bytes of results from which they go straight to memory (see stream).
+cdef int64_t stream_bytes
