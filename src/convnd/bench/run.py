@@ -146,12 +146,10 @@ def _hopeless(first: dict[str, float]) -> dict[str, str]:
 
 
 def algorithm(case: Case, which: Pass) -> str:
-    """Names of our implementations that do a convolution's pass. One sample shows it: a batch decides nothing, but of
-    a weight's gradient, which is summed up over it."""
+    """Names of our implementations that do a convolution's pass. One sample shows it: the batch decides nothing."""
     if not isinstance(case, Conv):
         return ""
-    if which != "weight":
-        case = replace(case, batch=1)
+    case = replace(case, batch=1)
     operands, place = Operands.draw(case), replace(case.place, memo=Memo())  # it keeps what other cases chose there
     big, small = (operands.grad, operands.x) if case.transposed else (operands.x, operands.grad)
     if which == "weight":

@@ -18,7 +18,7 @@ from .checks import Array, check_rank, contiguous, empty, floats, rows
 from .task import Counted, Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
-IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, phased, narrow, grouped, winograd, spanned, direct)
+IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, phased, grouped, winograd, narrow, spanned, direct)
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus",
                "selu", "hardsigmoid", "hardswish", "absolute")

@@ -137,8 +137,8 @@ def _channels(task: Task) -> Channels:
 
 
 def _plan(task: Task, outputs: Size) -> tuple[Size, float, float]:
-    axes, summed = Axes.of(task), len(task.low) if task.kind == "weight" else 0
-    return plan(outputs, axes.extent, axes.down, math.prod(axes.kernel), _channels(task), task.x.itemsize, summed)
+    axes, taps = Axes.of(task), math.prod(Axes.of(task).kernel)
+    return plan(outputs, axes.extent, axes.down, taps, _channels(task), task.x.itemsize, task.kind == "weight")
 
 
 # ------------------------------------------------------------------------------------------------------------- blocks

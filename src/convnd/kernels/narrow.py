@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._core import isa
 from . import direct
-from .task import Mask, Task
+from .task import Mask, Operation, Task
 
 algorithm = "direct"
 
@@ -21,7 +21,13 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """Where a vector of filters would be less than three quarters full."""
-    return bool(task.filters // task.groups <= isa.lanes(task.x.itemsize) * 3 // 4)
+    return fits(task.operation)
+
+
+def fits(operation: Operation) -> bool:
+    """Whether it would do this directly."""
+    lanes, groups = isa.lanes(operation.dtype.itemsize), operation.groups
+    return bool(operation.channels // groups % lanes == 0 and operation.filters // groups <= lanes * 3 // 4)
 
 
 def run(task: Task) -> None:

@@ -40,7 +40,8 @@ DENSE = {
     True: (Costs(12, 36, 1.9, 80, 100, 1.75, 2.6), Costs(15, 45, 2.4, 100, 125, 1.75, 2.6)),
 }
 DEPTHWISE = Costs(8, 24, 0, 0, 0, 2.5, 2.5)  # whose spectra never leave the cache
-BATCH = 8  # samples that are thought to share a weight's matrices: what is chosen for one may not depend on others
+# Samples that are thought to share a weight's matrices, and its gradient's: a choice may not depend on the batch.
+SHARING = (8, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,10 @@ def sizes_from(least: int, most: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def plan(
-    outputs: Size, extent: Size, step: Size, taps: int, channels: Channels, itemsize: int, summed: int = 0
+    outputs: Size, extent: Size, step: Size, taps: int, channels: Channels, itemsize: int, of_weight: bool = False
 ) -> tuple[Size, float, float]:
-    """The block for a sample with these outputs; its cost and the direct convolution's. For a weight's gradient, the
-    number of samples that are ``summed`` up."""
-    costs = _costs(channels, summed > 0)
+    """The block for a sample with these outputs; its cost and the direct convolution's."""
+    costs = _costs(channels, of_weight)
     axes = _sizes(extent, tuple((out - 1) * s + e for out, s, e in zip(outputs, step, extent, strict=True)))
     grid = _grid(axes)
     points, rows = np.ones(()), np.ones(())
@@ -113,7 +113,7 @@ def plan(
         points = points * n
         rows = rows * np.ceil(out / ((n - e) // s + 1))
     matrix = points * channels.matrix
-    shared = matrix / channels.lanes * costs.matrix / (summed or BATCH)
+    shared = matrix / channels.lanes * costs.matrix / SHARING[of_weight]
     cost = MARGIN * (rows * _block_cost(grid, channels, costs) + shared)
     memory = matrix * itemsize
     cost = np.where(memory > max(MATRIX_BYTES, float(memory.min())), np.inf, cost)

@@ -191,8 +191,7 @@ class Implementation(Protocol):
     def takes(self, task: Task) -> bool | Mask:
         """Whether it is the way to do a task that it can do, for all samples or for each.
 
-        By the window, channels, dtype and a sample's own shape, so that a result doesn't depend on the batch; of a
-        weight's gradient, which is summed up over the batch, by the number of samples as well.
+        By the window, channels, dtype and a sample's own shape, so that a result doesn't depend on the batch.
         """
 
     def run(self, task: Task) -> None:

@@ -13,6 +13,7 @@ from .._core import isa
 from .._core import winograd as core
 from .._core import winograd_weight as core_weight
 from ..layout import Ints
+from . import narrow
 from .checks import Array, empty
 from .task import Mask, Problem, Task
 
@@ -30,10 +31,11 @@ COSTS = {  # by isa.two_wide()
     False: ((0.83, 18, 10), (0.85, 18, 10), (1.15, 18, 9), (1.3, 28, 20)),
     True: ((1, 20, 16), (1, 21, 17), (1, 35, 28), (1, 42, 33)),
 }
-# Of the weight gradient: its products; transforming a number of x, and of the gradient; and a weight's frequency, once.
+# Of the weight gradient: its products; transforming a number of x, and of the gradient; and what a weight's frequency
+# costs a sample.
 WEIGHT_COSTS = {
-    False: ((0.8, 16, 10, 50), (0.82, 17, 11, 21), (1.1, 17, 11, 32), (1.2, 26, 20, 32)),
-    True: ((1.0, 12, 12, 8), (1.5, 16, 16, 2.4), (2.9, 13, 13, 0), (1.2, 60, 60, 48)),
+    False: ((0.8, 16, 10, 6), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
+    True: ((1.0, 12, 12, 1), (1.5, 16, 16, 0.3), (2.9, 13, 13, 0), (1.2, 60, 60, 6)),
 }
 END = 6  # multiply-adds of the direct convolution: to begin and end a vector of sums
 FEW, NARROW = 4, 2  # filters that don't take a vector each time, and what those cost beside their number
@@ -69,7 +71,7 @@ def spent(task: Task) -> NDArray[np.floating[Any]]:
     found: NDArray[np.floating[Any]] = frequencies(task) * costs.frequency
     if task.kind == "weight":
         sums = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, sizes)), axis=1)
-        found = found + sums * (costs.sums / len(task.low))
+        found = found + sums * costs.sums
     return found
 
 
@@ -156,10 +158,10 @@ def whole_vectors(count: int, groups: int, task: Task) -> int:
 def direct_products(task: Task) -> float:
     """What a tap of an output costs the direct convolution."""
     depth, width = task.channels // task.groups, task.filters // task.groups
-    # Vectors lie along channels, or else along positions that are neighbours.
-    along = task.kind != "weight" and depth % isa.lanes(task.operation.dtype.itemsize) == 0
-    near = (task.geometry[1] == 1).all() and (depth == 1 or task.kind == "weight")
-    few = width <= FEW and (along or near)
+    if task.kind != "weight" and narrow.fits(task.operation):  # vectors lie along channels
+        few = True
+    else:  # or along positions that are neighbours
+        few = width <= FEW and (task.geometry[1] == 1).all() and (depth == 1 or task.kind == "weight")
     return task.channels * (width + NARROW if few else whole_vectors(task.filters, task.groups, task) / task.groups)
 
 
