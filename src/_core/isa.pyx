@@ -12,8 +12,6 @@ cdef extern from "isa.h":
     bint convnd_two_wide() noexcept nogil
 
 cdef int chosen = 0
-# Fitted to measurements on Intel's server cores with AVX-512, and on Zen 4.
-stream_bytes = (4 if convnd_two_wide() else 2) * 1024 * 1024
 cdef object chosen_name = None
 
 
@@ -57,3 +55,5 @@ def lanes(int64_t itemsize):
 
 
 use(os.environ.get("CONVND_ISA") or available()[-1])
+# Zen 4 gains from half as much; others, Intel's server cores by measurement, don't.
+stream_bytes = (2 if available()[-1] == "x86-64-v4" and not convnd_two_wide() else 4) * 1024 * 1024

@@ -1,6 +1,6 @@
 """Blocks of samples and their transforms."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 
 from convnd._core.isa cimport convnd_tiles
 from convnd._core.plan cimport MAX_RANK
@@ -20,6 +20,14 @@ cdef struct Boxes:
     int64_t padded          # numbers of a box from one of them to the next
     int64_t width           # numbers of a box from one point to the next
     int64_t numbers         # of a box
+
+# Room for vectors, LINE bytes longer than what is needed, from its first whole cache line on: a vector on the edge of
+# two takes twice as long.
+cdef enum:
+    LINE = 64
+
+cdef inline char *line_of(char *room) noexcept nogil:
+    return room + LINE - <uintptr_t>room % LINE if room else NULL
 
 cdef struct Transforms:     # along all axes of a box
     const convnd_tiles *tiles

@@ -171,9 +171,10 @@ cdef bint transform_rows(const Transforms *all, char *x, int64_t rows, int64_t s
     cdef Lines job
     cdef int64_t a, column = 2 * all.tiles.lanes, item = all.tiles.itemsize
     job.all, job.x, job.rows, job.stride, job.inner = all, x, rows, stride, width // column
-    job.scratch = <char *>malloc(slots() * all.longest * 2 * column * item)
-    if not job.scratch:
+    cdef char *room = <char *>malloc(slots() * all.longest * 2 * column * item + LINE)
+    if not room:
         return False
+    job.scratch = line_of(room)
     for a in range(all.rank - 1, -1, -1):
         job.axis, job.lines = a, all.points // all.size[a] * (width // column)
         job.piece = max(1, PIECE // (column * all.size[a]))
@@ -181,7 +182,7 @@ cdef bint transform_rows(const Transforms *all, char *x, int64_t rows, int64_t s
             parallel_for(transform_some, &job, rows * ((job.lines + job.piece - 1) // job.piece),
                          rows * all.points * width * TRANSFORMED)
         job.inner *= all.size[a]
-    free(job.scratch)
+    free(room)
     return True
 
 
@@ -232,6 +233,7 @@ def spectra(const real[:, ::1] x, const int64_t[::1] base, const int64_t[:, ::1]
     """
     cdef Move job
     cdef int64_t rows = base.shape[0], numbers = blocks.shape[0] * blocks.shape[1]
+    cdef char *room
     cdef bint done = True
     job.values, job.blocks = <const char *>&x[0, 0], <char *>&blocks[0, 0]
     job.boxes.channels, job.boxes.parts, job.boxes.part = x.shape[1], parts, x.shape[1] // parts
@@ -244,12 +246,13 @@ def spectra(const real[:, ::1] x, const int64_t[::1] base, const int64_t[:, ::1]
             parallel_for(fill_some, &job, rows, numbers * MOVED)
             done = transform_rows(&job.transforms, job.blocks, rows, job.stride, width)
         else:
-            job.scratch = <char *>malloc(slots() * job.transforms.longest * 4 * job.boxes.tiles.lanes * sizeof(real))
-            if job.scratch:
+            room = <char *>malloc(slots() * job.transforms.longest * 4 * job.boxes.tiles.lanes * sizeof(real) + LINE)
+            job.scratch = line_of(room)
+            if room:
                 parallel_for(fill_and_transform, &job, rows, numbers * (MOVED + TRANSFORMED))
             else:
                 done = False
-            free(job.scratch)
+            free(room)
     if not done:
         raise MemoryError("no memory for a transform")
 

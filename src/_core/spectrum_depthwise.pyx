@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 
 from convnd._core.isa cimport tiles
 from convnd._core.spectrum cimport (
-    Boxes, Transforms, empty_box, fill_box, read_boxes, read_transforms, transform_box)
+    LINE, Boxes, Transforms, empty_box, fill_box, line_of, read_boxes, read_transforms, transform_box)
 from convnd._core.threads cimport parallel_for, slots
 
 ctypedef fused real:
@@ -104,14 +104,15 @@ cdef bint run(Depthwise *job, int64_t boxes, bint correlate) noexcept nogil:
     job.together = max(1, min(job.whole, TASK_BYTES // (numbers * item * boxes)))
     job.groups = (job.whole + job.together - 1) // job.together + job.columns - job.whole
     job.scratch_size = (boxes * job.together * numbers + 2 * job.transforms.longest * column) * item
-    job.scratch = <char *>malloc(slots() * job.scratch_size)
-    if not job.scratch:
+    cdef char *room = <char *>malloc(slots() * job.scratch_size + LINE)
+    if not room:
         return False
+    job.scratch = line_of(room)
     if correlate:
         parallel_for(correlate_some, job, job.parts * job.groups, job.rows * job.columns * numbers * COST)
     else:
         parallel_for(convolve_some, job, job.rows * job.groups, job.rows * job.columns * numbers * COST)
-    free(job.scratch)
+    free(room)
     return True
 
 
@@ -120,7 +121,7 @@ def convolve(const real[:, ::1] x, const int64_t[::1] in_base, const int64_t[:, 
              const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] out_first, const int64_t[:, ::1] out_geometry,
              const int64_t[::1] radices, const real[::1] twiddles, const int64_t[::1] negative,
              const real[::1] matrices, const real[:, ::1] scale_shift, int64_t activation, real[:, ::1] out):
-    """out = activation(the blocks' convolutions times scale + shift); blocks as for spectrum.fill and empty."""
+    """out = activation(the blocks' convolutions times scale + shift); blocks as for spectrum.spectra and empty."""
     cdef Depthwise job
     cdef bint done
     job.x, job.out, job.matrices = <const char *>&x[0, 0], <char *>&out[0, 0], <const char *>&matrices[0]

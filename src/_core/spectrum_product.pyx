@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc
 from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_tiles, convnd_weight_args, tiles
 from convnd._core.plan cimport ceil_div, first_height
 from convnd._core.spectrum cimport (
-    Boxes, Transforms, fill_box, read_boxes, read_transforms, scale_and_empty, transform_box)
+    LINE, Boxes, Transforms, fill_box, line_of, read_boxes, read_transforms, scale_and_empty, transform_box)
 from convnd._core.threads cimport parallel_for, slots, usable
 
 ctypedef fused real:
@@ -156,6 +156,7 @@ def convolve(const real[:, ::1] x, const int64_t[::1] in_base, const int64_t[:, 
     cdef Convolution job
     cdef const convnd_tiles *t = tiles(sizeof(real))
     cdef bint done = False
+    cdef char *block
     cdef int64_t v_width = scale_shift.shape[1], column = 2 * t.lanes, points = negative.shape[0], n, row
     job.rows = in_base.shape[0]
     job.product.z_step, job.product.v_step = (points + 1) * z_width, (points + 1) * v_width
@@ -180,13 +181,14 @@ def convolve(const real[:, ::1] x, const int64_t[::1] in_base, const int64_t[:, 
         read_product(&job.product, t, points, job.rows, groups, depth, z_width, v_width)
         job.scratch_size += 2 * job.transforms.longest * column * <int64_t>sizeof(real)
         job.product.zeros = <const char *>calloc(CONVND_MAX_VECTORS * t.lanes, sizeof(real))
-        job.scratch = <char *>malloc(slots() * job.scratch_size)
-        if job.product.zeros and job.scratch:
+        block = <char *>malloc(slots() * job.scratch_size + LINE)
+        if job.product.zeros and block:
+            job.scratch = line_of(block)
             parallel_for(convolve_some, &job, ceil_div(job.rows, job.piece),
                          job.rows * (points + 1) * v_width * job.product.height)
             done = True
         free(<void *>job.product.zeros)
-        free(job.scratch)
+        free(block)
     if not done:
         raise MemoryError("no memory for a transform")
     return True

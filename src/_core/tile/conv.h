@@ -25,8 +25,8 @@ INLINE void NAME(conv_run)(const int height, const int vectors, const int asks, 
     }
 }
 
-/* The same with vectors of one panel, of neighbouring positions whose inputs are neighbours: an input is loaded once for
- * all of some neighbouring taps. */
+/* The same with vectors of one panel, of neighbouring positions whose inputs are neighbours: an input is loaded once
+ * for all of some neighbouring taps. */
 INLINE void NAME(conv_slide)(const int height, const int taps, vec (*sum)[CONVND_MAX_VECTORS], const real *x,
                              const real *w) {
     vec b[SLIDE];

@@ -10,9 +10,10 @@ output on. A block's spectrum times the weight's is the spectrum of its outputs:
 A stride computes all outputs of a block and keeps some. Where blocks lie and how large they are follows from the
 window, the channels and the sample's own shape, and blocks never meet; a weight's gradient adds them in a fixed tree.
 
-Blocks are transformed a few at a time: beside the weight's matrices, kept in its packs, they take CHUNK_BYTES, or one
-block; depthwise ones a column of channels at a time, in each thread's scratch. A wrong number (NaN, infinity) spreads
-over its block, and errors are relative to a block's largest numbers.
+Some blocks go from input to output in each thread's scratch, depthwise ones a column of channels at a time; few or
+large ones, and a weight gradient's, are transformed CHUNK_BYTES, or one, at a time by all threads. The weight's
+matrices are kept in its packs. A wrong number (NaN, infinity) spreads over its block, and errors are relative to a
+block's largest numbers.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def _alike(shapes: Ints) -> Iterator[tuple[Size, Ints]]:
 
 
 def _channels(task: Task) -> Channels:
-    return Channels(task.channels, task.filters, task.groups, isa.lanes(task.x.itemsize))
+    return Channels(task.channels, task.filters, task.groups, isa.lanes(task.x.itemsize), isa.two_wide())
 
 
 def _plan(task: Task, outputs: Size) -> tuple[Size, float, float]:

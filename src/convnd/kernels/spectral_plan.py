@@ -13,8 +13,6 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import isa
-
 Size = tuple[int, ...]
 
 MATRIX_BYTES = 64 * 2**20  # a weight's matrices take no more, unless the smallest blocks do
@@ -52,6 +50,7 @@ class Channels:
     outputs: int
     groups: int
     lanes: int
+    two_wide: bool = False  # see isa
 
     @property
     def depth(self) -> int:
@@ -146,7 +145,7 @@ def _grid(axes: list[Size]) -> list[NDArray[np.float64]]:
 
 
 def _costs(channels: Channels, of_weight: bool) -> Costs:
-    return DEPTHWISE if channels.depthwise else DENSE[isa.two_wide()][of_weight]
+    return DEPTHWISE if channels.depthwise else DENSE[channels.two_wide][of_weight]
 
 
 def _block_cost(grid: list[NDArray[np.float64]], channels: Channels, costs: Costs) -> NDArray[np.float64]:

@@ -111,7 +111,7 @@ class _Costs:
     def _of(cls, task: Task) -> _Costs:
         kernel, _, dilation = task.geometry
         groups, axes = task.groups, int((kernel > 1).sum())
-        channels, filters = whole_vectors(task.channels, groups, task), whole_vectors(task.filters, groups, task)
+        channels, filters = whole_vectors(task.channels, 1, task), whole_vectors(task.filters, groups, task)
         product, sums = task.channels * filters / groups, 0.0
         if task.kind == "weight":
             products, to, back, sums = WEIGHT_COSTS[isa.two_wide()][axes - 1]
@@ -157,12 +157,12 @@ def whole_vectors(count: int, groups: int, task: Task) -> int:
 
 def direct_products(task: Task) -> float:
     """What a tap of an output costs the direct convolution."""
-    depth, width = task.channels // task.groups, task.filters // task.groups
-    if task.kind != "weight" and narrow.fits(task.operation):  # vectors lie along channels
-        few = True
-    else:  # or along positions that are neighbours
-        few = width <= FEW and (task.geometry[1] == 1).all() and (depth == 1 or task.kind == "weight")
-    return task.channels * (width + NARROW if few else whole_vectors(task.filters, task.groups, task) / task.groups)
+    channels, width, near = task.channels, task.filters // task.groups, (task.geometry[1] == 1).all()
+    if task.kind == "weight":
+        few = width <= FEW and task.groups == 1 and near  # x and the gradient change places, or lanes are positions
+    else:  # lanes are channels, or positions that are neighbours
+        few = narrow.fits(task.operation) or (width <= FEW and channels == 1 and near)
+    return channels * (width + NARROW if few else whole_vectors(task.filters, task.groups, task) / task.groups)
 
 
 def direct_end(task: Task) -> float:
