@@ -358,7 +358,7 @@ cdef void read_inputs(const Conv *job, const Rows *rows, const char *x, int64_t 
     cdef int64_t high = min(inner.in_size, inner.base + (rows.col + rows.cols - 1) * inner.in_step
                             + (inner.taps - 1) * inner.base_step + 1)
     for row in range(rows.count):
-        for e in range(min(fresh, rows.n_outer - 1) if row == 0 else rows.n_outer - 1, rows.n_outer):
+        for e in range(fresh if row == 0 else rows.n_outer - 1, rows.n_outer):
             convnd_read(x + row * rows.x_step * job.tiles.itemsize + (rows.outer[2 * e] * inner.in_size + low) * step,
                         (high - low) * step)
 
