@@ -70,7 +70,47 @@ def test_all_three_agree_with_the_reference_and_keep_the_law(case, dtype, channe
     np.testing.assert_allclose(weight, want_weight, rtol=0, atol=TOLERANCE[dtype] * 20)
 
 
-@pytest.mark.parametrize(("channels", "filters"), [(4, 3), (16, 40)])
+@pytest.mark.parametrize("kind", ["forward", "input", "weight"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "shapes"),
+    [
+        ((3, 16), (1, 1), [(64, 16), (30, 16)]),
+        ((3, 4, 4), (1, 1, 1), [(40, 4, 4), (61, 4, 4)]),
+        ((4, 16), (2, 1), [(260, 16), (400, 16)]),
+        ((3, 4), (1, 1), [(50, 4), (40, 9), (33, 4), (1, 4)]),
+    ],
+    ids=["bands", "both axes", "a stride", "some"],
+)
+def test_what_is_left_is_winograds_where_that_is_quicker(kernel, stride, shapes, kind, rng):
+    padding = [(1, 1)] + [(0, 0)] * (len(kernel) - 1)
+    window = Window.of(len(kernel), kernel, stride=stride, padding=padding)
+    x = Ragged.pack([rng.standard_normal((*shape, 16)).astype(np.float32) for shape in shapes])
+    w = rng.standard_normal((*kernel, 16, 64)).astype(np.float32)
+
+    def result(batch, grads, algorithm):
+        place = window.on(Layout(batch.layout.shapes))
+        if kind == "forward":
+            y = Ragged(kernels.conv(batch.values, place, w, algorithm=algorithm), place.output)
+        elif kind == "input":
+            y = Ragged(kernels.conv_transpose(grads.values, place, w, algorithm=algorithm), batch.layout)
+        else:
+            y = kernels.conv_weight(batch.values, grads.values, place, algorithm=algorithm)
+        return y, chosen(place)
+
+    target = window.on(x.layout).output
+    g = Ragged(rng.standard_normal((target.positions, 64)).astype(np.float32), target)
+    y, ways = result(x, g, "auto")
+    plain, _ = result(x, g, "direct")
+    assert "spanned" in ways
+    numbers, plain_numbers = (y, plain) if kind == "weight" else (y.values, plain.values)
+    assert not np.array_equal(numbers, plain_numbers)
+    np.testing.assert_allclose(numbers, plain_numbers, rtol=0, atol=2e-5 * np.abs(plain_numbers).max())
+    if kind != "weight":
+        for n in range(len(shapes)):
+            assert np.array_equal(result(x[[n]], g[[n]], "auto")[0].values, y[[n]].values)
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(3, 3), (16, 40)])
 def test_bits_are_those_of_all_axes(case, channels, filters, monkeypatch):
     """So that the last tile of a sample, one wide, agrees with the whole."""
     window, shapes, _, rng = case

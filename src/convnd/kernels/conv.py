@@ -18,7 +18,9 @@ from .checks import Array, check_rank, contiguous, empty, floats, rows
 from .task import Counted, Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
-IMPLEMENTATIONS: tuple[Implementation, ...] = (fft, depthwise, phased, grouped, winograd, narrow, spanned, direct)
+IMPLEMENTATIONS: tuple[Implementation, ...] = (
+    fft, depthwise, spanned.by_winograd, phased, grouped, winograd, narrow, spanned.directly, direct
+)  # fmt: skip
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus",
                "selu", "hardsigmoid", "hardswish", "absolute")
@@ -134,7 +136,7 @@ def chosen(place: Placement) -> list[str]:
     """Names of the implementations that calls at ``place`` have taken so far."""
     plans = (plan for plan in place.memo.values() if isinstance(plan, Plan))
     ways = {way for plan in plans for way, _ in plan.parts}
-    return sorted(getattr(way, "__name__", way.algorithm).rpartition(".")[2] for way in ways)
+    return sorted(getattr(way, "__name__", type(way).__name__.lower()).rpartition(".")[2] for way in ways)
 
 
 def _key(kind: Kind, x: Array, other: Array, bias: Array | None, groups: int, *options: Any) -> tuple[Any, ...]:

@@ -1,67 +1,84 @@
 """A last axis that the kernel spans: its positions are so many more channels.
 
 Where a window covers the whole of the last axis, and so has one place on it, its K positions of C channels lie in
-memory as one position of K C channels. That leaves a convolution of one axis fewer, which fills its tiles; an output's
-chain of multiply-adds stays the same. Spectrograms end so, whose bands a filter takes all together, and what comes
-behind, one position wide.
+memory as one position of K C channels. That leaves a convolution of one axis fewer, which fills its tiles: a direct one
+whose outputs' chains of multiply-adds stay the same, or one of short kernels, which Winograd's does if it is the
+quicker. Spectrograms end so, whose bands a filter takes all together, and what comes behind, one position wide.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..layout import Ints
-from . import direct
+from . import direct, phased, winograd
 from .checks import Array, empty
-from .task import Mask, Operation, Problem, Side, Task
-
-algorithm = "direct"
+from .task import Implementation, Mask, Operation, Part, Problem, Side, Task, choose, perform
 
 
-def refuses(task: Task) -> str | None:
-    """Groups, whose channels would lie apart; a single axis; a flipped kernel."""
-    if task.groups > 1 or task.rank == 1 or task.flip:
-        return "an axis becomes channels where there are two axes or more, one group, and no flip"
-    return None
+@dataclass(eq=False, slots=True)
+class Spanned:
+    """The convolution without that axis, and without the next if the kernel spans that too, in one of some ways."""
+
+    algorithm: str
+    ways: tuple[Implementation, ...]
+
+    def refuses(self, task: Task) -> str | None:
+        """Groups, whose channels would lie apart; a single axis; a flipped kernel."""
+        if task.groups > 1 or task.rank == 1 or task.flip:
+            return "an axis becomes channels where there are two axes or more, one group, and no flip"
+        return None
+
+    def takes(self, task: Task) -> bool | Mask:
+        """Samples whose last axis the kernel spans, without padding and without holes, if a way takes what is left."""
+        kernel, _, dilation = task.geometry[:, -1].tolist()
+        if kernel > 1 and dilation > 1:
+            return False
+        wide, single = _sides(task.problem)
+        mask: Mask = single.shapes[:, -1] == 1
+        if not mask.any():
+            return False
+        mask &= (wide.shapes[:, -1] == kernel) & (task.low[:, -1] == 0)
+        if mask.any():
+            problem = task.problem if mask.all() else task.problem.part(mask)
+            left = Task(_without_axis(problem, kernel)[0], task.x, task.x)
+            taken = np.zeros(len(problem.low), dtype=bool)
+            for way in (self, *self.ways):
+                if way.refuses(left) is None:
+                    taken |= way.takes(left)
+            mask[mask] = taken
+        return mask
+
+    def run(self, task: Task) -> None:
+        """Run the ways on what is left."""
+        kernel = int(task.geometry[0, -1])
+        problem, rows = _without_axis(task.problem, kernel)
+        x, out = task.x, task.out
+        if rows is not None and task.kind == "transposed":
+            out = empty(len(rows), task.filters, out.dtype)
+        elif rows is not None:
+            x = x[rows]
+        inner_x, inner_out = x, out
+        if task.kind != "transposed":
+            inner_x = x.reshape(-1, kernel * task.channels)
+        if task.kind == "transposed":
+            inner_out = out.reshape(-1, kernel * task.filters)
+        elif task.kind == "weight":
+            inner_out = out.reshape(-1, kernel * out.shape[1], out.shape[2])
+        packs = None if task.packs is None else task.packs.setdefault("spanned", {})
+        inner = Task(problem, inner_x, inner_out, _weight(task), _bias(task, kernel), task.grad, packs, task.counted)
+        parts: list[Part] | None = problem.memo.get(self)
+        if parts is None:
+            parts = problem.memo[self] = choose(inner, (self, *self.ways), self.algorithm)
+        perform(inner, parts)
+        if out is not task.out:
+            task.out[rows] = out
 
 
-def takes(task: Task) -> bool | Mask:
-    """Samples whose last axis the kernel spans, without padding and without holes."""
-    kernel, _, dilation = task.geometry[:, -1].tolist()
-    if kernel > 1 and dilation > 1:
-        return False
-    wide, single = _sides(task.problem)
-    mask: Mask = single.shapes[:, -1] == 1
-    if not mask.any():
-        return False
-    mask &= (wide.shapes[:, -1] == kernel) & (task.low[:, -1] == 0)
-    return mask
-
-
-def run(task: Task) -> None:
-    """The direct convolution without that axis, and without the next if the kernel spans that too."""
-    kernel = int(task.geometry[0, -1])
-    problem, rows = _without_axis(task.problem, kernel)
-    x, out = task.x, task.out
-    if rows is not None and task.kind == "transposed":
-        out = empty(len(rows), task.filters, out.dtype)
-    elif rows is not None:
-        x = x[rows]
-    inner_x, inner_out = x, out
-    if task.kind != "transposed":
-        inner_x = x.reshape(-1, kernel * task.channels)
-    if task.kind == "transposed":
-        inner_out = out.reshape(-1, kernel * task.filters)
-    elif task.kind == "weight":
-        inner_out = out.reshape(-1, kernel * out.shape[1], out.shape[2])
-    packs = None if task.packs is None else task.packs.setdefault("spanned", {})
-    inner = Task(problem, inner_x, inner_out, _weight(task), _bias(task, kernel), task.grad, packs, task.counted)
-    if refuses(inner) is None and np.all(takes(inner)):
-        run(inner)
-    else:
-        direct.run(inner)
-    if out is not task.out:
-        task.out[rows] = out
+by_winograd = Spanned("auto", (phased, winograd))
+directly = Spanned("direct", (direct,))
 
 
 def _sides(problem: Problem) -> tuple[Side, Side]:
