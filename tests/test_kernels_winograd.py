@@ -162,6 +162,39 @@ def test_a_weight_gradient_in_chunks(level, dtype, rng):
     assert error < (1e-5 if dtype == np.float32 else 1e-13)
 
 
+@pytest.mark.parametrize(
+    ("shapes", "settings"),
+    [
+        ([(30000,), (1,), (25000,)], {"kernel": (3,), "padding": "same"}),
+        ([(30000,), (24000,)], {"kernel": (2,), "dilation": 200, "padding": "causal"}),
+        ([(230, 120), (130, 200)], {"kernel": (3, 3), "padding": 1}),
+        ([(230, 120), (130, 200)], {"kernel": (3, 3), "dilation": (1, 2)}),
+        ([(230, 120), (130, 201)], {"kernel": (4, 5), "stride": 2, "padding": 1}),
+        ([(7, 90, 90)], {"kernel": (3, 1, 1), "padding": (1, 0, 0)}),
+        ([(16, 60, 60)], {"kernel": (3, 3, 3), "padding": 1}),
+        ([(16, 60, 61)], {"kernel": (2, 3, 1), "stride": (1, 2, 1)}),
+    ],
+    ids=["line", "dilated line", "plane", "dilated plane", "phases", "another axis", "volume", "phases of an axis"],
+)
+def test_inputs_that_memory_is_asked_for_ahead(shapes, settings, rng):
+    """What a block reads is asked for while the one before it is computed, from some MB on."""
+    layout = Layout(shapes)
+    place = Window.of(layout.ndim, **settings).on(layout)
+    x = rng.standard_normal((layout.positions, 64)).astype(np.float32)
+    weight = rng.standard_normal((*settings["kernel"], 64, 64)).astype(np.float32)
+    grad = rng.standard_normal((place.output.positions, 64)).astype(np.float32)
+    assert x.nbytes > 10 << 20
+    for call in (
+        lambda algorithm: kernels.conv(x, place, weight, algorithm=algorithm),
+        lambda algorithm: kernels.conv_transpose(grad, place, weight, algorithm=algorithm),
+        lambda algorithm: kernels.conv_weight(x, grad, place, algorithm=algorithm),
+    ):
+        got = by_threads(lambda call=call: call("winograd"))
+        assert error(got[0], call("direct")) < ERROR[np.float32]
+        assert np.array_equal(got[0], got[1])
+        assert np.array_equal(got[0], got[2])
+
+
 def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng):
     """In the weight gradient too, whose parts are added."""
     layout = Layout([[40, 40], [1, 1], [2, 30], [40, 40]])

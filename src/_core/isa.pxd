@@ -114,6 +114,8 @@ cdef extern from "tile/tile.h":
         int64_t count
         int64_t depth
         int64_t ahead
+        const char *ask
+        int64_t share
 
     ctypedef struct convnd_count_args:
         const char *x

@@ -14,9 +14,12 @@ from convnd._core.counted cimport free_counted, join_counted, make_counted, tall
 from convnd._core.isa cimport (
     CONVND_MAX_VECTORS, CONVND_WINOGRAD_AXES, convnd_conv_args, convnd_winograd_args, convnd_winograd_product, tiles)
 from convnd._core.panels cimport FILTERS, Panel, make_panels
-from convnd._core.plan cimport ceil_div, floor_div
+from convnd._core.plan cimport ceil_div
 from convnd._core.stream cimport STREAM_LINE, streams
-from convnd._core.threads cimport owner_of, parallel_for, slots, usable
+from convnd._core.threads cimport parallel_for, slots, usable
+from convnd._core.winograd_tiles cimport (
+    Ahead, Fold, Spot, ahead_bytes, begin_ahead, box, count_tiles, find_tile, locate_next, look_ahead, next_tile,
+    read_fold, take_lines)
 
 from convnd._core.memory import Buffer
 
@@ -34,119 +37,8 @@ cdef int64_t TILES = 32, LEAST_TILES = 4
 cdef int64_t BLOCKS = 16
 # A weight is transformed so many channels of a panel at a time.
 cdef int64_t PIECE_CHANNELS = 16
-
-cdef int64_t axis_tiles(const Winograd *job, int64_t axis, int64_t size) noexcept nogil:
-    """Tiles on an axis: with dilation d those of d interleaved axes."""
-    cdef int64_t d = job.dilation[axis]
-    return d * ceil_div(ceil_div(size, d), job.outputs[axis])
-
-
-cdef void enter_sample(const Winograd *job, Spot *spot) noexcept nogil:
-    cdef int64_t a
-    for a in range(job.rank):
-        spot.tiles[a] = axis_tiles(job, a, job.out_shapes[spot.sample * job.rank + a])
-
-
-cdef void find_tile(const Winograd *job, int64_t tile, Spot *spot) noexcept nogil:
-    cdef int64_t a, left
-    spot.sample = owner_of(job.first_tile, job.samples, tile)
-    enter_sample(job, spot)
-    left = tile - job.first_tile[spot.sample]
-    for a in range(job.rank - 1, -1, -1):
-        spot.at[a] = left % spot.tiles[a]
-        left = left // spot.tiles[a]
-
-
-cdef void next_tile(const Winograd *job, Spot *spot) noexcept nogil:
-    """Without a division, unless a sample ends."""
-    cdef int64_t a
-    for a in range(job.rank - 1, -1, -1):
-        spot.at[a] += 1
-        if spot.at[a] < spot.tiles[a]:
-            return
-        spot.at[a] = 0
-    spot.sample += 1
-    while spot.sample < job.samples and job.first_tile[spot.sample + 1] == job.first_tile[spot.sample]:
-        spot.sample += 1
-    if spot.sample < job.samples:
-        enter_sample(job, spot)
-
-
-cdef class Fold:
-    """A side whose phases are channels: sizes and how much of them counts (N, rank), offsets (N + 1,), padding before
-    and strides."""
-
-    def __cinit__(self, const int64_t[:, ::1] shapes, const int64_t[:, ::1] ends, const int64_t[::1] offsets,
-                  const int64_t[:, ::1] low, const int64_t[::1] stride, bint of_output):
-        cdef int64_t a
-        self.of_output, self.phases = of_output, 1
-        for a in range(stride.shape[0]):
-            self.stride[a] = stride[a]
-            self.phases *= stride[a]
-        self.shapes, self.ends = &shapes[0, 0], &ends[0, 0]
-        self.offsets, self.low = &offsets[0], &low[0, 0]
-        self.kept = shapes, ends, offsets, low
-
-
-cdef void read_fold(Winograd *job, Fold fold):
-    """The side that is folded; None if neither is. `fold` has to outlive the job."""
-    job.in_phases = job.out_phases = 1
-    if fold is None:
-        return
-    if fold.of_output:
-        job.out_phases = fold.phases
-    else:
-        job.in_phases = fold.phases
-    job.stride, job.plain_shapes, job.plain_ends = fold.stride, fold.shapes, fold.ends
-    job.plain_offsets, job.plain_low = fold.offsets, fold.low
-
-
-cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t phase, int64_t channels,
-                 convnd_winograd_args *args, int64_t *at) noexcept nogil:
-    """The box of a tile in its sample's input or output; `at` is the place of its first element in the array."""
-    cdef int64_t sample = spot.sample, a, i, d, m, first, count, size, step, unit = channels
-    cdef bint folded = (job.out_phases if of_output else job.in_phases) > 1
-    cdef const int64_t *shape = (job.out_shapes if of_output else job.in_shapes) + sample * job.rank
-    cdef const int64_t *ends = shape
-    cdef const int64_t *low = job.low + sample * job.rank
-    cdef bint empty = False
-    if folded:
-        shape, ends = job.plain_shapes + sample * job.rank, job.plain_ends + sample * job.rank
-    for i in range(CONVND_WINOGRAD_AXES):
-        args.step[i], args.from_[i], args.to[i] = 0, 0, 1
-    at[0] = (job.plain_offsets if folded else job.out_offsets if of_output else job.in_offsets)[sample] * channels
-    for a in range(job.rank - 1, -1, -1):
-        d, m, i = job.dilation[a], job.outputs[a], job.place[a]
-        first = spot.at[a] * m if d == 1 else spot.at[a] % d + spot.at[a] // d * m * d
-        if not of_output:
-            first -= low[a]
-        if folded:
-            step = job.stride[a]
-            if step > 1:    # without dilation
-                first, d = first * step + phase % step - job.plain_low[sample * job.rank + a], step
-            phase = phase // step
-        size = ends[a]
-        at[0] += first * unit
-        if i < 0:
-            empty = empty or first < 0 or first >= size
-        else:
-            count = m if of_output else job.axes[i].alpha
-            args.step[i] = d * unit
-            args.from_[i] = min(count, max(0, -first if d == 1 else ceil_div(-first, d)))
-            args.to[i] = max(args.from_[i], min(
-                count, size - first if d == 1 else floor_div(size - 1 - first, d) + 1))
-        unit *= shape[a]
-    if empty:
-        args.from_[CONVND_WINOGRAD_AXES - 1] = args.to[CONVND_WINOGRAD_AXES - 1] = 0
-
-
-cdef inline int64_t box(const convnd_winograd_args *args) noexcept nogil:
-    """The elements of a tile that exist."""
-    cdef int64_t i, n = 1
-    for i in range(CONVND_WINOGRAD_AXES):
-        n *= args.to[i] - args.from_[i]
-    return n
-
+# Bytes of an input from which on memory is asked for what the next block reads.
+cdef int64_t ASK_BYTES = 4 * 1024 * 1024
 
 cdef inline int64_t panel_of(const Winograd *job, int64_t frequency, int64_t p) noexcept nogil:
     """Where a panel of the packed weight starts at a frequency, in bytes."""
@@ -154,9 +46,9 @@ cdef inline int64_t panel_of(const Winograd *job, int64_t frequency, int64_t p) 
     return (panel.pack + frequency * job.depth * panel.vectors * job.tiles.lanes) * job.tiles.itemsize
 
 
-cdef void multiply(const Winograd *job, const char *data, char *product, int64_t count) noexcept nogil:
-    """At each frequency, (count, channels) times (channels, filters)."""
-    cdef int64_t size = job.tiles.itemsize, frequency, p, left, tallest
+cdef void multiply(const Winograd *job, const char *data, char *product, int64_t count, Ahead *ahead) noexcept nogil:
+    """At each frequency, (count, channels) times (channels, filters). Meanwhile memory is asked for what is ahead."""
+    cdef int64_t size = job.tiles.itemsize, frequency, p, left, tallest, tall, lines, calls
     cdef const Panel *panel
     cdef convnd_winograd_product args
     cdef convnd_conv_args rest
@@ -164,7 +56,8 @@ cdef void multiply(const Winograd *job, const char *data, char *product, int64_t
     rest.x_step = args.x_step = job.tile_step
     rest.out_step = args.out_step = job.grad_tile_step
     rest.start = job.start + job.grad_row * size        # zeros
-    args.depth = job.depth
+    args.depth, args.ask = job.depth, NULL
+    calls = job.frequencies * job.n_panels
     for frequency in range(job.frequencies):
         for p in range(job.n_panels):
             panel = &job.panels[p]
@@ -179,6 +72,10 @@ cdef void multiply(const Winograd *job, const char *data, char *product, int64_t
                 args.ahead = panel_of(job, frequency + 1, 0) - panel_of(job, frequency, p)
             args.x = data + (frequency * job.row + panel.x) * size
             args.out = product + (frequency * job.grad_row + panel.start) * size
+            tall = count // tallest
+            lines = take_lines(ahead, min(ceil_div(ahead.end - ahead.line, calls), tall * job.depth), &args.ask)
+            args.share = ceil_div(lines, max(tall, 1))
+            calls -= 1
             job.tiles.winograd.multiply[panel.vectors](&args)
             if left:
                 rest.w = args.w
@@ -197,8 +94,10 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef int64_t part = job.grad_row // job.groups if job.out_phases == 1 else width    # a group's, or a phase's
     cdef char *data = job.scratch + slot * job.scratch_size
     cdef char *product = data + job.block * job.tile_step * size
+    cdef Ahead ahead
     cdef convnd_winograd_args args
     cdef Spot start, spot
+    cdef bint along = False
     args.axes, args.x_end, args.activation = job.axes, job.x_end, job.activation
     args.moments.mean, args.counted = NULL, 0
     args.channels, args.frequency_step = channels, job.row
@@ -206,16 +105,20 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     spot = start
     for t in range(count):
         for phase in range(job.in_phases):
-            locate(job, &spot, False, phase, channels, &args, &at)
+            locate_next(job, &spot, along, False, phase, channels, &args, &at)
             args.x, args.y = job.x + at * size, data + (t * job.tile_step + phase * channels) * size
             job.tiles.winograd.input(&args)
-        next_tile(job, &spot)
-    multiply(job, data, product, count)
+        along = next_tile(job, &spot)
+    begin_ahead(job, job.block, product + job.block * job.grad_tile_step * size, &ahead)
+    if job.asks:
+        look_ahead(job, first + count, min(first + count + job.block, job.total), False, job.x, &ahead)
+    multiply(job, data, product, count, &ahead)
     args.channels, args.frequency_step, args.streams = width, job.grad_row, job.streams
     spot = start
+    along = False
     for t in range(count):
         for phase in range(job.out_phases):
-            locate(job, &spot, True, phase, filters, &args, &at)
+            locate_next(job, &spot, along, True, phase, filters, &args, &at)
             for g in range(job.groups):     # phases have one
                 args.x = product + (t * job.grad_tile_step + (phase + g) * part) * size
                 args.y = job.out + (at + g * width) * size
@@ -224,7 +127,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
                     args.moments = tally_of(&job.counted, index, g * part, size).moments
                 job.tiles.winograd.output(&args)
             args.counted += box(&args)
-        next_tile(job, &spot)
+        along = next_tile(job, &spot)
     if job.counted.moments:
         job.counted.rows[index] = args.counted
 
@@ -264,18 +167,6 @@ cdef int64_t setup(Winograd *job, int64_t itemsize, const int64_t[:, ::1] geomet
     job.row = ceil_div(channels, job.tiles.lanes) * job.tiles.lanes
     job.grad_row = panel.start + panel.vectors * job.tiles.lanes
     return panel.pack + job.frequencies * job.depth * panel.vectors * job.tiles.lanes
-
-
-cdef void count_tiles(Winograd *job) noexcept nogil:
-    cdef int64_t sample, a, n
-    job.total = 0
-    for sample in range(job.samples):
-        job.first_tile[sample] = job.total
-        n = 1
-        for a in range(job.rank):
-            n *= axis_tiles(job, a, job.out_shapes[sample * job.rank + a])
-        job.total += n
-    job.first_tile[job.samples] = job.total
 
 
 cdef void turn(const Pack *pack, const Panel *panel, int64_t first, int64_t last, const real *weight,
@@ -404,7 +295,8 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
         job.block = ceil_div(max(most, 1), n) * n
     job.tile_step = job.frequencies * job.row + SKEW
     job.grad_tile_step = job.frequencies * job.grad_row + SKEW
-    job.scratch_size = job.block * (job.tile_step + job.grad_tile_step) * sizeof(real)
+    job.scratch_size = job.block * (job.tile_step + job.grad_tile_step) * sizeof(real) + ahead_bytes(&job, job.block)
+    job.asks = x.shape[0] * x.shape[1] * <int64_t>sizeof(real) >= ASK_BYTES
     scratch = Buffer(slots() * job.scratch_size)
     cdef char[::1] scratch_view = scratch
     job.scratch = &scratch_view[0]

@@ -9,13 +9,14 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_weight_args, convnd_winograd_args
+from convnd._core.isa cimport CONVND_MAX_VECTORS, CONVND_WINOGRAD_AXES, convnd_weight_args, convnd_winograd_args
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport ceil_div
 from convnd._core.threads cimport parallel_for, slots
-from convnd._core.winograd cimport (
-    PACK_WORK, SKEW, Fold, Pack, Spot, Winograd, count_tiles, find_tile, locate, next_tile, panel_args, read_fold,
-    setup)
+from convnd._core.winograd cimport PACK_WORK, SKEW, Pack, panel_args, setup
+from convnd._core.winograd_tiles cimport (
+    Ahead, Fold, Spot, Winograd, ahead_bytes, begin_ahead, count_tiles, find_tile, locate_next, look_ahead, next_tile,
+    read_fold, share_of, take_lines)
 
 from convnd._core.memory import Buffer
 
@@ -33,8 +34,10 @@ cdef int64_t LEAST_PANELS = 4   # tasks, if each is a panel
 # chunk transforms tiles of so many bytes at a time, and has so many times these tiles at least.
 cdef int64_t CHUNK_SUM_BYTES = 640 * 1024
 cdef int64_t CHUNKS = 16
-cdef int64_t CHUNK_BYTES = 512 * 1024
+cdef int64_t CHUNK_BYTES = 896 * 1024
 cdef int64_t CHUNK_TIMES = 4
+# Bytes of the inputs and gradients from which on memory is asked for what the next tiles read.
+cdef int64_t ASK_BYTES = 10 * 1024 * 1024
 cdef int64_t TRANSFORM_TILES = 8
 cdef int64_t PIECE_BYTES = 16 * 1024
 cdef int64_t ADDED = 16 * 1024  # numbers of the chunks' sums that a task adds up, and what each costs
@@ -44,27 +47,27 @@ cdef int64_t ADD_WORK = 8
 cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     """Inputs and output gradients of a few tiles to frequencies."""
     cdef const Winograd *job = <const Winograd *>context
-    cdef int64_t size = job.tiles.itemsize, t, at, g, phase, width = job.filters // job.groups
-    cdef int64_t channels = job.channels // job.in_phases
+    cdef int64_t size = job.tiles.itemsize, t, at, at_grad, g, phase, width = job.filters // job.groups
     cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
     cdef char *grads = job.scratch + job.frequencies * data_step * size
-    cdef convnd_winograd_args args
+    cdef bint along = False
+    cdef convnd_winograd_args args, of_grad
     cdef Spot spot
-    args.axes = job.axes
+    args.axes = of_grad.axes = job.axes
+    args.x_end, args.channels, args.frequency_step = job.x_end, job.channels // job.in_phases, data_step
+    of_grad.x_end, of_grad.channels, of_grad.frequency_step = job.grad_end, width, grad_step
     find_tile(job, job.tile + index * TRANSFORM_TILES, &spot)
     for t in range(index * TRANSFORM_TILES, min((index + 1) * TRANSFORM_TILES, job.tiles_at_once)):
-        args.x_end, args.channels, args.frequency_step = job.x_end, channels, data_step
         for phase in range(job.in_phases):
-            locate(job, &spot, False, phase, channels, &args, &at)
-            args.x, args.y = job.x + at * size, job.scratch + (t * job.row + phase * channels) * size
+            locate_next(job, &spot, along, False, phase, args.channels, &args, &at)
+            args.x, args.y = job.x + at * size, job.scratch + (t * job.row + phase * args.channels) * size
             job.tiles.winograd.input(&args)
-        locate(job, &spot, True, 0, job.filters, &args, &at)
-        next_tile(job, &spot)
-        args.x_end, args.channels, args.frequency_step = job.grad_end, width, grad_step
+        locate_next(job, &spot, along, True, 0, job.filters, &of_grad, &at_grad)
         for g in range(job.groups):
-            args.x = job.grad + (at + g * width) * size
-            args.y = grads + (t * job.grad_row + g * (job.grad_row // job.groups)) * size
-            job.tiles.winograd.gradient(&args)
+            of_grad.x = job.grad + (at_grad + g * width) * size
+            of_grad.y = grads + (t * job.grad_row + g * (job.grad_row // job.groups)) * size
+            job.tiles.winograd.gradient(&of_grad)
+        along = next_tile(job, &spot)
 
 
 cdef void unpack_panel(const Pack *pack, const Panel *panel, const char *sums) noexcept nogil:
@@ -74,7 +77,7 @@ cdef void unpack_panel(const Pack *pack, const Panel *panel, const char *sums) n
     pack.job.tiles.winograd.weight_gradient(&args)
 
 
-cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, char *acc) noexcept nogil:
+cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, char *acc, Ahead ahead) noexcept nogil:
     """Add the tiles' products to one frequency of one panel: (channels, tiles) times (tiles, filters)."""
     cdef int64_t size = job.tiles.itemsize, m, n, height, count, t = 0
     cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
@@ -83,6 +86,7 @@ cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, 
     cdef const char *data = job.scratch + (frequency * data_step + panel.x) * size
     cdef const char *grads = job.scratch + (job.frequencies * data_step + frequency * grad_step + panel.start) * size
     cdef int64_t segment[3]
+    cdef int64_t lines, rows = ceil_div(job.depth, tallest), calls = rows * ceil_div(job.tiles_at_once, piece)
     cdef convnd_weight_args args
     args.x_step, args.g_step, args.acc_step, args.lanes = job.row, job.grad_row, width, width
     segment[0], segment[1] = 0, 0
@@ -91,13 +95,16 @@ cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, 
         count = min(piece, job.tiles_at_once - t)
         segment[2] = count
         args.g = grads + t * job.grad_row * size
-        args.ask, args.ask_step = args.g, 0
         args.fresh = job.tile + t == job.begin
-        m, n = 0, ceil_div(job.depth, tallest)
+        m, n = 0, rows
         while m < job.depth:
             height = ceil_div(job.depth - m, n)
             args.x = data + (t * job.row + m) * size
             args.acc = acc + m * width * size
+            args.ask = args.g
+            lines = take_lines(&ahead, min(ceil_div(ahead.end - ahead.line, calls), count), &args.ask)
+            args.ask_step = lines * 64 // count
+            calls -= 1
             job.tiles.weight.plain[panel.vectors][height](&args)
             m += height
             n -= 1
@@ -114,8 +121,17 @@ cdef void sum_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Winograd *job = <const Winograd *>context
     cdef int64_t frequency = index // job.n_panels
     cdef const Panel *panel = &job.panels[index % job.n_panels]
-    sum_panel(job, panel, frequency,
-              job.out + panel.pack * job.tiles.itemsize + frequency * frequency_size(job, panel))
+    sum_panel(job, panel, frequency, job.out + panel.pack * job.tiles.itemsize + frequency * frequency_size(job, panel),
+              share_of(&job.ahead, index, job.frequencies * job.n_panels))
+
+
+cdef void look_past(Winograd *job, int64_t end) noexcept nogil:
+    """What to ask memory for while these tiles are summed up: for the inputs and gradients of the next."""
+    cdef int64_t first = job.tile + job.tiles_at_once
+    if job.asks:
+        begin_ahead(job, job.block, job.scratch + job.scratch_size - ahead_bytes(job, job.block), &job.ahead)
+        look_ahead(job, first, min(first + job.block, end), False, job.x, &job.ahead)
+        look_ahead(job, first, min(first + job.block, end), True, job.grad, &job.ahead)
 
 
 cdef void chunk_task(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -126,29 +142,21 @@ cdef void chunk_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     job.out += index * job.sums * job.tiles.itemsize
     job.begin = job.tile = index * job.chunk
     while job.tile < end:
-        job.tiles_at_once = min(job.block, end - job.tile)
+        job.tiles_at_once = ceil_div(end - job.tile, ceil_div(end - job.tile, job.block))
         for i in range(ceil_div(job.tiles_at_once, TRANSFORM_TILES)):
             transform_task(&job, i, slot)
+        look_past(&job, end)
         for i in range(job.frequencies * job.n_panels):
             sum_task(&job, i, slot)
         job.tile += job.tiles_at_once
 
 
-cdef void add_chunks(real *sums, int64_t count, int64_t chunks, int64_t first, int64_t last) noexcept nogil:
-    cdef int64_t chunk, i
-    for chunk in range(1, chunks):
-        for i in range(first, last):
-            sums[i] += sums[chunk * count + i]
-
-
 cdef void add_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     """Some of the sums of all chunks, in the chunks' order, to those of the first."""
     cdef const Winograd *job = <const Winograd *>context
-    cdef int64_t first = index * ADDED, last = min(first + ADDED, job.sums), chunks = ceil_div(job.total, job.chunk)
-    if job.tiles.itemsize == sizeof(float):
-        add_chunks(<float *>job.out, job.sums, chunks, first, last)
-    else:
-        add_chunks(<double *>job.out, job.sums, chunks, first, last)
+    cdef int64_t size = job.tiles.itemsize, first = index * ADDED, count = min(ADDED, job.sums - first), chunk
+    for chunk in range(1, ceil_div(job.total, job.chunk)):
+        job.tiles.weight.add(job.out + first * size, job.out + (chunk * job.sums + first) * size, count)
 
 
 cdef void panel_task(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -160,7 +168,7 @@ cdef void panel_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef int64_t width = CONVND_MAX_VECTORS * job.tiles.lanes
     cdef char *sums = job.out + slot * job.frequencies * job.depth * width * job.tiles.itemsize
     for frequency in range(job.frequencies):
-        sum_panel(job, panel, frequency, sums + frequency * frequency_size(job, panel))
+        sum_panel(job, panel, frequency, sums + frequency * frequency_size(job, panel), job.ahead)
     unpack_panel(pack, panel, sums)
 
 
@@ -186,7 +194,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     """weight (taps, C / groups, F) = sum over samples and outputs of x at each tap times grad."""
     cdef Winograd job
     cdef Pack context
-    cdef int64_t n, most, work, size, chunks = 1
+    cdef int64_t n, most, work, size, chunks = 1, area = 1, a
     cdef bint by_panel
     read_fold(&job, fold)
     size = setup(&job, sizeof(real), geometry, outputs, x.shape[1] * job.in_phases, grad.shape[1], groups)
@@ -215,12 +223,16 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     if by_panel:
         size = slots() * job.frequencies * job.depth * CONVND_MAX_VECTORS * job.tiles.lanes
     elif size * <int64_t>sizeof(real) <= CHUNK_SUM_BYTES:
-        most = max(CHUNK_BYTES // n, TRANSFORM_TILES)
+        for a in range(CONVND_WINOGRAD_AXES):
+            area *= job.axes[a].outputs
+        most = max(CHUNK_BYTES // (n + area * (job.row + job.grad_row) * sizeof(real)), TRANSFORM_TILES)
         chunks = even_chunks(job.total // (CHUNK_TIMES * most))
         if chunks > 1:
             job.block, job.chunk = most, ceil_div(job.total, chunks)
             size *= chunks
-    job.scratch_size = job.block * n + 2 * SKEW * job.frequencies * sizeof(real)
+    job.scratch_size = job.block * n + 2 * SKEW * job.frequencies * sizeof(real) + ahead_bytes(&job, job.block)
+    job.asks = (x.shape[0] * x.shape[1] + grad.shape[0] * grad.shape[1]) * <int64_t>sizeof(real) >= ASK_BYTES
+    job.ahead.line = job.ahead.end = 0
     sums = Buffer(size * sizeof(real))
     scratch = Buffer((min(slots(), chunks) if chunks > 1 else 1) * job.scratch_size)
     cdef char[::1] sums_view = sums, scratch_view = scratch
@@ -238,6 +250,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
             job.tiles_at_once = min(job.block, job.total - job.tile)
             parallel_for(transform_task, &job, ceil_div(job.tiles_at_once, TRANSFORM_TILES),
                          20 * job.tiles_at_once * job.frequencies * (job.row + job.grad_row))
+            look_past(&job, job.total)
             work = job.tiles_at_once * job.frequencies * job.depth * job.filters
             if by_panel:
                 parallel_for(panel_task, &context, job.n_panels, work)

@@ -219,7 +219,8 @@ static void check_multiply(int64_t vectors) {
     begin("winograd: product, %lld vectors", (long long)vectors);
     const convnd_winograd_product args = {
         .x = numbers(rows ? (rows - 1) * x_step + depth : 0), .w = numbers(depth * panel), .out = numbers(n),
-        .x_step = x_step, .out_step = out_step, .count = rows, .depth = depth, .ahead = depth * panel * tiles->itemsize};
+        .x_step = x_step, .out_step = out_step, .count = rows, .depth = depth, .ahead = depth * panel * tiles->itemsize,
+        .ask = numbers(20 * 16), .share = draw(0, depth)};
     wanted *want = as_is(args.out, n);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t f = 0; f < panel; f++) {

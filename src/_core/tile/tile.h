@@ -134,6 +134,8 @@ typedef struct {
     char *out;
     int64_t x_step, out_step, count, depth;
     int64_t ahead;       /* bytes from this panel of w to the one that is asked for meanwhile */
+    const char *ask;     /* lines of memory that are wanted next: */
+    int64_t share;       /* each tile asks for so many, at most `depth` */
 } convnd_winograd_product;
 
 /* Rows that are counted in: the moments of `counted` rows before become those of them all. */

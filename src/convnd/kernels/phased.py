@@ -14,7 +14,7 @@ import numpy as np
 
 from .._core import isa, pointwise
 from .._core import phases as core
-from .._core.winograd import Fold
+from .._core.winograd_tiles import Fold
 from ..layout import Ints
 from . import winograd
 from .checks import Array, empty

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .._core import isa
 from .._core import winograd as core
 from .._core import winograd_weight as core_weight
+from .._core.winograd_tiles import Fold
 from ..layout import Ints
 from . import narrow
 from .checks import Array, empty
@@ -129,7 +130,7 @@ def tiles_alike(problem: Problem) -> bool:
     return isinstance(_by_tile(problem), np.ndarray)
 
 
-def run_folded(task: Task, fold: core.Fold) -> None:
+def run_folded(task: Task, fold: Fold) -> None:
     """Run the core where an array of the task has one position after the other, not its phases side by side."""
     outputs = _by_tile(task.problem)
     assert isinstance(outputs, np.ndarray)
@@ -199,7 +200,7 @@ def _by_tile(problem: Problem) -> Ints | list[tuple[Problem, Ints]]:
     return known
 
 
-def _run(task: Task, outputs: Ints, fold: core.Fold | None = None) -> None:
+def _run(task: Task, outputs: Ints, fold: Fold | None = None) -> None:
     source, target, geometry, low = task.source, task.target, task.geometry, task.low
     if task.kind == "weight":
         core_weight.conv_weight(
