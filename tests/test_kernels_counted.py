@@ -129,7 +129,7 @@ def test_nan_reaches_its_channel_alone(rng, never):
         (16, 16, 1, 2000, 129),
         (8, 2, 1, 50, 3),
         (256, 256, 1, 50, 3),
-        (48, 36, 4, 50, 1),
+        (48, 12, 4, 50, 1),
         (8, 64, 1, 4, 1),
     ],
     ids=["depthwise", "fft", "few filters", "large weight", "narrow groups", "short samples"],

@@ -53,6 +53,7 @@ cdef struct Rows:       # outputs on the last axis, in rows that have the same t
     int64_t out_step
     int64_t *outer      # taps of the other axes for the first row
     int64_t n_outer
+    int64_t fresh       # bits of the runs whose inputs no row before has read
 
 # Bytes of outputs that are counted at a time: more than a tile's, in the first-level cache.
 cdef enum:
@@ -175,6 +176,24 @@ cdef void list_runs(const Conv *job, convnd_conv_args *args, const Axis *inner, 
     args.length = max(0, last_tap - first_tap) * job.depth if job.merged else job.depth
 
 
+cdef int64_t fresh_runs(const Conv *job, const Axis *axes, const Rows *rows) noexcept nogil:
+    """Bits of the runs that read what outputs before these, on any axis but the last, haven't."""
+    cdef int64_t rank = job.window.rank, bits = 0, e, a, slot, j
+    cdef const Axis *axis
+    cdef bint fresh
+    if not job.merged:
+        return 0
+    for e in range(min(rows.n_outer, 63)):
+        slot, fresh = rows.outer[2 * e + 1], True
+        for a in range(rank - 2, -1, -1):
+            axis = &axes[a]
+            j = slot % axis.kernel - axis.slot
+            slot = slot // axis.kernel
+            fresh = fresh and j * axis.base_step + axis.in_step > (axis.taps - 1) * axis.base_step
+        bits |= <int64_t>fresh << e
+    return bits
+
+
 cdef void run_along(const Conv *job, const Panel *panel, convnd_conv_args *args, const char *x, char *out,
                     int64_t count) noexcept nogil:
     """`count` outputs of few filters whose inputs are neighbours: vectors of positions, the last one up to the end."""
@@ -192,17 +211,23 @@ cdef void run_along(const Conv *job, const Panel *panel, convnd_conv_args *args,
         n -= 1
 
 
-cdef void run_next(const Conv *job, const Panel *panel, convnd_conv_args *args, int64_t count) noexcept nogil:
-    """`count` outputs from args.x and args.out on, which go on to the next."""
+cdef void run_next(const Conv *job, const Panel *panel, convnd_conv_args *args, int64_t count,
+                   int64_t after) noexcept nogil:
+    """`count` outputs from args.x and args.out on, which go on to the next. What is read then is `after` further; 0:
+    where these end."""
     cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel), height
     if job.kind == FILTERS and panel.vectors == 1 and args.x_step == 1:
         tallest = min(tallest, job.tiles.slide)
     while count > 0:
         height = first_height(count, tallest, &args.tiles)
+        count -= args.tiles * height
+        args.ahead = height * args.x_step
+        if count == 0 and after:
+            args.ahead = after - (args.tiles - 1) * height * args.x_step
         tile_of(job, panel.vectors, height)(args)
         args.x += args.tiles * height * args.x_step * size
         args.out += args.tiles * height * args.out_step * size
-        count -= args.tiles * height
+        after -= args.tiles * height * args.x_step if after else 0
 
 
 cdef void run_and_count(const Conv *job, const Panel *panel, convnd_conv_args *args, Tally *tally, char *out,
@@ -220,7 +245,7 @@ cdef void run_and_count(const Conv *job, const Panel *panel, convnd_conv_args *a
         args.out = out
         if past:
             args.out = beside
-        run_next(job, panel, args, rows)
+        run_next(job, panel, args, rows, 0)
         if past:
             count_in(job.tiles, tally, panel.lanes, beside, panel.lanes, out, out_step, rows)
         else:
@@ -231,8 +256,8 @@ cdef void run_and_count(const Conv *job, const Panel *panel, convnd_conv_args *a
 
 
 cdef void run_tiles(const Conv *job, const Panel *panel, convnd_conv_args *args, Tally *tally, const char *x, char *out,
-                    int64_t count) noexcept nogil:
-    """`count` outputs that share their runs, args.x_step and args.out_step apart."""
+                    int64_t count, int64_t after=0) noexcept nogil:
+    """`count` outputs that share their runs, args.x_step and args.out_step apart; then those `after` further."""
     cdef int64_t rows
     if job.kind == FILTERS and args.x_step == 1 and panel.lanes <= MOST_ALONG and count >= job.tiles.lanes:
         run_along(job, panel, args, x, out, count)
@@ -246,7 +271,7 @@ cdef void run_tiles(const Conv *job, const Panel *panel, convnd_conv_args *args,
     if tally:
         run_and_count(job, panel, args, tally, out, count)
     else:
-        run_next(job, panel, args, count)
+        run_next(job, panel, args, count, after)
 
 
 cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, Tally *tally, const Axis *inner,
@@ -300,7 +325,7 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, Tally 
     cdef convnd_conv_args args
     args.w = job.w + panel.pack * size
     args.start = job.start + panel.start * size
-    args.lanes, args.depth = panel.lanes, job.depth
+    args.lanes, args.depth, args.fresh = panel.lanes, job.depth, rows.fresh if panel == job.panels else 0
     args.streams = job.streams and panel.lanes == panel.vectors * job.tiles.lanes and (
         panel.lanes * size % STREAM_LINE == 0 and panel.filter * size % STREAM_LINE == 0)
     # Outputs that have every tap of the last axis.
@@ -331,9 +356,9 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, Tally 
         list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, 0, inner.taps)
         for row in range(rows.count):
             run_tiles(job, panel, &args, tally, x + (row * rows.x_step + first * x_step) * size,
-                      out + (row * rows.out_step + first * out_step) * size, last - first)
+                      out + (row * rows.out_step + first * out_step) * size, last - first, rows.x_step)
     # At the edges of the rows tiles stand upright: an output and those below it have the same taps.
-    args.x_step, args.out_step = rows.x_step, rows.out_step
+    args.x_step, args.out_step, args.fresh = rows.x_step, rows.out_step, 0
     while q < end:
         if q == first:
             q = last
@@ -396,6 +421,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
         while row < end:
             rows.count = block.samples if block.samples > 1 else min(end - row, rows_alike(rank, axes, row))
             rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
+            rows.fresh = fresh_runs(job, axes, &rows) if p == 0 and not job.strips else 0
             if job.strips and p == 0 and rows.n_outer:
                 read_inputs(job, &rows, x, 0 if row == block.row else rows.n_outer - 1)
             out = job.out + (output_at(job, block.sample, axes, row) * job.filters + panel.filter) * size

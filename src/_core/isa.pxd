@@ -22,6 +22,8 @@ cdef extern from "tile/tile.h":
         int64_t lanes
         int64_t activation
         int64_t streams
+        int64_t fresh
+        int64_t ahead
 
     ctypedef struct convnd_weight_args:
         const char *x

@@ -83,6 +83,7 @@ cdef void multiply_one(const Product *job, int64_t k) noexcept nogil:
     cdef int64_t runs[4]
     cdef convnd_conv_args args
     args.start, args.runs, args.n_runs, args.activation, args.streams = job.zeros, runs, 2, 0, False
+    args.fresh = 2
     args.x_step, args.out_step = job.z_step, job.v_step
     for g in range(job.groups):
         args.length = matrix_runs(job, k, g, runs)
@@ -96,6 +97,7 @@ cdef void multiply_one(const Product *job, int64_t k) noexcept nogil:
             m = job.rows
             while m > 0:
                 height = first_height(m, tallest, &args.tiles)
+                args.ahead = height * args.x_step
                 job.tiles.conv.plain[vectors][height](&args)
                 args.x += args.tiles * height * args.x_step * item
                 args.out += args.tiles * height * args.out_step * item

@@ -52,7 +52,7 @@ cdef void multiply(const Winograd *job, const char *data, char *product, int64_t
     cdef const Panel *panel
     cdef convnd_winograd_product args
     cdef convnd_conv_args rest
-    rest.tiles, rest.n_runs, rest.length, rest.activation, rest.streams = 1, 1, job.depth, 0, False
+    rest.tiles, rest.n_runs, rest.length, rest.activation, rest.streams, rest.fresh = 1, 1, job.depth, 0, False, 0
     rest.x_step = args.x_step = job.tile_step
     rest.out_step = args.out_step = job.grad_tile_step
     rest.start = job.start + job.grad_row * size        # zeros

@@ -19,7 +19,7 @@ static void check_tile(int64_t vectors, int64_t height, int full, int starts, in
         .x = numbers((rows - 1) * x_step + 5 + length), .w = numbers(n_runs * length * panel),
         .start = starts ? numbers(panel) : NULL, .out = out, .x_step = x_step, .out_step = out_step, .tiles = n_tiles,
         .runs = runs, .n_runs = n_runs, .length = length, .lanes = lanes, .activation = kind,
-        .streams = streams};
+        .streams = streams, .fresh = draw(0, 7), .ahead = draw(0, 1000)};
     wanted *want = as_is(out, n);
     for (int64_t m = 0; m < rows; m++)
         for (int64_t f = 0; f < lanes; f++) {

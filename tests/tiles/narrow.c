@@ -12,7 +12,7 @@ static convnd_conv_args arguments(int64_t filters, int64_t length, int64_t n_run
     }
     return (convnd_conv_args){.x = numbers(RUN_AT + n_x), .w = numbers(n_w), .start = numbers(filters), .runs = runs,
                               .n_runs = n_runs, .length = length, .lanes = filters,
-                              .activation = draw(ACT_NONE, ACT_SOFTPLUS)};
+                              .activation = draw(ACT_NONE, ACT_SOFTPLUS), .fresh = draw(0, 7), .ahead = draw(0, 1000)};
 }
 
 static void check_dot(int64_t filters, int64_t height) {

@@ -81,15 +81,15 @@ INLINE void NAME(conv_body)(const int height, const int vectors, const convnd_co
                 ONWARD(p, out_step)
             }
         }
-        for (int64_t r = 0; r < n; r++) {
+        const int64_t ahead = t > 1 ? height * step : a->ahead;
+        if (slides)
+            for (int64_t r = 0; r < n; r++)
+                NAME(conv_slides)(height, sum, from + a->runs[2 * r], w + a->runs[2 * r + 1] * panel, length);
+        else for (int64_t r = 0; r < n; r++) {
             const real *x = from + a->runs[2 * r], *b = w + a->runs[2 * r + 1] * panel;
-            if (slides) NAME(conv_slides)(height, sum, x, b, length);
-            else if (!asks || r < n - 1) NAME(conv_run)(height, vectors, 0, sum, x, step, b, length, NULL);
-        }
-        if (asks && n && !slides) { /* the last run's inputs are those that no row before has read */
-            const real *x = from + a->runs[2 * n - 2];
-            NAME(conv_run)(height, vectors, 1, sum, x, step, w + a->runs[2 * n - 1] * panel, length,
-                           (const char *)(x + height * step));
+            if (asks && r < 64 && a->fresh >> r & 1)
+                NAME(conv_run)(height, vectors, 1, sum, x, step, b, length, (const char *)(x + ahead));
+            else NAME(conv_run)(height, vectors, 0, sum, x, step, b, length, NULL);
         }
         p = out;
         if (a->streams && !beside)

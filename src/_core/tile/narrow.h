@@ -4,17 +4,23 @@
  * tiles, always with a start; "along" is one tile. */
 #include "activation.h"
 
-/* sum[m][f] += x * w for all runs; both kinds keep a weight for all m, and an input for all f, in registers. */
+/* sum[m][f] += x * w for all runs; both kinds keep a weight for all m, and an input for all f, in registers. Channels ask
+ * memory for the next tile's inputs, which lie behind each other, during a run that is fresh. */
+#define ASKS 3 /* lines with each vector of channels */
 INLINE void NAME(narrow_sums)(const int height, const int filters, const int along, const convnd_conv_args *a,
                               vec sum[CONVND_MAX_HEIGHT][4]) {
+    const int64_t ahead = a->tiles > 1 ? height * a->x_step : a->ahead;
     const int64_t x_step = along ? VL : a->x_step, length = a->length;
     const int64_t panel = along ? (filters > VL ? 2 * VL : VL) : filters;
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *x = (const real *)a->x + a->runs[2 * r];
         const real *w = (const real *)a->w + a->runs[2 * r + 1] * panel;
+        const char *next = (const char *)(x + (!along && r < 64 && a->fresh >> r & 1 ? ahead : 0));
         for (int64_t k = 0; k < length; k += along ? 1 : VL) {
             vec b[4];
             UNROLL for (int f = 0; f < filters; f++) b[f] = along ? splat(w[f]) : load(w + f * VL);
+            if (!along) UNROLL for (int i = 0; i < ASKS; i++) __builtin_prefetch(next + 64 * i);
+            next += 64 * ASKS;
             UNROLL for (int m = 0; m < height; m++) {
                 const vec s = load(x + m * x_step);
                 UNROLL for (int f = 0; f < filters; f++) sum[m][f] += s * b[f];
@@ -28,16 +34,20 @@ INLINE void NAME(narrow_sums)(const int height, const int filters, const int alo
 /* The same of one filter, with vectors along `depth` channels, for up to four neighbouring taps: where the next position
  * is also the next tap, an input is loaded once for all of them. */
 INLINE void NAME(dot_taps)(const int height, const int taps, const convnd_conv_args *a, const real *x, const real *w,
-                           vec sum[CONVND_MAX_HEIGHT][4]) {
+                           int64_t ahead, vec sum[CONVND_MAX_HEIGHT][4]) {
     const int64_t step = a->x_step, depth = a->depth;
     if (step == depth) {
         for (int64_t c = 0; c < depth; c += VL) {
+            const real *at = x + c;
             vec b[4];
             UNROLL for (int j = 0; j < taps; j++) b[j] = load(w + j * depth + c);
             UNROLL for (int p = 0; p < height + taps - 1; p++) {
-                const vec s = load(x + p * depth + c);
+                vec s = load(at);
+                HELD(s);
+                __builtin_prefetch(at + ahead);
                 UNROLL for (int j = 0; j < taps; j++)
                     if (p >= j && p - j < height) sum[p - j][0] += s * b[j];
+                ONWARD(at, depth)
             }
         }
         return;
@@ -50,38 +60,48 @@ INLINE void NAME(dot_taps)(const int height, const int taps, const convnd_conv_a
 }
 
 INLINE void NAME(dot_sums)(const int height, const convnd_conv_args *a, vec sum[CONVND_MAX_HEIGHT][4]) {
-    const int64_t depth = a->depth;
+    const int64_t depth = a->depth, further = a->tiles > 1 ? height * a->x_step : a->ahead;
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *x = (const real *)a->x + a->runs[2 * r];
         const real *w = (const real *)a->w + a->runs[2 * r + 1];
+        const int64_t ahead = r < 64 && a->fresh >> r & 1 ? further : 0;
         int64_t taps = a->length / depth;
         for (; taps >= 4; taps -= 4) {
-            NAME(dot_taps)(height, 4, a, x, w, sum);
+            NAME(dot_taps)(height, 4, a, x, w, ahead, sum);
             x += 4 * depth;
             w += 4 * depth;
         }
-        if (taps == 3) NAME(dot_taps)(height, 3, a, x, w, sum);
-        if (taps == 2) NAME(dot_taps)(height, 2, a, x, w, sum);
-        if (taps == 1) NAME(dot_taps)(height, 1, a, x, w, sum);
+        if (taps == 3) NAME(dot_taps)(height, 3, a, x, w, ahead, sum);
+        if (taps == 2) NAME(dot_taps)(height, 2, a, x, w, ahead, sum);
+        if (taps == 1) NAME(dot_taps)(height, 1, a, x, w, ahead, sum);
     }
 }
 
-/* The lanes' sum, by halves: in vectors while they fill 16 bytes. */
-typedef real NAME(half) __attribute__((vector_size(CONVND_VECTOR / 2 < 16 ? 16 : CONVND_VECTOR / 2), may_alias));
-typedef real NAME(quarter) __attribute__((vector_size(16), may_alias));
-
-INLINE real NAME(lane_sum)(vec v) {
-    union {
-        vec whole;
-        NAME(half) halves[2];
-        NAME(quarter) quarters[4];
-        real lanes[VL];
-    } u = {v};
-    if (CONVND_VECTOR >= 32) u.halves[0] += u.halves[1];
-    if (CONVND_VECTOR >= 64) u.quarters[0] += u.quarters[1];
-    UNROLL for (int64_t n = 8 / sizeof(real); n > 0; n /= 2)
-        UNROLL for (int64_t i = 0; i < n; i++) u.lanes[i] += u.lanes[i + n];
-    return u.lanes[0];
+/* Each of n vectors' sum over its lanes, by halves, side by side: pairs of vectors become one whose halves are the sums of
+ * theirs, then pairs of these, by quarters. */
+INLINE vec NAME(join_halves)(vec a, vec b, const int block) {
+    const int half = block / 2, rest = VL / 2;
+#if defined(__clang__)
+    vec low, high;
+    UNROLL for (int i = 0; i < VL; i++) {
+        const int k = i % rest / half * block + i % half;
+        low[i] = i < rest ? a[k] : b[k];
+        high[i] = i < rest ? a[k + half] : b[k + half];
+    }
+    return low + high;
+#else
+    mask from = {0};
+    UNROLL for (int i = 0; i < VL; i++) from[i] = i / rest * VL + i % rest / half * block + i % half;
+    return __builtin_shuffle(a, b, from) + __builtin_shuffle(a, b, from + half);
+#endif
+}
+INLINE vec NAME(lane_sums)(vec *v, const int n) {
+    int count = n;
+    UNROLL for (int block = VL; block > 1; block /= 2) {
+        UNROLL for (int i = 0; i < count; i += 2) v[i / 2] = NAME(join_halves)(v[i], v[i + 1 < count ? i + 1 : i], block);
+        count = (count + 1) / 2;
+    }
+    return v[0];
 }
 
 /* `height` positions; lane l of a sum has the channels l, l + VL ... A run is a multiple of VL long, and its weights are
@@ -96,8 +116,15 @@ INLINE void NAME(dot_body)(const int height, const int filters, const convnd_con
         NAME(dot_sums)(height, a, sum);
     else
         NAME(narrow_sums)(height, filters, 0, a, sum);
+    real total[CONVND_MAX_HEIGHT * 4 + VL];
+    UNROLL for (int first = 0; first < height * filters; first += VL) {
+        vec some[VL];
+        const int n = height * filters - first < VL ? height * filters - first : VL;
+        UNROLL for (int i = 0; i < n; i++) some[i] = sum[(first + i) / filters][(first + i) % filters];
+        store(total + first, NAME(lane_sums)(some, n));
+    }
     UNROLL for (int m = 0; m < height; m++)
-        UNROLL for (int f = 0; f < filters; f++) out[m * a->out_step + f] = start[f] + NAME(lane_sum)(sum[m][f]);
+        UNROLL for (int f = 0; f < filters; f++) out[m * a->out_step + f] = start[f] + total[m * filters + f];
     if (a->activation != ACT_NONE) NAME(activate_rows)(out, a->out_step, height, filters, a->activation);
 }
 
@@ -199,3 +226,4 @@ const convnd_narrow_tiles NAME(convnd_narrow_tiles) = {
 #undef HEIGHTS_10
 #undef EACH_NARROW
 #undef NARROW_HEIGHT
+#undef ASKS

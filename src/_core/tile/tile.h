@@ -35,6 +35,8 @@ typedef struct {
     int64_t lanes;       /* filters of the panel that exist */
     int64_t activation;  /* applied as the sums are stored */
     int64_t streams;     /* the panel is full, and the sums go past the caches */
+    int64_t fresh;       /* bits of the runs whose inputs nobody has read before: memory is asked for the next tile's, */
+    int64_t ahead;       /* which the last tile finds so much further */
 } convnd_conv_args;
 
 /* A tile of `height` rows of the weight's gradient x one panel of filters, summed over positions.
