@@ -11,6 +11,8 @@ cdef extern from "isa.h":
     int CONVND_LEVELS
     bint convnd_two_wide() noexcept nogil
 
+# Asked for once: CPUID leaves a virtual machine, which takes 30 microseconds.
+cdef bint wide = convnd_two_wide()
 cdef int chosen = 0
 cdef object chosen_name = None
 
@@ -46,7 +48,7 @@ def current():
 
 def two_wide():
     """Whether the instruction set in use is AVX-512 and a core does two of its multiply-adds a cycle."""
-    return chosen_name == "x86-64-v4" and bool(convnd_two_wide())
+    return chosen_name == "x86-64-v4" and wide
 
 
 def lanes(int64_t itemsize):
@@ -56,4 +58,4 @@ def lanes(int64_t itemsize):
 
 use(os.environ.get("CONVND_ISA") or available()[-1])
 # Zen 4 gains from half as much; others, Intel's server cores by measurement, don't.
-stream_bytes = (2 if available()[-1] == "x86-64-v4" and not convnd_two_wide() else 4) * 1024 * 1024
+stream_bytes = (2 if available()[-1] == "x86-64-v4" and not wide else 4) * 1024 * 1024

@@ -73,7 +73,7 @@ static void check_weight_gradient(int64_t rows, int64_t taps, int64_t group, int
     const convnd_depthwise_weight_args args = {
         .x = input(&w, width), .g = numbers((outputs - 1) * g_step + width), .acc = acc, .x_step = w.x_step,
         .g_step = g_step, .stride = w.stride, .dilation = w.dilation, .low = w.low, .high = w.high, .runs = w.runs,
-        .outputs = outputs, .panels = panels, .pack = pack, .asks = draw(0, 1), .group = group};
+        .outputs = outputs, .panels = panels, .pack = pack, .asks = draw(0, 2), .group = group};
     wanted *want = as_is(acc, n);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < taps * group; j++)

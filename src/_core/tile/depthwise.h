@@ -198,12 +198,15 @@ INLINE void NAME(depthwise_weight_output)(const int rows, const int taps, const 
     }
 }
 
+/* In groups tiles are longer: the first-level cache is near enough. */
+#define ASK(p, second) { if (group == 1) NAME(ask_twice)(p, second, 1); else NAME(ask)(p, 1, NAME(TO_READ)); }
 INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const int group,
                                         const convnd_depthwise_weight_args *a) {
     const int64_t step = a->stride * a->x_step, outputs = a->outputs;
     const int64_t ahead = outputs * step + (taps - 1) * a->dilation * a->x_step + a->runs[2 * rows - 2];
     const int slides = a->stride == a->dilation;
-    const int64_t width = a->panels * VL;
+    const int64_t width = a->panels * VL, x_second = a->asks > 1 ? outputs * step : 0;
+    const int64_t g_second = a->asks > 1 ? outputs * a->g_step : 0;
     const int x_runs_on = slides && step == width && a->x_step == width, g_runs_on = a->g_step == width;
     const int64_t x_line = x_runs_on ? VL : slides ? step : a->x_step, g_line = g_runs_on ? VL : a->g_step;
     for (int64_t p = 0; p < a->panels; p++) {
@@ -221,9 +224,9 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const in
             const int whole = at >= a->low && at + (block * (OUTPUTS - 1) + taps - 1) * a->dilation < a->high;
             const real *from = x + m * step, *by = g + m * a->g_step;
             if (a->asks) {
-                for (int i = 0; i < (block ? OUTPUTS : 1); i++) NAME(ask)(g_next + (m + i) * g_line, 1, NAME(TO_READ));
+                for (int i = 0; i < (block ? OUTPUTS : 1); i++) ASK(g_next + (m + i) * g_line, g_second);
                 for (int i = 0; i < (block ? OUTPUTS : slides ? 1 : a->stride); i++)
-                    NAME(ask)(x_next + (slides ? m + i : m * a->stride + i) * x_line, 1, NAME(TO_READ));
+                    ASK(x_next + (slides ? m + i : m * a->stride + i) * x_line, x_second);
             }
             if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, group, 1, a, sum, from, by, at);
             else if (block) NAME(depthwise_weight_outputs)(rows, taps, group, 0, a, sum, from, by, at);
@@ -257,6 +260,7 @@ static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, i
             }
 }
 
+#undef ASK
 #undef EXISTS
 #undef SLIDE
 #undef OUTPUTS

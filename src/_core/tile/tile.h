@@ -93,7 +93,7 @@ typedef struct {
     const int64_t *runs; /* IN  pairs: x offset, acc offset */
     int64_t outputs;
     int64_t panels, pack;
-    int64_t asks;        /* whether to ask memory for what the next outputs need */
+    int64_t asks;        /* whether to ask memory for what the next outputs need; 2: and the second cache for those after */
     int64_t group;       /* channels and filters of a group (weight_part only) */
 } convnd_depthwise_weight_args;
 
