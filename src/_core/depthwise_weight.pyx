@@ -24,7 +24,7 @@ ctypedef fused real:
 
 cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convolutions
 
-# Outputs that a tile sums over: for all channels, they and their inputs are to stay in the first-level cache.
+# Outputs that a tile sums over: for all channels, they and their inputs are to stay in the second-level cache.
 cdef int64_t PIECE = 64
 # Outputs of a row that a unit of work has at the most.
 cdef int64_t UNIT = 128
@@ -32,7 +32,7 @@ cdef int64_t UNIT = 128
 cdef int64_t PARTIALS = 16
 cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
 
-# Whether tiles ask memory for the first cache, 1, or for the second as well: Intel's cores, by measurement, gain nothing.
+# Whether tiles ask memory for the first cache, 1, or the second as well: Intel's cores, by measurement, gain nothing.
 cdef int64_t asks = 1 if isa.two_wide() else 2
 
 cdef struct Unit:
