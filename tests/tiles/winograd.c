@@ -12,7 +12,8 @@ typedef enum { INTERPOLATE, EVALUATE } transform;
 
 static double point(int64_t alpha, int64_t i) {
     const double of_4[] = {0, 1, -1}, of_6[] = {0, sqrt(0.5), -sqrt(0.5), sqrt(2), -sqrt(2)};
-    return alpha == 4 ? of_4[i] : of_6[i];
+    const double of_8[] = {0, 1, -1, 2, -2, 0.5, -0.5};
+    return (alpha == 4 ? of_4 : alpha == 6 ? of_6 : of_8)[i];
 }
 
 static double over_n(int64_t alpha, int64_t i) {
@@ -25,12 +26,12 @@ static double over_n(int64_t alpha, int64_t i) {
 
 /* One axis: frequency i, element j of `size`. */
 static double entry(transform what, int64_t alpha, int64_t size, int64_t i, int64_t j) {
-    double c[8] = {1};
+    double c[9] = {1};
     if (alpha == 1) return 1;
     if (what == EVALUATE) return i == alpha - 1 ? j == size - 1 : pow(point(alpha, i), (double)j);
     for (int64_t k = 0; k < alpha - 1; k++) {
         if (k == i) continue;
-        for (int64_t d = 7; d >= 0; d--) c[d] = (d ? c[d - 1] : 0) - point(alpha, k) * c[d];
+        for (int64_t d = 8; d >= 0; d--) c[d] = (d ? c[d - 1] : 0) - point(alpha, k) * c[d];
     }
     return c[j];
 }
@@ -234,6 +235,11 @@ static void check_multiply(int64_t vectors) {
 
 void check_winograd(void) {
     const convnd_winograd_axis none = {1, 1, 1}, each[] = {{4, 3, 2}, {4, 2, 3}, {6, 5, 2}, {6, 4, 3}, {6, 3, 4}, {6, 2, 5}};
+    const convnd_winograd_axis line[] = {{8, 7, 2}, {8, 6, 3}, {8, 5, 4}, {8, 4, 5}}; /* a single axis alone */
+    for (int round = 0; round < 8; round++) {
+        const convnd_winograd_axis axes[AXES] = {none, none, none, line[round % 4]};
+        check_axes(axes, round & 1);
+    }
     for (int round = 0; round < 6; round++)
         for (int64_t rank = 1; rank <= AXES; rank++) {
             convnd_winograd_axis axes[AXES] = {none, none, none, none};

@@ -91,7 +91,7 @@ SLOW void NAME(collect_planes)(int64_t n, const NAME(lines) *a) {
 #define EACH_LINE(LINE) { \
     const NAME(lines) l = *a; \
     const int64_t t_step = l.to_step; \
-    real copy[6 * VL]; \
+    real copy[8 * VL]; \
     for (int64_t h = 0; h < l.count[0]; h++) \
         for (int64_t i = 0; i < l.count[1]; i++) { \
             const real *from = l.from + h * l.from_next[0] + i * l.from_next[1]; \
@@ -112,10 +112,11 @@ SLOW void NAME(collect_planes)(int64_t n, const NAME(lines) *a) {
             } \
         } \
     }
-#define EACH_TRANSFORM(F) F(4, 2) F(4, 3) F(6, 2) F(6, 3) F(6, 4) F(6, 5)
+#define EACH_TRANSFORM(F) F(4, 2) F(4, 3) F(6, 2) F(6, 3) F(6, 4) F(6, 5) F(8, 2) F(8, 3) F(8, 4) F(8, 5) F(8, 6) F(8, 7)
 
 SLOW void NAME(interpolate_lines)(int64_t alpha, const NAME(lines) *a) {
     if (alpha == 4) { EACH_LINE(NAME(interpolate4)(f, f_step, t, t_step)) }
+    else if (alpha == 8) { EACH_LINE(NAME(interpolate8)(f, f_step, t, t_step)) }
     else { EACH_LINE(NAME(interpolate6)(f, f_step, t, t_step)) }
 }
 SLOW void NAME(evaluate_lines)(int64_t alpha, int64_t n, const NAME(lines) *a) {
@@ -246,7 +247,7 @@ INLINE void NAME(line_to_frequencies)(const NAME(transform) what, const int alph
         a.from[3] == 0 && a.to[3] == length;
     for (int64_t c = 0; c < a.channels; c += VL) {
         const real *x = (const real *)a.x + c;
-        real *y = (real *)a.y + c, copy[6 * VL];
+        real *y = (real *)a.y + c, copy[8 * VL];
         int64_t step = a.step[3];
         if (c % (64 / (int64_t)sizeof(real)) == 0) NAME(prefetch_next)(args, box, x);
         if (!whole || a.channels - c < VL) {
@@ -255,6 +256,7 @@ INLINE void NAME(line_to_frequencies)(const NAME(transform) what, const int alph
         }
         if (what == NAME(EVALUATE)) NAME(evaluate)(alpha, n, x, step, y, a.frequency_step);
         else if (alpha == 4) NAME(interpolate4)(x, step, y, a.frequency_step);
+        else if (alpha == 8) NAME(interpolate8)(x, step, y, a.frequency_step);
         else NAME(interpolate6)(x, step, y, a.frequency_step);
     }
 }
@@ -263,6 +265,7 @@ INLINE void NAME(line_to_frequencies)(const NAME(transform) what, const int alph
 static void NAME(winograd_input)(const convnd_winograd_args *a) {
     if (!NAME(is_line)(a->axes)) NAME(to_frequencies)(NAME(INTERPOLATE), a);
     else if (a->axes[3].alpha == 4) NAME(line_to_frequencies)(NAME(INTERPOLATE), 4, 0, a);
+    else if (a->axes[3].alpha == 8) NAME(line_to_frequencies)(NAME(INTERPOLATE), 8, 0, a);
     else NAME(line_to_frequencies)(NAME(INTERPOLATE), 6, 0, a);
 }
 static void NAME(winograd_gradient)(const convnd_winograd_args *a) {
@@ -284,7 +287,7 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
     for (int64_t c = 0; c < a.channels; c += VL) {
         const vec start = load((const real *)a.start + c);
         real *out = (real *)a.y + c;
-        vec v[6], y[5];
+        vec v[8], y[7];
         UNROLL for (int j = 0; j < alpha; j++) v[j] = load((const real *)a.x + c + j * a.frequency_step);
         NAME(collected)(alpha, n, v, y);
         UNROLL for (int k = 0; k < n; k++) {
@@ -395,10 +398,13 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
 INLINE real NAME(frequency_scale)(const convnd_winograd_axis *axes, int64_t index) {
     static const real scale4[4] = {-1, (real)0.5, (real)0.5, 1};
     static const real scale6[6] = {1, (real)(-2.0 / 3), (real)(-2.0 / 3), (real)(1.0 / 6), (real)(1.0 / 6), 1};
+    static const real scale8[8] = {-1, (real)(-2.0 / 9), (real)(-2.0 / 9), (real)(1.0 / 90), (real)(1.0 / 90),
+                                   (real)(32.0 / 45), (real)(32.0 / 45), 1};
     real scale = 1;
     for (int64_t i = CONVND_WINOGRAD_AXES - 1; i >= 0; i--) {
         const int64_t alpha = axes[i].alpha;
-        if (alpha > 1) scale *= alpha == 4 ? scale4[index % alpha] : scale6[index % alpha];
+        const real *scales = alpha == 4 ? scale4 : alpha == 6 ? scale6 : scale8;
+        if (alpha > 1) scale *= scales[index % alpha];
         index /= alpha;
     }
     return scale;

@@ -3,7 +3,8 @@
  * F(m, r) gives m outputs of r taps by alpha = m + r - 1 multiplications: y = A' [(G w) . (B' d)], with points p where
  * polynomials are evaluated: A evaluates m coefficients at the points, G evaluates r of them and divides by
  * N_i = prod (p_i - p_j), B' interpolates. Points 0, 1, -1, inf (alpha 4); 0, +-sqrt(1/2), +-sqrt(2), inf (alpha 6), whose
- * rounding error is a half to a third of that of 0, +-1, +-2, inf.
+ * rounding error is a half to a third of that of 0, +-1, +-2, inf; 0, +-1, +-2, +-1/2, inf (alpha 8), with twice as large a
+ * one, on a single axis alone.
  *
  * Lavin and Gray, arXiv:1509.09308; Blahut, Fast Algorithms for Signal Processing, 2010, chapter 5. */
 
@@ -38,6 +39,25 @@ INLINE void NAME(interpolate6)(const real *f, int64_t f_step, real *t, int64_t t
     UNROLL for (int i = 0; i < 6; i++) d[i] = load(f + i * f_step);
     NAME(interpolated6)(d, t, t_step);
 }
+INLINE void NAME(interpolate8)(const real *f, int64_t f_step, real *t, int64_t t_step) {
+    vec d[8];
+    UNROLL for (int i = 0; i < 8; i++) d[i] = load(f + i * f_step);
+    const vec zero = d[6] - d[0], infinity = d[7] - d[1];
+    store(t, zero + (real)5.25 * (d[2] - d[4]));
+    store(t + 7 * t_step, infinity + (real)5.25 * (d[3] - d[5]));
+    const vec even = d[2] + d[6], odd = d[1] + d[5];
+    const vec even_1 = even - (real)4.25 * d[4], odd_1 = odd - (real)4.25 * d[3];
+    store(t + t_step, even_1 + odd_1);
+    store(t + 2 * t_step, even_1 - odd_1);
+    const vec high = d[6] - (real)1.25 * d[4], even_2 = high + (real)0.25 * d[2];
+    const vec low = d[1] - 5 * d[3], odd_2 = low + 4 * d[5];
+    store(t + 3 * t_step, even_2 + (real)0.5 * odd_2);
+    store(t + 4 * t_step, even_2 - (real)0.5 * odd_2);
+    const vec far = d[6] - 5 * d[4], even_h = far + 4 * d[2];
+    const vec near = d[5] - 5 * d[3], odd_h = near + 4 * d[1];
+    store(t + 5 * t_step, even_h + (real)0.5 * odd_h);
+    store(t + 6 * t_step, even_h - (real)0.5 * odd_h);
+}
 /* n coefficients to their values v at the points. */
 INLINE void NAME(evaluated)(const int alpha, const int n, const vec *c, vec *v) {
     v[0] = c[0];
@@ -47,6 +67,40 @@ INLINE void NAME(evaluated)(const int alpha, const int n, const vec *c, vec *v) 
         if (n > 2) even = even + c[2];
         v[1] = even + c[1];
         v[2] = even - c[1];
+        return;
+    }
+    if (alpha == 8) {
+        const vec none = {0};
+        const vec c2 = n > 2 ? c[2] : none, c3 = n > 3 ? c[3] : none, c4 = n > 4 ? c[4] : none, c5 = n > 5 ? c[5] : none;
+        const vec c6 = n > 6 ? c[6] : none;
+        vec even_1 = c[0] + c2, odd_1 = c[1], even_2 = c[0] + 4 * c2, odd_2 = 2 * c[1];
+        vec even_h = c[0] + (real)0.25 * c2, odd_h = (real)0.5 * c[1];
+        if (n > 3) {
+            odd_1 = odd_1 + c3;
+            odd_2 = odd_2 + 8 * c3;
+            odd_h = odd_h + (real)0.125 * c3;
+        }
+        if (n > 4) {
+            even_1 = even_1 + c4;
+            even_2 = even_2 + 16 * c4;
+            even_h = even_h + (real)0.0625 * c4;
+        }
+        if (n > 5) {
+            odd_1 = odd_1 + c5;
+            odd_2 = odd_2 + 32 * c5;
+            odd_h = odd_h + (real)0.03125 * c5;
+        }
+        if (n > 6) {
+            even_1 = even_1 + c6;
+            even_2 = even_2 + 64 * c6;
+            even_h = even_h + (real)0.015625 * c6;
+        }
+        v[1] = even_1 + odd_1;
+        v[2] = even_1 - odd_1;
+        v[3] = even_2 + odd_2;
+        v[4] = even_2 - odd_2;
+        v[5] = even_h + odd_h;
+        v[6] = even_h - odd_h;
         return;
     }
     vec even_a = c[0], even_b = c[0], odd_a = A1 * c[1], odd_b = B1 * c[1];
@@ -62,7 +116,7 @@ INLINE void NAME(evaluated)(const int alpha, const int n, const vec *c, vec *v) 
     v[4] = even_b - odd_b;
 }
 INLINE void NAME(evaluate)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
-    vec c[5], v[6];
+    vec c[7], v[8];
     UNROLL for (int j = 0; j < n; j++) c[j] = load(f + j * f_step);
     NAME(evaluated)(alpha, n, c, v);
     UNROLL for (int j = 0; j < alpha; j++) store(t + j * t_step, v[j]);
@@ -74,6 +128,23 @@ INLINE void NAME(collected)(const int alpha, const int n, const vec *v, vec *y) 
         y[0] = v[0] + even_a;
         y[1] = odd_a;
         y[2] = even_a;
+    } else if (alpha == 8) {
+        const vec even_2 = v[3] + v[4], odd_2 = v[3] - v[4], even_h = v[5] + v[6], odd_h = v[5] - v[6];
+        const vec first = v[0] + even_a;
+        y[0] = first + even_2;
+        y[0] = y[0] + even_h;
+        y[1] = odd_a + 2 * odd_2;
+        y[1] = y[1] + (real)0.5 * odd_h;
+        y[2] = even_a + 4 * even_2;
+        y[2] = y[2] + (real)0.25 * even_h;
+        y[3] = odd_a + 8 * odd_2;
+        y[3] = y[3] + (real)0.125 * odd_h;
+        y[4] = even_a + 16 * even_2;
+        y[4] = y[4] + (real)0.0625 * even_h;
+        y[5] = odd_a + 32 * odd_2;
+        y[5] = y[5] + (real)0.03125 * odd_h;
+        y[6] = even_a + 64 * even_2;
+        y[6] = y[6] + (real)0.015625 * even_h;
     } else {
         const vec even_b = v[3] + v[4], odd_b = v[3] - v[4];
         y[0] = v[0] + even_a;
@@ -90,7 +161,7 @@ INLINE void NAME(collected)(const int alpha, const int n, const vec *v, vec *y) 
     y[n - 1] = y[n - 1] + v[alpha - 1];
 }
 INLINE void NAME(collect)(const int alpha, const int n, const real *f, int64_t f_step, real *t, int64_t t_step) {
-    vec v[6], y[5];
+    vec v[8], y[7];
     UNROLL for (int j = 0; j < alpha; j++) v[j] = load(f + j * f_step);
     NAME(collected)(alpha, n, v, y);
     UNROLL for (int j = 0; j < n; j++) store(t + j * t_step, y[j]);

@@ -20,9 +20,11 @@ from .task import Mask, Problem, Task
 
 algorithm = "winograd"
 
-# Outputs of a tile for kernels of 1 to 5 taps; and of a small one, where an axis has one or two outputs, or where tiles
-# would take too many frequencies.
+# Outputs of a tile for kernels of 1 to 5 taps; of a longer one, where the window has several taps on one axis alone and
+# that takes fewer frequencies; and of a small one, where an axis has one or two outputs, or where tiles would take too
+# many.
 _LARGE = np.array([0, 1, 5, 4, 3, 2])
+_LONG = np.array([0, 1, 7, 6, 5, 4])
 _SMALL = np.array([0, 1, 3, 2, 3, 2])
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 # Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of a product; of
@@ -71,7 +73,7 @@ def spent(task: Task) -> NDArray[np.floating[Any]]:
     costs, kernel, sizes = _Costs.of(task), task.geometry[0], task.target.shapes
     found: NDArray[np.floating[Any]] = frequencies(task) * costs.frequency
     if task.kind == "weight":
-        sums = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, sizes)), axis=1)
+        sums = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, costs.spread, sizes)), axis=1)
         found = found + sums * costs.sums
     return found
 
@@ -79,7 +81,7 @@ def spent(task: Task) -> NDArray[np.floating[Any]]:
 def frequencies(task: Task) -> Ints:
     """Of all tiles of each sample."""
     spread, kernel, sizes = _Costs.of(task).spread, task.geometry[0], task.target.shapes
-    outputs = _tiles(kernel, sizes)
+    outputs = _tiles(kernel, spread, sizes)
     tiles = spread * _ceil(_ceil(sizes, spread), outputs)
     found: Ints = np.multiply.reduce(tiles * (kernel - 1 + outputs), axis=1)
     return found
@@ -88,7 +90,7 @@ def frequencies(task: Task) -> Ints:
 def tile_frequencies(task: Task) -> int:
     """Of a tile of the usual size."""
     kernel = task.geometry[0]
-    return _frequencies(kernel, _tiles(kernel, kernel + 2))
+    return _frequencies(kernel, _tiles(kernel, np.ones_like(kernel), kernel + 8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class _Costs:
             products, to, back = COSTS[isa.two_wide()][axes - 1]
         frequency = products * product + to * channels + back * filters
         output = float(kernel.prod() * direct_products(task) + direct_end(task))
-        share = np.minimum(*((kernel + tile[kernel] - 1) / tile[kernel] for tile in (_LARGE, _SMALL))).prod()
+        tiles = [tile[kernel] for tile in (_LARGE, _SMALL, *([_LONG] if axes == 1 else []))]
+        share = np.min([(kernel + outputs - 1) / outputs for outputs in tiles], axis=0).prod()
         spread = np.where(kernel > 1, dilation, 1)
         return cls(spread, frequency, sums * product, output, bool(share * frequency >= output))
 
@@ -179,18 +182,24 @@ def _ceil(a: Ints, b: Ints) -> Ints:
     return (a + b - 1) // b
 
 
-def _tiles(kernel: Ints, sizes: Ints) -> Ints:
+def _tiles(kernel: Ints, spread: Ints, sizes: Ints) -> Ints:
     """Outputs of a tile on each axis, for each sample (N, rank)."""
-    if _frequencies(kernel, _LARGE[kernel]) > MOST_FREQUENCIES:
-        return np.broadcast_to(_SMALL[kernel], sizes.shape)
-    return np.where(sizes <= 2, _SMALL[kernel], _LARGE[kernel])
+    large, small = _LARGE[kernel], _SMALL[kernel]
+    if _frequencies(kernel, large) > MOST_FREQUENCIES:
+        return np.broadcast_to(small, sizes.shape)
+    if (kernel > 1).sum() == 1:
+        long, row = _LONG[kernel], _ceil(sizes, spread)
+        fewer = _ceil(row, long) * (kernel - 1 + long) < _ceil(row, large) * (kernel - 1 + large)
+        large = np.where(fewer, long, large)
+    return np.where(sizes <= 2, small, large)
 
 
 def _by_tile(problem: Problem) -> Ints | list[tuple[Problem, Ints]]:
     """The outputs of all samples' tiles on each axis; or parts of the batch, and those of theirs."""
     known: Ints | list[tuple[Problem, Ints]] | None = problem.memo.get("tiles")
     if known is None:
-        tiles = _tiles(problem.operation.geometry[0], problem.target.shapes)
+        kernel, _, dilation = problem.operation.geometry
+        tiles = _tiles(kernel, np.where(kernel > 1, dilation, 1), problem.target.shapes)
         if (tiles == tiles[0]).all():
             known = np.ascontiguousarray(tiles[0])  # not with the problem, which would keep itself
         else:
