@@ -157,7 +157,7 @@ def test_what_is_packed_is_kept_until_the_weight_changes(rng):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"kernel": 12, "stride": 2}, "1 to 5 taps"),
+        ({"kernel": 16, "stride": 2}, "1 to 7 taps"),
         ({"kernel": 3}, "phases are of strides"),
         ({"kernel": 3, "stride": 2, "dilation": 2}, "phases are of strides"),
         ({"kernel": 4, "stride": 2, "groups": 2}, "phases are of strides"),

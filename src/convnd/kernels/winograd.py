@@ -20,12 +20,13 @@ from .task import Mask, Problem, Task
 
 algorithm = "winograd"
 
-# Outputs of a tile for kernels of 1 to 5 taps; of a longer one, where the window has several taps on one axis alone and
-# that takes fewer frequencies; and of a small one, where an axis has one or two outputs, or where tiles would take too
-# many.
-_LARGE = np.array([0, 1, 5, 4, 3, 2])
-_LONG = np.array([0, 1, 7, 6, 5, 4])
-_SMALL = np.array([0, 1, 3, 2, 3, 2])
+# Outputs of a tile for kernels of 1 to 5 taps, or 7 where the window has several taps on one axis alone; of a longer one,
+# there and if that takes fewer frequencies; and of a small one, where an axis has one or two outputs, or where tiles would
+# take too many.
+_LARGE = np.array([0, 1, 5, 4, 3, 2, 3, 2])
+_LONG = np.array([0, 1, 7, 6, 5, 4, 3, 2])
+_SMALL = np.array([0, 1, 3, 2, 3, 2, 3, 2])
+MOST_TAPS = 5, 7  # on several axes, on one
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 # Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of a product; of
 # transforming a number to a frequency, and from one. Where a core does two AVX-512 multiply-adds a cycle, all else
@@ -37,7 +38,7 @@ COSTS = {  # by isa.two_wide()
 # Of the weight gradient: its products; transforming a number of x, and of the gradient; and what a weight's frequency
 # costs a sample.
 WEIGHT_COSTS = {
-    False: ((0.8, 16, 10, 6), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
+    False: ((0.8, 12, 8, 4), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
     True: ((1.0, 12, 12, 1), (1.5, 16, 16, 0.3), (2.9, 13, 13, 0), (1.2, 60, 60, 6)),
 }
 END = 6  # multiply-adds of the direct convolution: to begin and end a vector of sums
@@ -49,8 +50,9 @@ def refuses(task: Task) -> str | None:
     kernel, stride = task.geometry[0], task.geometry[1]
     if (stride != 1).any():
         return f"winograd needs stride 1, not {tuple(stride.tolist())}"
-    if kernel.max() > 5 or (kernel == 1).all():
-        return f"winograd needs a kernel of 1 to 5 taps on each axis and 2 on some, not {tuple(kernel.tolist())}"
+    most = MOST_TAPS[int((kernel > 1).sum() == 1)]
+    if kernel.max() > most or (kernel == 1).all():
+        return f"winograd needs a kernel of 1 to {most} taps on each axis and 2 on some, not {tuple(kernel.tolist())}"
     if (kernel > 1).sum() > MOST_AXES or _frequencies(kernel, _SMALL[kernel]) > MOST_FREQUENCIES:
         return f"winograd would need more than {MOST_FREQUENCIES} frequencies for kernel {tuple(kernel.tolist())}"
     return None
