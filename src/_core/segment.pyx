@@ -18,6 +18,7 @@ ctypedef fused real:
     double
 
 cdef int64_t BLOCK = 8192       # numbers
+cdef int64_t TWICE = 4096       # of what is read twice: half of a first-level cache
 cdef int64_t BLOCK_ROWS = 256   # the longest sum in the element type
 cdef int64_t COLUMNS = 512      # of a task
 cdef int64_t CHUNKS = 64
@@ -65,7 +66,7 @@ cdef void cut(Job *job) noexcept nogil:
     job.splits = (c + COLUMNS - 1) // COLUMNS
     job.columns = (c + job.splits - 1) // job.splits
     job.width = job.repeat * job.columns
-    job.rows = job.repeat * max(1, min(BLOCK_ROWS, BLOCK // job.width))
+    job.rows = job.repeat * max(1, min(BLOCK_ROWS, (TWICE if job.what == MOMENTS else BLOCK) // job.width))
     job.blocks = (job.positions + job.rows - 1) // job.rows
     job.chunks = min(CHUNKS, job.blocks)
     job.scratch_size = 2 * job.columns * sizeof(double) + 5 * job.width * job.tiles.itemsize
@@ -100,15 +101,19 @@ cdef inline double not_negative(double square) noexcept nogil:
     return 0 if square < 0 else square  # a NaN stays, which max(0, square) would hide
 
 
-cdef inline void join(int64_t n_a, double *mean_a, double *square_a, int64_t n_b, double mean_b,
-                      double square_b) noexcept nogil:
-    """Mean and squared deviations of two groups of n_a and n_b (Chan, Golub, LeVeque 1983, eq. 2.1)."""
-    cdef double share = <double>n_b / <double>(n_a + n_b), delta = mean_b - mean_a[0]
+cdef void join(int64_t n_a, double *mean_a, double *square_a, int64_t n_b, const double *mean_b,
+               const double *square_b, int64_t columns) noexcept nogil:
+    """Means and squared deviations of two groups of n_a and n_b (Chan, Golub, LeVeque 1983, eq. 2.1)."""
+    cdef double share = <double>n_b / <double>(n_a + n_b), both = share * <double>n_a, delta
+    cdef int64_t c
     if n_a == 0:
-        mean_a[0], square_a[0] = mean_b, square_b
+        memcpy(mean_a, mean_b, columns * sizeof(double))
+        memcpy(square_a, square_b, columns * sizeof(double))
         return
-    mean_a[0] += delta * share
-    square_a[0] += square_b + delta * delta * share * <double>n_a
+    for c in range(columns):
+        delta = mean_b[c] - mean_a[c]
+        mean_a[c] += delta * share
+        square_a[c] += square_b[c] + delta * delta * both
 
 
 cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *first, double *second, int64_t columns,
@@ -119,7 +124,7 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
     cdef real *mean = sums + 2 * job.width
     cdef convnd_norm norm
     cdef int64_t c, step = job.channels * job.repeat
-    cdef double n = <double>piece.positions
+    cdef double inverse = 1 / <double>piece.positions
     if job.what == SUM:
         job.tiles.segment.sum(piece.x, <char *>sums, piece.rows, step, piece.width)
         fold(sums, piece.width, a, columns)
@@ -140,14 +145,15 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
         job.tiles.segment.sum(piece.x, <char *>sums, piece.rows, step, piece.width)
         fold(sums, piece.width, a, columns)
         for c in range(columns):
-            a[c] /= n
+            a[c] *= inverse
         spread(a, columns, mean, piece.width)
         job.tiles.segment.deviation(piece.x, <char *>mean, <char *>sums, <char *>others, piece.rows, step, piece.width)
         fold(sums, piece.width, a, columns)
         fold(others, piece.width, b, columns)
         for c in range(columns):
-            join(done, first + c, second + c, piece.positions, <double>mean[c] + a[c] / n,
-                 not_negative(b[c] - a[c] * a[c] / n))
+            b[c] = not_negative(b[c] - a[c] * a[c] * inverse)
+            a[c] = <double>mean[c] + a[c] * inverse
+        join(done, first, second, piece.positions, a, b, columns)
 
 
 cdef void add_pieces(const Job *job, int64_t chunk, int64_t column, double *a, real *sums) noexcept nogil:
@@ -200,11 +206,11 @@ cdef void join_chunks(const Job *job) noexcept nogil:
             b = a + step
             n_a = chunk_start(job, b) - chunk_start(job, a)
             n_b = chunk_start(job, min(job.chunks, b + step)) - chunk_start(job, b)
-            for c in range(job.channels):
-                if job.what == MOMENTS:
-                    join(n_a, job.first + a * job.channels + c, job.second + a * job.channels + c, n_b,
-                         job.first[b * job.channels + c], job.second[b * job.channels + c])
-                else:
+            if job.what == MOMENTS:
+                join(n_a, job.first + a * job.channels, job.second + a * job.channels, n_b,
+                     job.first + b * job.channels, job.second + b * job.channels, job.channels)
+            else:
+                for c in range(job.channels):
                     job.first[a * job.channels + c] += job.first[b * job.channels + c]
                     job.second[a * job.channels + c] += job.second[b * job.channels + c]
             a += 2 * step

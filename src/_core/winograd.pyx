@@ -247,7 +247,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
          const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
          const int64_t[:, ::1] geometry, const int64_t[::1] outputs, const real[::1] packed, const real[::1] bias,
          int64_t groups, int64_t activation, real[:, ::1] out, Fold fold=None, double[:, ::1] moments=None):
-    """out = activation(bias + conv(x)), stride 1, at most 5 taps an axis or 7 on one alone. Everything has been checked.
+    """out = activation(bias + conv(x)), stride 1, at most 5 taps an axis or 7 on one. All has been checked.
 
     The channels of a folded side's phase fill whole vectors, and there are no groups. `moments`, if given, becomes
     out's means and squared deviations from them, (2, F); then out isn't folded. Returns whether it has: blocks may

@@ -10,6 +10,7 @@ INLINE void NAME(column_body)(const int what, const int64_t kind, const int vect
                               const real *mean, const real *scale, const real *shift, real *sum, real *second,
                               int64_t rows, int64_t step, int64_t lanes) {
     vec first[4][2], other[4][2], centre[4], by[4], plus[4];
+    const int64_t ahead = rows * step; /* the rows that come next, while these are read again */
 #define PART(p) (lanes >= VL ? load(p) : load_part(p, lanes))
     UNROLL for (int v = 0; v < vectors; v++) {
         first[v][0] = first[v][1] = other[v][0] = other[v][1] = (vec){0};
@@ -23,6 +24,7 @@ INLINE void NAME(column_body)(const int what, const int64_t kind, const int vect
             first[v][row] += t; \
         } else if (what == NAME(OF_DEVIATION)) { \
             const vec d = t - centre[v]; \
+            __builtin_prefetch(x + ahead + v * VL, 0, 2); \
             first[v][row] += d; \
             other[v][row] += d * d; \
         } else { \
