@@ -137,6 +137,36 @@ def test_vectors_along_positions_give_the_bits_of_vectors_along_filters(level, f
         assert np.array_equal(few, all_filters[:, :filters])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shapes", "kernel", "settings"),
+    [
+        ([(17, 203), (5, 9), (2, 90), (1, 70)], (3, 5), {"padding": "same"}),
+        ([(9, 100), (12, 77)], (5, 1), {}),
+        ([(9, 100), (14, 77)], (2, 3), {"dilation": (1, 2)}),
+        ([(20, 100), (14, 77)], (3, 3), {"dilation": (2, 1)}),
+        ([(20, 100), (14, 77)], (3, 3), {"stride": (2, 1)}),
+        ([(4, 9, 80), (3, 7, 66)], (2, 3, 4), {"padding": 1}),
+        ([(4, 9, 80)], (1, 4, 2), {"stride": (2, 1, 1)}),
+        ([(2, 3, 7, 70)], (2, 2, 2, 2), {}),
+    ],
+    ids=["plane", "column", "dilated row", "dilated column", "stride", "volume", "flat", "four axes"],
+)
+def test_rows_below_each_other_have_the_bits_of_one(level, shapes, kernel, settings, dtype, rng):
+    """One channel and one filter: an input serves several rows."""
+    place = Window.of(len(kernel), kernel, **settings).on(Layout(shapes))
+    x = rng.standard_normal((place.input.positions, 1)).astype(dtype)
+    g = rng.standard_normal((place.output.positions, 1)).astype(dtype)
+    w, bias = rng.standard_normal((*kernel, 1, 20)).astype(dtype), rng.standard_normal(20).astype(dtype)
+    one = np.ascontiguousarray(w[..., :1])
+    for name in (None, "relu"):
+        y = kernels.conv(x, place, one, bias[:1], activation=name)
+        assert np.array_equal(y, kernels.conv(x, place, w, bias, activation=name)[:, :1])
+    back = kernels.conv_transpose(g, place, one)
+    many = np.ascontiguousarray(np.repeat(one, 20, axis=-2))
+    assert np.array_equal(back, kernels.conv_transpose(g, place, many)[:, :1])
+
+
 @pytest.mark.parametrize("size", [2, 4, 8])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_small_groups(level, size, dtype, rng):

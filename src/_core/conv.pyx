@@ -12,7 +12,8 @@ from libc.string cimport memcpy
 
 from convnd._core.counted cimport (
     Counted, Tally, count_in, free_counted, join_counted, make_counted, tally_of)
-from convnd._core.isa cimport CONVND_MAX_VECTORS, convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles
+from convnd._core.isa cimport (
+    CONVND_MAX_BELOW, CONVND_MAX_VECTORS, convnd_conv_args, convnd_conv_tile, convnd_tiles, tiles)
 from convnd._core.panels cimport (
     CHANNELS, FILTERS, GROUPS, Batch, Geometry, Lanes, Panel, make_panels, uniform, values, values_to_fill)
 from convnd._core.plan cimport (
@@ -54,6 +55,7 @@ cdef struct Rows:       # outputs on the last axis, in rows that have the same t
     int64_t *outer      # taps of the other axes for the first row
     int64_t n_outer
     int64_t fresh       # bits of the runs whose inputs no row before has read
+    int64_t below       # so many runs after each other are what these rows read at one tap, one below the other; or 0
 
 # Bytes of outputs that are counted at a time: more than a tile's, in the first-level cache.
 cdef enum:
@@ -211,6 +213,18 @@ cdef void run_along(const Conv *job, const Panel *panel, convnd_conv_args *args,
         n -= 1
 
 
+cdef void run_below(const Conv *job, const Rows *rows, convnd_conv_args *args, const char *x, char *out, int64_t height,
+                    int64_t count) noexcept nogil:
+    """Rows of one filter, below each other, of `count` outputs whose inputs are neighbours."""
+    cdef int64_t size = job.tiles.itemsize, across = job.tiles.narrow.across * job.tiles.lanes, at = 0
+    args.x_step, args.out_step, args.depth = rows.x_step, rows.out_step, rows.below
+    while at < count:
+        at = min(at, count - across)    # the last with some outputs once more
+        args.x, args.out = x + at * size, out + at * size
+        job.tiles.narrow.below[height](args)
+        at += across
+
+
 cdef void run_next(const Conv *job, const Panel *panel, convnd_conv_args *args, int64_t count,
                    int64_t after) noexcept nogil:
     """`count` outputs from args.x and args.out on, which go on to the next. What is read then is `after` further; 0:
@@ -354,7 +368,16 @@ cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, Tally 
     if first < last:
         args.x_step, args.out_step = x_step, out_step
         list_runs(job, &args, inner, rows.outer, rows.n_outer, runs, 0, inner.taps)
-        for row in range(rows.count):
+        row = 0
+        if rows.below and out_step == 1 and x_step == 1 and not tally and (
+                last - first >= job.tiles.narrow.across * job.tiles.lanes):
+            while rows.count - row > 1:
+                height = first_height(rows.count - row, CONVND_MAX_BELOW, &n)
+                run_below(job, rows, &args, x + (row * rows.x_step + first * x_step) * size,
+                          out + (row * rows.out_step + first * out_step) * size, height, last - first)
+                row += height
+            args.x_step, args.out_step, args.depth = x_step, out_step, job.depth
+        for row in range(row, rows.count):
             run_tiles(job, panel, &args, tally, x + (row * rows.x_step + first * x_step) * size,
                       out + (row * rows.out_step + first * out_step) * size, last - first, rows.x_step)
     # At the edges of the rows tiles stand upright: an output and those below it have the same taps.
@@ -421,6 +444,10 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
         while row < end:
             rows.count = block.samples if block.samples > 1 else min(end - row, rows_alike(rank, axes, row))
             rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
+            rows.below = 0
+            if rank > 1 and job.kind == FILTERS and job.merged and rows.count > 1 and block.samples == 1 and (
+                    axes[rank - 2].in_step == axes[rank - 2].base_step and rows.n_outer % axes[rank - 2].taps == 0):
+                rows.below = axes[rank - 2].taps
             rows.fresh = fresh_runs(job, axes, &rows) if p == 0 and not job.strips else 0
             if job.strips and p == 0 and rows.n_outer:
                 read_inputs(job, &rows, x, 0 if row == block.row else rows.n_outer - 1)

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 cdef extern from "tile/tile.h":
     enum:
         CONVND_MAX_TAPS
+        CONVND_MAX_BELOW
         CONVND_MAX_VECTORS
 
     ctypedef struct convnd_conv_args:
@@ -265,6 +266,8 @@ cdef extern from "tile/tile.h":
         convnd_conv_tile along[5][29]
         convnd_conv_tile group[9][29]
         int64_t height[5]
+        convnd_conv_tile below[7]
+        int64_t across
 
     ctypedef struct convnd_weight_tiles:
         convnd_weight_tile plain[5][29]

@@ -65,6 +65,35 @@ static void check_along(int64_t filters, int64_t height, int dense) {
     compare(args.out, want, n);
 }
 
+static void check_below(int64_t height) {
+    const int64_t lanes = tiles->lanes, width = tiles->narrow->across * lanes, taps = draw(1, 5), groups = draw(0, 2);
+    const int64_t length = draw(1, 5), pitch = draw(1, 9), out_step = width + draw(0, 3), n_runs = groups * taps;
+    const int64_t n = (height - 1) * out_step + width;
+    int64_t runs[20];
+    begin("narrow: below, height %lld", (long long)height);
+    for (int64_t r = 0; r < n_runs; r++) {
+        runs[2 * r] = r / taps * 3 + r % taps * pitch;
+        runs[2 * r + 1] = (n_runs - 1 - r) * length;
+    }
+    const convnd_conv_args args = {
+        .x = numbers(3 + (height + taps) * pitch + width + length), .w = numbers(n_runs * length * lanes), .start = numbers(1),
+        .out = numbers(n), .x_step = pitch, .out_step = out_step, .tiles = 1, .runs = runs, .n_runs = n_runs,
+        .length = length, .depth = taps, .lanes = 1, .activation = draw(ACT_NONE, ACT_SOFTPLUS)};
+    wanted *want = as_is(args.out, n);
+    for (int64_t m = 0; m < height; m++)
+        for (int64_t p = 0; p < width; p++) {
+            wanted *to = &want[m * out_step + p];
+            *to = (wanted){0, 0};
+            add(to, get(args.start, 0));
+            for (int64_t r = 0; r < n_runs; r++)
+                for (int64_t k = 0; k < length; k++)
+                    add(to, get(args.x, m * pitch + runs[2 * r] + p + k) * get(args.w, (runs[2 * r + 1] + k) * lanes));
+            activate(to, args.activation);
+        }
+    tiles->narrow->below[height](&args);
+    compare(args.out, want, n);
+}
+
 static void check_group(int64_t group, int64_t height, int full, int streams) {
     const int64_t n_tiles = draw(1, 3), rows = n_tiles * height;
     const int64_t panel = 2 * tiles->lanes, lanes = full ? panel : draw(1, panel / group) * group, n_runs = draw(0, 3);
@@ -98,6 +127,8 @@ void check_narrow(void) {
                 check_dot(filters, height);
                 check_along(filters, height, round & 1);
             }
+    for (int64_t height = 1; height <= CONVND_MAX_BELOW; height++)
+        for (int round = 0; round < 8; round++) check_below(height);
     for (int64_t group = 2; group <= least(8, tiles->lanes / 2); group *= 2)
         for (int64_t height = 1; height <= tiles->height[2]; height++)
             for (int round = 0; round < 4; round++) check_group(group, height, round & 1, round == 3);

@@ -146,6 +146,46 @@ INLINE void NAME(along_body)(const int height, const int filters, const convnd_c
             UNROLL for (int f = 0; f < filters; f++) out[p * out_step + f] = part[f * count + p];
 }
 
+/* `height` rows of outputs, x_step and out_step apart, of ACROSS vectors of positions. `depth` runs after each other are
+ * rows below each other as well: what is loaded of one serves all outputs that take it at one of their taps. An output's
+ * products keep their order. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define ACROSS 4
+#else
+#define ACROSS 2
+#endif
+INLINE void NAME(below_body)(const int height, const convnd_conv_args *args) {
+    const convnd_conv_args own = *args, *const a = &own; /* a copy that no store can change */
+    vec sum[CONVND_MAX_BELOW][ACROSS];
+    real *out = (real *)a->out;
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int v = 0; v < ACROSS; v++) sum[m][v] = splat(*(const real *)a->start);
+    for (int64_t r = 0; r < a->n_runs; r += a->depth) {
+        const real *x = (const real *)a->x + a->runs[2 * r];
+        for (int64_t row = 0; row < height + a->depth - 1; row++) {
+            const real *w[CONVND_MAX_BELOW];
+            UNROLL for (int m = 0; m < height; m++) {
+                const int64_t tap = row - m;
+                w[m] = tap < 0 || tap >= a->depth ? NULL : (const real *)a->w + a->runs[2 * (r + tap) + 1] * VL;
+            }
+            UNROLL for (int v = 0; v < ACROSS; v++) __builtin_prefetch(x + (2 * ACROSS + v) * VL);
+            for (int64_t k = 0; k < a->length; k++) {
+                vec s[ACROSS];
+                UNROLL for (int v = 0; v < ACROSS; v++) s[v] = load(x + k + v * VL);
+                UNROLL for (int m = 0; m < height; m++) {
+                    if (!w[m]) continue;
+                    const vec b = splat(w[m][k * VL]);
+                    UNROLL for (int v = 0; v < ACROSS; v++) sum[m][v] += s[v] * b;
+                }
+            }
+            x += a->x_step;
+        }
+    }
+    UNROLL for (int m = 0; m < height; m++)
+        UNROLL for (int v = 0; v < ACROSS; v++) store(out + m * a->out_step + v * VL, sum[m][v]);
+    if (a->activation != ACT_NONE) NAME(activate_rows)(out, a->out_step, height, ACROSS * VL, a->activation);
+}
+
 /* `height` positions x two vectors of channels in groups smaller than a vector, with as many filters as channels. A run is
  * one tap of `group` channels. */
 INLINE void NAME(group_body)(const int height, const int group, const int whole, const convnd_conv_args *a) {
@@ -212,13 +252,19 @@ EACH_HEIGHT_2(TILES)
 #undef TILES
 #undef GROUP_TILE
 #undef EACH_TILE
+#define TILES(H, V) static void NAME(below_##H)(const convnd_conv_args *a) { NAME(below_body)(H, a); }
+HEIGHTS_6(TILES, 1)
+#undef TILES
 
 #define ENTRY(H, V) .dot[V][H] = NAME(dot_##V##_##H), .along[V][H] = NAME(along_##V##_##H),
 #define GROUP_ENTRY(H, V) \
     .group[2][H] = NAME(group_2_##H), .group[4][H] = NAME(group_4_##H), .group[8][H] = NAME(group_8_##H),
+#define BELOW_ENTRY(H, V) .below[H] = NAME(below_##H),
 const convnd_narrow_tiles NAME(convnd_narrow_tiles) = {
-    EACH_NARROW(ENTRY) EACH_HEIGHT_2(GROUP_ENTRY) .height = NARROW_HEIGHT};
+    EACH_NARROW(ENTRY) EACH_HEIGHT_2(GROUP_ENTRY) HEIGHTS_6(BELOW_ENTRY, 1) .height = NARROW_HEIGHT, .across = ACROSS};
 #undef GROUP_ENTRY
+#undef BELOW_ENTRY
+#undef ACROSS
 #undef ENTRY
 #undef HEIGHTS_3
 #undef HEIGHTS_4

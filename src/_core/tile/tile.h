@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CONVND_MAX_HEIGHT = 28, CONVND_MAX_VECTORS = 4 };
+enum { CONVND_MAX_HEIGHT = 28, CONVND_MAX_VECTORS = 4, CONVND_MAX_BELOW = 6 };
 
 typedef enum {
     ACT_NONE, ACT_RELU, ACT_LEAKY_RELU, ACT_SIGMOID, ACT_TANH, ACT_ELU, /* derivative follows from the output */
@@ -293,6 +293,8 @@ typedef struct {
     convnd_conv_tile dot[5][CONVND_MAX_HEIGHT + 1], along[5][CONVND_MAX_HEIGHT + 1]; /* [filters][height] */
     convnd_conv_tile group[9][CONVND_MAX_HEIGHT + 1]; /* [channels of a group: 2, 4 or 8][height], two vectors */
     int64_t height[5];                                /* tallest of dot and along */
+    convnd_conv_tile below[CONVND_MAX_BELOW + 1];     /* [rows] of `across` vectors along positions, one filter */
+    int64_t across;
 } convnd_narrow_tiles;
 
 typedef struct {
