@@ -30,6 +30,8 @@ cdef int64_t LEAST_POSITIONS = 64
 # With fewer rows alike than this, and from this many channels on, a tile at the edge of a row adds tap by tap.
 cdef int64_t EDGE_ROWS = 3
 cdef int64_t EDGE_DEPTH = 16
+# Multiply-adds, about, that memory takes to answer.
+cdef int64_t LATENCY = 600
 # Filters up to which vectors lie along positions that are neighbours in memory.
 cdef int64_t MOST_ALONG = 4
 
@@ -229,14 +231,17 @@ cdef void run_next(const Conv *job, const Panel *panel, convnd_conv_args *args, 
                    int64_t after) noexcept nogil:
     """`count` outputs from args.x and args.out on, which go on to the next. What is read then is `after` further; 0:
     where these end."""
-    cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel), height
+    cdef int64_t size = job.tiles.itemsize, tallest = tallest_tile(job, panel), height, steps
     if job.kind == FILTERS and panel.vectors == 1 and args.x_step == 1:
         tallest = min(tallest, job.tiles.slide)
     while count > 0:
         height = first_height(count, tallest, &args.tiles)
         count -= args.tiles * height
         args.ahead = height * args.x_step
-        if count == 0 and after:
+        if job.kind == CHANNELS:    # short tiles ask as far ahead as memory takes to answer
+            steps = height * args.n_runs * args.length // job.tiles.lanes * panel.vectors
+            args.ahead *= 1 + LATENCY // (steps + 1)
+        elif count == 0 and after:
             args.ahead = after - (args.tiles - 1) * height * args.x_step
         tile_of(job, panel.vectors, height)(args)
         args.x += args.tiles * height * args.x_step * size

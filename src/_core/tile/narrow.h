@@ -1,7 +1,7 @@
 /* Convolution tiles for few filters, which would leave most lanes of a vector empty: up to four filters x a number of
  * vectors (`height`). Lanes are either channels ("dot") or positions ("along"). With few
  * filters in each of many groups they are the channels of several groups ("group"). Arguments are those of the convolution
- * tiles, always with a start; "along" is one tile. */
+ * tiles, always with a start; "along" is one tile, and "dot" asks memory for what is `ahead` of each. */
 #include "activation.h"
 
 /* sum[m][f] += x * w for all runs; both kinds keep a weight for all m, and an input for all f, in registers. Channels ask
@@ -9,7 +9,7 @@
 #define ASKS 3 /* lines with each vector of channels */
 INLINE void NAME(narrow_sums)(const int height, const int filters, const int along, const convnd_conv_args *a,
                               vec sum[CONVND_MAX_HEIGHT][4]) {
-    const int64_t ahead = a->tiles > 1 ? height * a->x_step : a->ahead;
+    const int64_t ahead = a->ahead;
     const int64_t x_step = along ? VL : a->x_step, length = a->length;
     const int64_t panel = along ? (filters > VL ? 2 * VL : VL) : filters;
     for (int64_t r = 0; r < a->n_runs; r++) {
@@ -60,11 +60,11 @@ INLINE void NAME(dot_taps)(const int height, const int taps, const convnd_conv_a
 }
 
 INLINE void NAME(dot_sums)(const int height, const convnd_conv_args *a, vec sum[CONVND_MAX_HEIGHT][4]) {
-    const int64_t depth = a->depth, further = a->tiles > 1 ? height * a->x_step : a->ahead;
+    const int64_t depth = a->depth;
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *x = (const real *)a->x + a->runs[2 * r];
         const real *w = (const real *)a->w + a->runs[2 * r + 1];
-        const int64_t ahead = r < 64 && a->fresh >> r & 1 ? further : 0;
+        const int64_t ahead = r < 64 && a->fresh >> r & 1 ? a->ahead : 0;
         int64_t taps = a->length / depth;
         for (; taps >= 4; taps -= 4) {
             NAME(dot_taps)(height, 4, a, x, w, ahead, sum);
