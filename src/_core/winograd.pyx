@@ -296,7 +296,8 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.tile_step = job.frequencies * job.row + SKEW
     job.grad_tile_step = job.frequencies * job.grad_row + SKEW
     job.scratch_size = job.block * (job.tile_step + job.grad_tile_step) * sizeof(real) + ahead_bytes(&job, job.block)
-    job.asks = x.shape[0] * x.shape[1] * <int64_t>sizeof(real) >= ASK_BYTES
+    job.asks = x.shape[0] * x.shape[1] * <int64_t>sizeof(real) >= ASK_BYTES and (    # while whole tiles are multiplied
+        job.block >= job.tiles.height[job.panels[0].vectors])
     scratch = Buffer(slots() * job.scratch_size)
     cdef char[::1] scratch_view = scratch
     job.scratch = &scratch_view[0]
