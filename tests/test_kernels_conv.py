@@ -137,6 +137,16 @@ def test_vectors_along_positions_give_the_bits_of_vectors_along_filters(level, f
         assert np.array_equal(few, all_filters[:, :filters])
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [((1, 1), 2), ((2, 2), 3), ((1, 3), (2, 1)), ((1, 1, 1), 2)])
+def test_phases_that_no_tap_reaches(level, kernel, stride, rng):
+    """The input's gradient of strides above the kernel's size, with several rows in each phase."""
+    shape = (8, 9, 6)[: len(kernel)]
+    place = Window.of(len(kernel), kernel, stride).on(Layout([shape]))
+    g, w = rng.standard_normal((place.output.positions, 40)), rng.standard_normal((*kernel, 16, 40))
+    want = reference.conv_transpose(g.reshape(*place.output.shape(0), 40), w, like=shape, stride=stride)
+    np.testing.assert_allclose(kernels.conv_transpose(g, place, w), want.reshape(-1, 16), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("shapes", "kernel", "settings"),

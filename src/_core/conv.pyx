@@ -299,10 +299,10 @@ cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, 
     """Outputs q ... q + height of a row, some of which lack taps of the last axis: a tap adds to those that have it."""
     cdef int64_t e, j, to, first, last, end, r, size = job.tiles.itemsize
     cdef const char *start = args.start
-    cdef int64_t past = args.streams
+    cdef int64_t past = args.streams, fresh = args.fresh
     cdef int64_t x_bytes = args.x_step * size, out_bytes = args.out_step * size
     args.runs, args.n_runs, args.activation, args.length, args.streams = runs, 0, 0, job.depth, False
-    args.tiles = 1
+    args.tiles, args.fresh = 1, 0
     args.out = out + q * out_bytes
     tile_of(job, panel.vectors, height)(args)
     args.start = NULL
@@ -331,7 +331,7 @@ cdef void run_edge(const Conv *job, const Panel *panel, convnd_conv_args *args, 
         tile_of(job, panel.vectors, height)(args)
     if tally:
         count_in(job.tiles, tally, panel.lanes, out + q * out_bytes, args.out_step, NULL, 0, height)
-    args.start, args.streams = start, past
+    args.start, args.streams, args.fresh = start, past, fresh
 
 
 cdef void run_rows(const Conv *job, const Panel *panel, const Rows *rows, Tally *tally, const char *x, char *out,
@@ -451,8 +451,8 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
             rows.n_outer = outer_taps(rank, axes, row, rows.outer) if rows.inner.taps else 0
             rows.below = 0
             if rank > 1 and job.kind == FILTERS and job.merged and rows.count > 1 and block.samples == 1 and (
-                    axes[rank - 2].in_step == axes[rank - 2].base_step and rows.n_outer % axes[rank - 2].taps == 0):
-                rows.below = axes[rank - 2].taps
+                    axes[rank - 2].in_step == axes[rank - 2].base_step):
+                rows.below = axes[rank - 2].taps    # all of them: these rows are alike; a phase may have none
             rows.fresh = fresh_runs(job, axes, &rows) if p == 0 and not job.strips else 0
             if job.strips and p == 0 and rows.n_outer:
                 read_inputs(job, &rows, x, 0 if row == block.row else rows.n_outer - 1)

@@ -18,7 +18,7 @@ ctypedef fused real:
     double
 
 cdef int64_t BLOCK = 8192       # numbers
-cdef int64_t TWICE = 4096       # of what is read twice: half of a first-level cache
+cdef int64_t TWICE = 4096       # of what is read twice: in float32 half of a first-level cache
 cdef int64_t BLOCK_ROWS = 256   # the longest sum in the element type
 cdef int64_t COLUMNS = 512      # of a task
 cdef int64_t CHUNKS = 64

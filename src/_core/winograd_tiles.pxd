@@ -7,6 +7,9 @@ from convnd._core.isa cimport convnd_tiles, convnd_winograd_args, convnd_winogra
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport MAX_RANK
 
+cdef enum:
+    ASK_LINE = 64   # bytes that memory is asked for at a time
+
 # A side of which every phase of a stride has channels of its own: its array still has one position after the other.
 cdef class Fold:
     cdef bint of_output     # or of the input

@@ -7,8 +7,6 @@ from convnd._core.isa cimport CONVND_WINOGRAD_AXES, convnd_winograd_args
 from convnd._core.plan cimport ceil_div, floor_div
 from convnd._core.threads cimport owner_of
 
-cdef int64_t LINE = 64  # bytes that memory is asked for at a time
-
 
 cdef int64_t axis_tiles(const Winograd *job, int64_t axis, int64_t size) noexcept nogil:
     """Tiles on an axis: with dilation d those of d interleaved axes."""
@@ -165,7 +163,7 @@ cdef int64_t most_runs(const Winograd *job, int64_t tiles) noexcept nogil:
 
 cdef int64_t ahead_bytes(const Winograd *job, int64_t tiles) noexcept nogil:
     """Memory for what so many tiles read of both sides, whole lines: at the most every element begins a run."""
-    return ceil_div(most_runs(job, tiles) * (sizeof(char *) + sizeof(int64_t)) + sizeof(int64_t), LINE) * LINE
+    return ceil_div(most_runs(job, tiles) * (sizeof(char *) + sizeof(int64_t)) + sizeof(int64_t), ASK_LINE) * ASK_LINE
 
 
 cdef void begin_ahead(const Winograd *job, int64_t tiles, char *memory, Ahead *ahead) noexcept nogil:
@@ -178,10 +176,10 @@ cdef void begin_ahead(const Winograd *job, int64_t tiles, char *memory, Ahead *a
 cdef void add_run(Ahead *ahead, const char *at, int64_t bytes_) noexcept nogil:
     """Behind the run before it if it begins where that ends."""
     cdef int64_t last = ahead.runs - 1
-    if last < 0 or ahead.at[last] + (ahead.end - ahead.first[last]) * LINE != at:
+    if last < 0 or ahead.at[last] + (ahead.end - ahead.first[last]) * ASK_LINE != at:
         last += 1
         ahead.at[last], ahead.first[last], ahead.runs = at, ahead.end, last + 1
-    ahead.end += ceil_div(bytes_, LINE)
+    ahead.end += ceil_div(bytes_, ASK_LINE)
 
 
 cdef void look_along(const Winograd *job, const Spot *spot, int64_t count, bint of_output, int64_t phase,
@@ -235,6 +233,8 @@ cdef void look_ahead(const Winograd *job, int64_t first, int64_t end, bint of_ou
 cdef Ahead share_of(const Ahead *whole, int64_t index, int64_t count) noexcept nogil:
     """The lines that are part number `index` of `count`."""
     cdef Ahead share = whole[0]
+    if whole.end == 0:
+        return share
     share.line, share.end = whole.end * index // count, whole.end * (index + 1) // count
     share.run = owner_of(whole.first, whole.runs, share.line)
     return share
@@ -246,7 +246,7 @@ cdef int64_t take_lines(Ahead *ahead, int64_t most, const char **at) noexcept no
     if ahead.line >= ahead.end or most <= 0:
         return 0
     count = min(most, min(ahead.end, ahead.first[ahead.run + 1]) - ahead.line)
-    at[0] = ahead.at[ahead.run] + (ahead.line - ahead.first[ahead.run]) * LINE
+    at[0] = ahead.at[ahead.run] + (ahead.line - ahead.first[ahead.run]) * ASK_LINE
     ahead.line += count
     if ahead.line == ahead.first[ahead.run + 1]:
         ahead.run += 1

@@ -15,8 +15,8 @@ from convnd._core.plan cimport ceil_div
 from convnd._core.threads cimport parallel_for, slots
 from convnd._core.winograd cimport PACK_WORK, SKEW, Pack, panel_args, setup
 from convnd._core.winograd_tiles cimport (
-    Ahead, Fold, Spot, Winograd, ahead_bytes, begin_ahead, count_tiles, find_tile, locate_next, look_ahead, next_tile,
-    read_fold, share_of, take_lines)
+    ASK_LINE, Ahead, Fold, Spot, Winograd, ahead_bytes, begin_ahead, count_tiles, find_tile, locate_next, look_ahead,
+    next_tile, read_fold, share_of, take_lines)
 
 from convnd._core.memory import Buffer
 
@@ -31,7 +31,8 @@ cdef int64_t SUM_BYTES = 2 * 1024 * 1024
 cdef int64_t MOST_SUM_BYTES = 16 * 1024 * 1024
 cdef int64_t LEAST_PANELS = 4   # tasks, if each is a panel
 # Where the sums take at most so many bytes, tiles are cut into chunks, at most so many, that have sums of their own; a
-# chunk transforms tiles of so many bytes at a time, and has so many times these tiles at least.
+# chunk transforms tiles of so many bytes at a time, frequencies and what they are made from, and has so many times
+# these tiles at least.
 cdef int64_t CHUNK_SUM_BYTES = 640 * 1024
 cdef int64_t CHUNKS = 16
 cdef int64_t CHUNK_BYTES = 896 * 1024
@@ -103,7 +104,7 @@ cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, 
             args.acc = acc + m * width * size
             args.ask = args.g
             lines = take_lines(&ahead, min(ceil_div(ahead.end - ahead.line, calls), count), &args.ask)
-            args.ask_step = lines * 64 // count
+            args.ask_step = ceil_div(lines * ASK_LINE, count)
             calls -= 1
             job.tiles.weight.plain[panel.vectors][height](&args)
             m += height
@@ -232,7 +233,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
             size *= chunks
     job.scratch_size = job.block * n + 2 * SKEW * job.frequencies * sizeof(real) + ahead_bytes(&job, job.block)
     job.asks = (x.shape[0] * x.shape[1] + grad.shape[0] * grad.shape[1]) * <int64_t>sizeof(real) >= ASK_BYTES
-    job.ahead.line = job.ahead.end = 0
+    job.ahead.first, job.ahead.runs, job.ahead.run, job.ahead.line, job.ahead.end = NULL, 0, 0, 0, 0
     sums = Buffer(size * sizeof(real))
     scratch = Buffer((min(slots(), chunks) if chunks > 1 else 1) * job.scratch_size)
     cdef char[::1] sums_view = sums, scratch_view = scratch

@@ -235,9 +235,9 @@ static void check_multiply(int64_t vectors) {
 
 void check_winograd(void) {
     const convnd_winograd_axis none = {1, 1, 1}, each[] = {{4, 3, 2}, {4, 2, 3}, {6, 5, 2}, {6, 4, 3}, {6, 3, 4}, {6, 2, 5}};
-    const convnd_winograd_axis line[] = {{8, 7, 2}, {8, 6, 3}, {8, 5, 4}, {8, 4, 5}}; /* a single axis alone */
-    for (int round = 0; round < 8; round++) {
-        const convnd_winograd_axis axes[AXES] = {none, none, none, line[round % 4]};
+    const convnd_winograd_axis line[] = {{8, 7, 2}, {8, 6, 3}, {8, 5, 4}, {8, 4, 5}, {8, 3, 6}, {8, 2, 7}};
+    for (int round = 0; round < 12; round++) { /* a single axis alone */
+        const convnd_winograd_axis axes[AXES] = {none, none, none, line[round % 6]};
         check_axes(axes, round & 1);
     }
     for (int round = 0; round < 6; round++)

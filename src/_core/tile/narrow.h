@@ -1,5 +1,5 @@
 /* Convolution tiles for few filters, which would leave most lanes of a vector empty: up to four filters x a number of
- * vectors (`height`). Lanes are either channels ("dot") or positions ("along"). With few
+ * vectors (`height`). Lanes are either channels ("dot") or positions ("along", "below"). With few
  * filters in each of many groups they are the channels of several groups ("group"). Arguments are those of the convolution
  * tiles, always with a start; "along" is one tile, and "dot" asks memory for what is `ahead` of each. */
 #include "activation.h"

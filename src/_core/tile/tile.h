@@ -31,12 +31,12 @@ typedef struct {
     const int64_t *runs; /* IN  pairs: x offset, w offset */
     int64_t n_runs;
     int64_t length;      /* of a run */
-    int64_t depth;       /* of a tap: a run has length / depth taps (dot tiles only) */
+    int64_t depth;       /* of a tap: a run has length / depth taps (dot); runs below each other (below) */
     int64_t lanes;       /* filters of the panel that exist */
     int64_t activation;  /* applied as the sums are stored */
     int64_t streams;     /* the panel is full, and the sums go past the caches */
     int64_t fresh;       /* bits of the runs whose inputs nobody has read before: memory is asked for the next tile's, */
-    int64_t ahead;       /* which the last tile finds so much further */
+    int64_t ahead;       /* which the last tile finds so much further (dot: each) */
 } convnd_conv_args;
 
 /* A tile of `height` rows of the weight's gradient x one panel of filters, summed over positions.

@@ -15,7 +15,7 @@ import numpy as np
 from ..layout import Ints
 from . import direct, phased, winograd
 from .checks import Array, empty
-from .task import Implementation, Mask, Operation, Part, Problem, Side, Task, choose, perform
+from .task import Implementation, Mask, Operation, Problem, Side, Task, choose, perform
 
 
 @dataclass(eq=False, slots=True)
@@ -69,10 +69,12 @@ class Spanned:
             inner_out = out.reshape(-1, kernel * out.shape[1], out.shape[2])
         packs = None if task.packs is None else task.packs.setdefault("spanned", {})
         inner = Task(problem, inner_x, inner_out, _weight(task), _bias(task, kernel), task.grad, packs, task.counted)
-        parts: list[Part] | None = problem.memo.get(self)
+        parts: list[tuple[Implementation, Problem | None]] | None = problem.memo.get(self)
         if parts is None:
-            parts = problem.memo[self] = choose(inner, (self, *self.ways), self.algorithm)
-        perform(inner, parts)
+            chosen = choose(inner, (self, *self.ways), self.algorithm)
+            # None for the problem itself, which would keep itself.
+            parts = problem.memo[self] = [(way, None if part is problem else part) for way, part in chosen]
+        perform(inner, [(way, part or problem) for way, part in parts])
         if out is not task.out:
             task.out[rows] = out
 
