@@ -33,7 +33,7 @@ cdef int64_t PARTIALS = 16
 cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
 
 # Whether tiles ask memory for the first cache, 1, or the second as well: Intel's cores, by measurement, gain nothing.
-cdef int64_t asks = 1 if isa.two_wide() else 2
+cdef int64_t ASKS = 1 if isa.two_wide() else 2
 
 cdef struct Unit:
     int64_t sample, row, col, cols
@@ -104,7 +104,7 @@ cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t
     cdef int64_t size = job.tiles.itemsize
     cdef int64_t runs[6]
     args.runs = runs
-    args.asks = asks
+    args.asks = ASKS
     most = CONVND_MAX_TAPS if job.group == 1 else job.tiles.depthwise.group_taps[job.group]
     n = (end - j + most - 1) // most
     while n > 0:

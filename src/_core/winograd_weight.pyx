@@ -54,7 +54,8 @@ cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept no
     cdef bint along = False
     cdef convnd_winograd_args args, of_grad
     cdef Spot spot
-    args.axes = of_grad.axes = job.axes
+    args.axes = job.axes
+    of_grad.axes = job.axes
     args.x_end, args.channels, args.frequency_step = job.x_end, job.channels // job.in_phases, data_step
     of_grad.x_end, of_grad.channels, of_grad.frequency_step = job.grad_end, width, grad_step
     find_tile(job, job.tile + index * TRANSFORM_TILES, &spot)
@@ -233,7 +234,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
             size *= chunks
     job.scratch_size = job.block * n + 2 * SKEW * job.frequencies * sizeof(real) + ahead_bytes(&job, job.block)
     job.asks = (x.shape[0] * x.shape[1] + grad.shape[0] * grad.shape[1]) * <int64_t>sizeof(real) >= ASK_BYTES
-    job.ahead.first, job.ahead.runs, job.ahead.run, job.ahead.line, job.ahead.end = NULL, 0, 0, 0, 0
+    job.ahead.line = job.ahead.end = 0      # nothing
     sums = Buffer(size * sizeof(real))
     scratch = Buffer((min(slots(), chunks) if chunks > 1 else 1) * job.scratch_size)
     cdef char[::1] sums_view = sums, scratch_view = scratch

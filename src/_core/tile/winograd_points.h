@@ -39,6 +39,10 @@ INLINE void NAME(interpolate6)(const real *f, int64_t f_step, real *t, int64_t t
     UNROLL for (int i = 0; i < 6; i++) d[i] = load(f + i * f_step);
     NAME(interpolated6)(d, t, t_step);
 }
+/* Powers of the points 1, 2 and 1/2 of alpha 8. */
+static const real NAME(power)[3][7] = {{1, 1, 1, 1, 1, 1, 1},
+                                       {1, 2, 4, 8, 16, 32, 64},
+                                       {1, (real)0.5, (real)0.25, (real)0.125, (real)0.0625, (real)0.03125, (real)0.015625}};
 INLINE void NAME(interpolate8)(const real *f, int64_t f_step, real *t, int64_t t_step) {
     vec d[8];
     UNROLL for (int i = 0; i < 8; i++) d[i] = load(f + i * f_step);
@@ -70,37 +74,13 @@ INLINE void NAME(evaluated)(const int alpha, const int n, const vec *c, vec *v) 
         return;
     }
     if (alpha == 8) {
-        const vec none = {0};
-        const vec c2 = n > 2 ? c[2] : none, c3 = n > 3 ? c[3] : none, c4 = n > 4 ? c[4] : none, c5 = n > 5 ? c[5] : none;
-        const vec c6 = n > 6 ? c[6] : none;
-        vec even_1 = c[0] + c2, odd_1 = c[1], even_2 = c[0] + 4 * c2, odd_2 = 2 * c[1];
-        vec even_h = c[0] + (real)0.25 * c2, odd_h = (real)0.5 * c[1];
-        if (n > 3) {
-            odd_1 = odd_1 + c3;
-            odd_2 = odd_2 + 8 * c3;
-            odd_h = odd_h + (real)0.125 * c3;
+        UNROLL for (int p = 0; p < 3; p++) {
+            vec even = c[0], odd = NAME(power)[p][1] * c[1];
+            UNROLL for (int k = 2; k < n; k += 2) even = even + NAME(power)[p][k] * c[k];
+            UNROLL for (int k = 3; k < n; k += 2) odd = odd + NAME(power)[p][k] * c[k];
+            v[1 + 2 * p] = even + odd;
+            v[2 + 2 * p] = even - odd;
         }
-        if (n > 4) {
-            even_1 = even_1 + c4;
-            even_2 = even_2 + 16 * c4;
-            even_h = even_h + (real)0.0625 * c4;
-        }
-        if (n > 5) {
-            odd_1 = odd_1 + c5;
-            odd_2 = odd_2 + 32 * c5;
-            odd_h = odd_h + (real)0.03125 * c5;
-        }
-        if (n > 6) {
-            even_1 = even_1 + c6;
-            even_2 = even_2 + 64 * c6;
-            even_h = even_h + (real)0.015625 * c6;
-        }
-        v[1] = even_1 + odd_1;
-        v[2] = even_1 - odd_1;
-        v[3] = even_2 + odd_2;
-        v[4] = even_2 - odd_2;
-        v[5] = even_h + odd_h;
-        v[6] = even_h - odd_h;
         return;
     }
     vec even_a = c[0], even_b = c[0], odd_a = A1 * c[1], odd_b = B1 * c[1];
@@ -129,22 +109,13 @@ INLINE void NAME(collected)(const int alpha, const int n, const vec *v, vec *y) 
         y[1] = odd_a;
         y[2] = even_a;
     } else if (alpha == 8) {
-        const vec even_2 = v[3] + v[4], odd_2 = v[3] - v[4], even_h = v[5] + v[6], odd_h = v[5] - v[6];
-        const vec first = v[0] + even_a;
-        y[0] = first + even_2;
-        y[0] = y[0] + even_h;
-        y[1] = odd_a + 2 * odd_2;
-        y[1] = y[1] + (real)0.5 * odd_h;
-        y[2] = even_a + 4 * even_2;
-        y[2] = y[2] + (real)0.25 * even_h;
-        y[3] = odd_a + 8 * odd_2;
-        y[3] = y[3] + (real)0.125 * odd_h;
-        y[4] = even_a + 16 * even_2;
-        y[4] = y[4] + (real)0.0625 * even_h;
-        y[5] = odd_a + 32 * odd_2;
-        y[5] = y[5] + (real)0.03125 * odd_h;
-        y[6] = even_a + 64 * even_2;
-        y[6] = y[6] + (real)0.015625 * even_h;
+        UNROLL for (int k = 0; k < n; k++) {
+            y[k] = k ? (vec){0} : v[0];
+            UNROLL for (int p = 0; p < 3; p++) {
+                const vec pair = k % 2 ? v[1 + 2 * p] - v[2 + 2 * p] : v[1 + 2 * p] + v[2 + 2 * p];
+                y[k] = y[k] + NAME(power)[p][k] * pair;
+            }
+        }
     } else {
         const vec even_b = v[3] + v[4], odd_b = v[3] - v[4];
         y[0] = v[0] + even_a;
