@@ -32,14 +32,16 @@ static int convnd_has_v4(void) {
     return convnd_has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-/* Whether a core has two multiply-add units as wide as an AVX-512 vector. Zen 4's are half as wide. */
-static int convnd_two_wide(void) {
+/* Zen 3 or Zen 4. */
+static int convnd_zen(void) {
     unsigned a = 0, b = 0, c = 0, d = 0, amd;
     __get_cpuid(0, &a, &b, &c, &d);
     amd = b == 0x68747541u; /* "Auth" of AuthenticAMD */
     __get_cpuid(1, &a, &b, &c, &d);
-    return convnd_has_v4() && !(amd && (a >> 8 & 15) + (a >> 20 & 255) == 0x19);
+    return amd && (a >> 8 & 15) + (a >> 20 & 255) == 0x19;
 }
+/* Whether a core has two multiply-add units as wide as an AVX-512 vector. Zen 4's are half as wide. */
+static int convnd_two_wide(void) { return convnd_has_v4() && !convnd_zen(); }
 static const convnd_level convnd_levels[] = {
     {"x86-64", {&convnd_tiles_baseline_f32, &convnd_tiles_baseline_f64}, convnd_always},
     {"x86-64-v3", {&convnd_tiles_v3_f32, &convnd_tiles_v3_f64}, convnd_has_v3},
@@ -47,10 +49,12 @@ static const convnd_level convnd_levels[] = {
 };
 #elif defined(__aarch64__)
 extern const convnd_tiles convnd_tiles_neon_f32, convnd_tiles_neon_f64;
+static int convnd_zen(void) { return 0; }
 static int convnd_two_wide(void) { return 0; }
 static const convnd_level convnd_levels[] = {{"neon", {&convnd_tiles_neon_f32, &convnd_tiles_neon_f64}, convnd_always}};
 #else
 extern const convnd_tiles convnd_tiles_baseline_f32, convnd_tiles_baseline_f64;
+static int convnd_zen(void) { return 0; }
 static int convnd_two_wide(void) { return 0; }
 static const convnd_level convnd_levels[] = {
     {"baseline", {&convnd_tiles_baseline_f32, &convnd_tiles_baseline_f64}, convnd_always}};

@@ -9,6 +9,7 @@ cdef extern from "isa.h":
         int (*available)() noexcept nogil
     const convnd_level convnd_levels[]
     int CONVND_LEVELS
+    bint convnd_zen() noexcept nogil
     bint convnd_two_wide() noexcept nogil
 
 # Asked for once: CPUID leaves a virtual machine, which takes 30 microseconds.
@@ -57,5 +58,5 @@ def lanes(int64_t itemsize):
 
 
 use(os.environ.get("CONVND_ISA") or available()[-1])
-# Zen 4 gains from half as much; others, Intel's server cores by measurement, don't.
-stream_bytes = (2 if available()[-1] == "x86-64-v4" and not wide else 4) * 1024 * 1024
+# Zen 3 and 4 gain from half as much; others, Intel's server cores by measurement, don't.
+stream_bytes = (2 if convnd_zen() else 4) * 1024 * 1024

@@ -256,7 +256,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     cdef Winograd job
     cdef int64_t n, p, f, tile_bytes, most
     cdef real *start
-    cdef bint counts = moments is not None
+    cdef bint counts = moments is not None, near
     read_fold(&job, fold)
     job.counted.moments, job.counted.rows = NULL, NULL
     if setup(&job, sizeof(real), geometry, outputs, x.shape[1] * job.in_phases, out.shape[1] * job.out_phases,
@@ -268,7 +268,10 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
     job.x_end = job.x + x.shape[0] * x.shape[1] * sizeof(real)
     job.activation = activation
-    job.streams = job.tiles.lanes * <int64_t>sizeof(real) == STREAM_LINE and streams(
+    # Lines of several vectors were slower where a tile's outputs aren't neighbours.
+    near = job.tiles.lanes * <int64_t>sizeof(real) == STREAM_LINE or (
+        job.outputs[job.rank - 1] > 1 and job.dilation[job.rank - 1] == 1)
+    job.streams = near and streams(
         job.out, out.shape[1] // groups * sizeof(real), out.shape[0] * out.shape[1] * sizeof(real))
     # First tiles; the bias and as many zeros.
     indices = Buffer((job.samples + 1) * sizeof(int64_t))

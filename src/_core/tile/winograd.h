@@ -280,10 +280,21 @@ INLINE vec NAME(finish)(vec y, vec start, int64_t activation) {
     if (activation == ACT_RELU) return larger(y, (vec){0});
     return activation == ACT_NONE ? y : NAME(activate)(y, activation);
 }
+/* Whole lines past the caches: the vectors before wait in `line` until the one at channel c fills it. */
+INLINE void NAME(stream_line)(real *out, vec y, int64_t c, real *line) {
+    const int64_t at = c % LINE;
+    if (at + VL < LINE) {
+        store(line + at, y);
+        return;
+    }
+    UNROLL for (int64_t i = 0; i < LINE - VL; i += VL) stream(out - (LINE - VL) + i, load(line + i));
+    stream(out, y);
+}
 INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args; /* stores may not change it */
     const int64_t rows = a.moments.mean ? a.to[3] - a.from[3] : 0;
     const NAME(joining) by = rows ? NAME(to_join)(rows, a.counted) : (NAME(joining)){0};
+    real line[7 * LINE];
     for (int64_t c = 0; c < a.channels; c += VL) {
         const vec start = load((const real *)a.start + c);
         real *out = (real *)a.y + c;
@@ -293,7 +304,7 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
         UNROLL for (int k = 0; k < n; k++) {
             if (k < a.from[3] || k >= a.to[3]) continue;
             y[k] = NAME(finish)(y[k], start, a.activation);
-            if (a.streams) stream(out + k * a.step[3], y[k]);
+            if (a.streams) NAME(stream_line)(out + k * a.step[3], y[k], c, line + k * LINE);
             else if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
             else store_part(out + k * a.step[3], y[k], a.channels - c);
         }
@@ -360,7 +371,7 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
         return;
     }
     const convnd_winograd_args a = *args; /* stores may not change it */
-    real result[CONVND_WINOGRAD_MOST * VL];
+    real result[CONVND_WINOGRAD_MOST * VL], lines[CONVND_WINOGRAD_MOST * LINE];
     int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
     NAME(passes) passes;
     NAME(box_size)(size, a.axes, NAME(OUTPUTS));
@@ -382,7 +393,7 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
                     real *out = (real *)a.y + c + h * a.step[0] + i * a.step[1] + j * a.step[2];
                     for (int64_t k = a.from[3]; k < a.to[3]; k++) {
                         const vec y = NAME(finish)(load(row + k * VL), start, a.activation);
-                        if (a.streams) stream(out + k * a.step[3], y);
+                        if (a.streams) NAME(stream_line)(out + k * a.step[3], y, c, lines + (row - result + k * VL) / VL * LINE);
                         else if (lanes >= VL) store(out + k * a.step[3], y);
                         else store_part(out + k * a.step[3], y, lanes);
                         if (a.moments.mean) store(row + k * VL, y);
