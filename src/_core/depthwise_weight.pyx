@@ -33,7 +33,7 @@ cdef int64_t PARTIALS = 16
 cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
 
 # Whether tiles ask memory for the first cache, 1, or the second as well: Intel's cores, by measurement, gain nothing.
-cdef int64_t ASKS = 1 if isa.two_wide() else 2
+cdef int64_t ASKS = 1 if isa.units() == "2x512" else 2
 
 cdef struct Unit:
     int64_t sample, row, col, cols

@@ -47,9 +47,14 @@ def current():
     return chosen_name
 
 
-def two_wide():
-    """Whether the instruction set in use is AVX-512 and a core does two of its multiply-adds a cycle."""
-    return chosen_name == "x86-64-v4" and wide
+def units():
+    """The multiply-add units of a core, as costs are fitted to them: by how many do bits how wide a cycle.
+
+    "2x512", "1x512" (AVX-512), and "2x256" for AVX2 and all that is shorter.
+    """
+    if chosen_name == "x86-64-v4":
+        return "2x512" if wide else "1x512"
+    return "2x256"
 
 
 def lanes(int64_t itemsize):

@@ -134,7 +134,7 @@ def _alike(shapes: Ints) -> Iterator[tuple[Size, Ints]]:
 
 
 def _channels(task: Task) -> Channels:
-    return Channels(task.channels, task.filters, task.groups, isa.lanes(task.x.itemsize), isa.two_wide())
+    return Channels(task.channels, task.filters, task.groups, isa.lanes(task.x.itemsize), isa.units())
 
 
 def _plan(task: Task, outputs: Size) -> tuple[Size, float, float]:

@@ -38,13 +38,14 @@ class Fit:
     spill: float = 0  # of a frequency's number that waits in a slower cache: where SPILL_TILES take twice SPILL_BYTES
 
 
-# By isa.two_wide(): forth and back, the gradient of the weight.
+# By isa.units(): forth and back, the gradient of the weight.
 FITS = {
-    False: (Fit(4, 1.2, 0.06, size=0.05, spill=30), Fit(2, 0.95, 0.04, size=0.08)),
-    True: (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
+    "2x256": (Fit(5, 1.12, 0.03, size=0.03, spill=30), Fit(2, 1.14, 0.028, size=0.08)),
+    "1x512": (Fit(4, 1.2, 0.06, size=0.05, spill=30), Fit(2, 0.95, 0.04, size=0.08)),
+    "2x512": (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
 }
-# By isa.two_wide(), how much longer the way back to less than a vector of channels takes directly than to a vector.
-NARROW = {False: 1.0, True: 2.4}
+# How much longer the way back to less than a vector of channels takes directly than to a vector, with two AVX-512 units.
+NARROW = 2.4
 
 
 def refuses(task: Task) -> str | None:
@@ -58,16 +59,16 @@ def refuses(task: Task) -> str | None:
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: of Winograd's convolution, and what copies take, against the direct convolution's."""
     lanes = isa.lanes(task.operation.dtype.itemsize)
-    few = task.filters < lanes
-    if few and task.kind != "transposed" and isa.two_wide():
+    few, two_wide = task.filters < lanes, isa.units() == "2x512"
+    if few and task.kind != "transposed" and two_wide:
         return False
     outputs = (task.source if task.kind == "transposed" else task.target).shapes
     direct = np.multiply.reduce(outputs, axis=1) * float(task.geometry[0].prod() * winograd.direct_products(task))
-    if few and task.filters > winograd.FEW and lanes == 16:
-        direct *= NARROW[isa.two_wide()]
+    if few and task.filters > winograd.FEW and lanes == 16 and two_wide:
+        direct *= NARROW
     direct = direct + np.multiply.reduce(task.target.shapes, axis=1) * winograd.direct_end(task)
     folding, inner, of_weight = _folding(task.problem), _inner(task), task.kind == "weight"
-    fit, bytes_ = FITS[isa.two_wide()][of_weight], winograd.tile_frequencies(inner) * task.operation.dtype.itemsize
+    fit, bytes_ = FITS[isa.units()][of_weight], winograd.tile_frequencies(inner) * task.operation.dtype.itemsize
     share = fit.share * max(1, inner.channels * inner.filters / PRODUCTS) ** fit.power
     share *= max(1, bytes_ * inner.channels * inner.filters / CACHE) ** (fit.size * int((inner.geometry[0] > 1).sum()))
     copy = 0 if _gathers(task) else fit.copy

@@ -32,10 +32,11 @@ class Costs:
     few: float  # and where a vector has lanes that aren't filters
 
 
-# By isa.two_wide(): forth and back, and the gradient of the weight.
+# By isa.units(): forth and back, and the gradient of the weight.
 DENSE = {
-    False: (Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1, 2.2)),
-    True: (Costs(12, 36, 1.9, 80, 100, 1.75, 2.6), Costs(15, 45, 2.4, 100, 125, 1.75, 2.6)),
+    "2x256": (Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1, 2.2)),
+    "1x512": (Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1, 2.2)),
+    "2x512": (Costs(12, 36, 1.9, 80, 100, 1.75, 2.6), Costs(15, 45, 2.4, 100, 125, 1.75, 2.6)),
 }
 DEPTHWISE = Costs(8, 24, 0, 0, 0, 2.5, 2.5)  # whose spectra never leave the cache
 # Samples that are thought to share a weight's matrices, and its gradient's: a choice may not depend on the batch.
@@ -50,7 +51,7 @@ class Channels:
     outputs: int
     groups: int
     lanes: int
-    two_wide: bool = False  # see isa
+    units: str = "1x512"  # of a core, see isa
 
     @property
     def depth(self) -> int:
@@ -145,7 +146,7 @@ def _grid(axes: list[Size]) -> list[NDArray[np.float64]]:
 
 
 def _costs(channels: Channels, of_weight: bool) -> Costs:
-    return DEPTHWISE if channels.depthwise else DENSE[channels.two_wide][of_weight]
+    return DEPTHWISE if channels.depthwise else DENSE[channels.units][of_weight]
 
 
 def _block_cost(grid: list[NDArray[np.float64]], channels: Channels, costs: Costs) -> NDArray[np.float64]:

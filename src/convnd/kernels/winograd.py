@@ -29,17 +29,18 @@ _SMALL = np.array([0, 1, 3, 2, 3, 2, 3, 2])
 MOST_TAPS = 5, 7  # on several axes, on one
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 # Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of a product; of
-# transforming a number to a frequency, and from one. Where a core does two AVX-512 multiply-adds a cycle, all else
-# costs more of them.
-COSTS = {  # by isa.two_wide()
-    False: ((0.83, 18, 10), (0.85, 18, 10), (1.15, 18, 9), (1.3, 28, 20)),
-    True: ((1, 20, 16), (1, 21, 17), (1, 35, 28), (1, 42, 33)),
+# transforming a number to a frequency, and from one; and what a weight's frequency costs a sample. Where a core does
+# two AVX-512 multiply-adds a cycle, all else costs more of them.
+COSTS = {  # by isa.units()
+    "2x256": ((1, 15, 18, 0), (1.5, 15, 12, 0), (2, 23, 17, 0.75), (1.3, 28, 20, 0)),
+    "1x512": ((0.83, 18, 10, 0), (0.85, 18, 10, 0), (1.15, 18, 9, 0), (1.3, 28, 20, 0)),
+    "2x512": ((1, 20, 16, 0), (1, 21, 17, 0), (1, 35, 28, 0), (1, 42, 33, 0)),
 }
-# Of the weight gradient: its products; transforming a number of x, and of the gradient; and what a weight's frequency
-# costs a sample.
+# Of the weight gradient: its products; transforming a number of x, and of the gradient; the same.
 WEIGHT_COSTS = {
-    False: ((0.8, 12, 8, 4), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
-    True: ((1.0, 12, 12, 1), (1.5, 16, 16, 0.3), (2.9, 13, 13, 0), (1.2, 60, 60, 6)),
+    "2x256": ((0.8, 9, 8, 9), (1.95, 12, 10, 2.6), (3, 17, 11, 3.5), (1.2, 26, 20, 4)),
+    "1x512": ((0.8, 12, 8, 4), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
+    "2x512": ((1.0, 12, 12, 1), (1.5, 16, 16, 0.3), (2.9, 13, 13, 0), (1.2, 60, 60, 6)),
 }
 END = 6  # multiply-adds of the direct convolution: to begin and end a vector of sums
 FEW, NARROW = 4, 2  # filters that don't take a vector each time, and what those cost beside their number
@@ -74,9 +75,9 @@ def spent(task: Task) -> NDArray[np.floating[Any]]:
     """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
     costs, kernel, sizes = _Costs.of(task), task.geometry[0], task.target.shapes
     found: NDArray[np.floating[Any]] = frequencies(task) * costs.frequency
-    if task.kind == "weight":
-        sums = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, costs.spread, sizes)), axis=1)
-        found = found + sums * costs.sums
+    if costs.weight:
+        each = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, costs.spread, sizes)), axis=1)
+        found = found + each * costs.weight
     return found
 
 
@@ -101,7 +102,7 @@ class _Costs:
 
     spread: Ints  # interleaved tilings on each axis
     frequency: float  # of a tile
-    sums: float  # of a frequency of the weight
+    weight: float  # of a frequency of it
     output: float  # the direct convolution's
     never: bool  # even tiles full of outputs cost more
 
@@ -117,17 +118,14 @@ class _Costs:
         kernel, _, dilation = task.geometry
         groups, axes = task.groups, int((kernel > 1).sum())
         channels, filters = whole_vectors(task.channels, 1, task), whole_vectors(task.filters, groups, task)
-        product, sums = task.channels * filters / groups, 0.0
-        if task.kind == "weight":
-            products, to, back, sums = WEIGHT_COSTS[isa.two_wide()][axes - 1]
-        else:
-            products, to, back = COSTS[isa.two_wide()][axes - 1]
+        product = task.channels * filters / groups
+        products, to, back, weight = (WEIGHT_COSTS if task.kind == "weight" else COSTS)[isa.units()][axes - 1]
         frequency = products * product + to * channels + back * filters
         output = float(kernel.prod() * direct_products(task) + direct_end(task))
         tiles = [tile[kernel] for tile in (_LARGE, _SMALL, *([_LONG] if axes == 1 else []))]
         share = np.min([(kernel + outputs - 1) / outputs for outputs in tiles], axis=0).prod()
         spread = np.where(kernel > 1, dilation, 1)
-        return cls(spread, frequency, sums * product, output, bool(share * frequency >= output))
+        return cls(spread, frequency, weight * product, output, bool(share * frequency >= output))
 
 
 def tiles_alike(problem: Problem) -> bool:
@@ -173,7 +171,7 @@ def direct_products(task: Task) -> float:
 
 def direct_end(task: Task) -> float:
     """And what an output costs it beside its taps."""
-    return 0.0 if task.kind == "weight" or isa.two_wide() else END * whole_vectors(task.filters, task.groups, task)
+    return 0.0 if task.kind == "weight" or isa.units() == "2x512" else END * whole_vectors(task.filters, task.groups, task)
 
 
 def _frequencies(kernel: Ints, outputs: Ints) -> int:
