@@ -40,6 +40,7 @@ cdef int64_t CHUNK_TIMES = 4
 # Bytes of the inputs and gradients from which on memory is asked for what the next tiles read.
 cdef int64_t ASK_BYTES = 10 * 1024 * 1024
 cdef int64_t TRANSFORM_TILES = 8
+cdef int64_t SET_BYTES = 512
 cdef int64_t PIECE_BYTES = 16 * 1024
 cdef int64_t ADDED = 16 * 1024  # numbers of the chunks' sums that a task adds up, and what each costs
 cdef int64_t ADD_WORK = 8
@@ -49,7 +50,7 @@ cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept no
     """Inputs and output gradients of a few tiles to frequencies."""
     cdef const Winograd *job = <const Winograd *>context
     cdef int64_t size = job.tiles.itemsize, t, at, at_grad, g, phase, width = job.filters // job.groups
-    cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
+    cdef int64_t data_step = job.block * job.tile_step + SKEW, grad_step = job.block * job.grad_tile_step + SKEW
     cdef char *grads = job.scratch + job.frequencies * data_step * size
     cdef bint along = False
     cdef convnd_winograd_args args, of_grad
@@ -62,12 +63,12 @@ cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept no
     for t in range(index * TRANSFORM_TILES, min((index + 1) * TRANSFORM_TILES, job.tiles_at_once)):
         for phase in range(job.in_phases):
             locate_next(job, &spot, along, False, phase, args.channels, &args, &at)
-            args.x, args.y = job.x + at * size, job.scratch + (t * job.row + phase * args.channels) * size
+            args.x, args.y = job.x + at * size, job.scratch + (t * job.tile_step + phase * args.channels) * size
             job.tiles.winograd.input(&args)
         locate_next(job, &spot, along, True, 0, job.filters, &of_grad, &at_grad)
         for g in range(job.groups):
             of_grad.x = job.grad + (at_grad + g * width) * size
-            of_grad.y = grads + (t * job.grad_row + g * (job.grad_row // job.groups)) * size
+            of_grad.y = grads + (t * job.grad_tile_step + g * (job.grad_row // job.groups)) * size
             job.tiles.winograd.gradient(&of_grad)
         along = next_tile(job, &spot)
 
@@ -82,7 +83,7 @@ cdef void unpack_panel(const Pack *pack, const Panel *panel, const char *sums) n
 cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, char *acc, Ahead ahead) noexcept nogil:
     """Add the tiles' products to one frequency of one panel: (channels, tiles) times (tiles, filters)."""
     cdef int64_t size = job.tiles.itemsize, m, n, height, count, t = 0
-    cdef int64_t data_step = job.block * job.row + SKEW, grad_step = job.block * job.grad_row + SKEW
+    cdef int64_t data_step = job.block * job.tile_step + SKEW, grad_step = job.block * job.grad_tile_step + SKEW
     cdef int64_t piece = max(32, PIECE_BYTES // (job.row * size)), width = panel.vectors * job.tiles.lanes
     cdef int64_t tallest = job.tiles.height[panel.vectors]
     cdef const char *data = job.scratch + (frequency * data_step + panel.x) * size
@@ -90,18 +91,18 @@ cdef void sum_panel(const Winograd *job, const Panel *panel, int64_t frequency, 
     cdef int64_t segment[3]
     cdef int64_t lines, rows = ceil_div(job.depth, tallest), calls = rows * ceil_div(job.tiles_at_once, piece)
     cdef convnd_weight_args args
-    args.x_step, args.g_step, args.acc_step, args.lanes = job.row, job.grad_row, width, width
+    args.x_step, args.g_step, args.acc_step, args.lanes = job.tile_step, job.grad_tile_step, width, width
     segment[0], segment[1] = 0, 0
     args.segments, args.n_segments = segment, 1
     while t < job.tiles_at_once:
         count = min(piece, job.tiles_at_once - t)
         segment[2] = count
-        args.g = grads + t * job.grad_row * size
+        args.g = grads + t * job.grad_tile_step * size
         args.fresh = job.tile + t == job.begin
         m, n = 0, rows
         while m < job.depth:
             height = ceil_div(job.depth - m, n)
-            args.x = data + (t * job.row + m) * size
+            args.x = data + (t * job.tile_step + m) * size
             args.acc = acc + m * width * size
             args.ask = args.g
             lines = take_lines(&ahead, min(ceil_div(ahead.end - ahead.line, calls), count), &args.ask)
@@ -181,6 +182,11 @@ cdef void unpack_task(void *context, int64_t index, int64_t slot) noexcept nogil
     unpack_panel(pack, panel, pack.from_ + panel.pack * pack.job.tiles.itemsize)
 
 
+cdef inline int64_t spread(int64_t row, int64_t itemsize) noexcept nogil:
+    """From a tile's row to the next one's: a line more where they would fall on few sets of the first-level cache."""
+    return row + SKEW if row * itemsize % SET_BYTES == 0 else row
+
+
 cdef int64_t even_chunks(int64_t wanted) noexcept nogil:
     """The power of two that is next, so that few threads have as many each: 3 make 4."""
     cdef int64_t chunks = 1
@@ -216,7 +222,8 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
         memset(&weight[0, 0, 0], 0, weight.shape[0] * weight.shape[1] * weight.shape[2] * sizeof(real))
         free(job.panels)
         return
-    n = job.frequencies * (job.row + job.grad_row) * sizeof(real)
+    job.tile_step, job.grad_tile_step = spread(job.row, sizeof(real)), spread(job.grad_row, sizeof(real))
+    n = job.frequencies * (job.tile_step + job.grad_tile_step) * sizeof(real)
     # Every lot of tiles reads and writes all sums; the only one goes on to the weight a panel at a time.
     most = min(max(SUM_BYTES, size * <int64_t>sizeof(real)), MOST_SUM_BYTES)
     job.block = min(job.total, max(most // n, 64))
