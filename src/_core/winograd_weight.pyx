@@ -12,6 +12,7 @@ from libc.string cimport memset
 from convnd._core.isa cimport CONVND_MAX_VECTORS, CONVND_WINOGRAD_AXES, convnd_weight_args, convnd_winograd_args
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport ceil_div
+from convnd._core.stream cimport streams
 from convnd._core.threads cimport parallel_for, slots
 from convnd._core.winograd cimport PACK_WORK, SKEW, Pack, panel_args, setup
 from convnd._core.winograd_tiles cimport (
@@ -76,6 +77,7 @@ cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept no
 cdef void unpack_panel(const Pack *pack, const Panel *panel, const char *sums) noexcept nogil:
     cdef convnd_winograd_args args
     panel_args(pack, panel, &args)
+    args.streams = pack.job.streams
     args.x, args.y = sums, pack.to + panel.filter * pack.job.tiles.itemsize
     pack.job.tiles.winograd.weight_gradient(&args)
 
@@ -248,6 +250,8 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     job.out, job.scratch = &sums_view[0], &scratch_view[0]
     context.job = &job
     context.from_, context.to = job.out, <char *>&weight[0, 0, 0]
+    job.streams = streams(context.to, grad.shape[1] // groups * sizeof(real),
+                          weight.shape[0] * weight.shape[1] * weight.shape[2] * sizeof(real))
     with nogil:
         job.tile = 0
         if chunks > 1:

@@ -460,6 +460,7 @@ static void NAME(winograd_weight)(const convnd_winograd_args *args) {
 static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args;
     real copy[CONVND_WINOGRAD_MOST * VL], result[CONVND_WINOGRAD_MOST * VL], scale[CONVND_WINOGRAD_MOST];
+    real lines[CONVND_WINOGRAD_MOST * LINE];
     int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
     NAME(passes) passes;
     NAME(box_size)(taps, a.axes, NAME(TAPS));
@@ -474,7 +475,10 @@ static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
             real *y = (real *)a.y + k * a.step[1] + c;
             for (int64_t i = 0; i < n; i++) store(copy + i * VL, load(x + i * a.frequency_step) * splat(scale[i]));
             NAME(run)(&passes, copy, result, NULL, VL);
-            if (a.channels - c >= VL)
+            if (a.streams)
+                for (int64_t t = 0; t < n_taps; t++)
+                    NAME(stream_line)(y + t * a.step[0], load(result + t * VL), c, lines + t * LINE);
+            else if (a.channels - c >= VL)
                 for (int64_t t = 0; t < n_taps; t++) store(y + t * a.step[0], load(result + t * VL));
             else
                 for (int64_t t = 0; t < n_taps; t++) store_part(y + t * a.step[0], load(result + t * VL), a.channels - c);

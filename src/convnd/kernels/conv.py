@@ -204,7 +204,8 @@ def conv_weight(
                 )
         plan = place.memo[key] = _plan("weight", place, x, g.shape[1], groups, algorithm)
     kernel = place.window.kernel
-    weight: Array = np.empty((math.prod(kernel), x.shape[1] // groups, g.shape[1]), dtype=x.dtype)
+    taps, depth = math.prod(kernel), x.shape[1] // groups
+    weight = empty(taps * depth, g.shape[1], x.dtype).reshape(taps, depth, g.shape[1])
     if len(g) == 0:
         weight[:] = 0
     perform(Task(plan.problem, contiguous(x), weight, grad=contiguous(g)), plan.parts)

@@ -92,7 +92,7 @@ def run(task: Task) -> None:
     if _gathers(task) and winograd.tiles_alike(whole.problem):
         does, out = whole.problem.operation, task.out
         if task.kind == "weight":
-            out = np.empty((int(does.geometry[0].prod()), does.channels, does.filters), dtype=out.dtype)
+            out = _grad(does, out)
         winograd.run_folded(Task(whole.problem, task.x, out, weight, bias, task.grad, packs), _fold(task.problem))
         if task.kind == "weight":
             task.out[:] = _unfolded(out, task.operation)
@@ -111,7 +111,7 @@ def run(task: Task) -> None:
             winograd.run(Task(part.problem, copy, task.out, weight, bias, packs=packs))
             continue
         does = part.problem.operation
-        grad = np.empty((int(does.geometry[0].prod()), does.channels, does.filters), dtype=copy.dtype)
+        grad = _grad(does, copy)
         winograd.run(Task(part.problem, copy, grad, grad=task.grad))
         total = grad if total is None else total + grad
     if total is not None:
@@ -269,6 +269,12 @@ def _weight(task: Task) -> Array | None:
     if packs is not None:
         packs["weight"] = folded
     return folded
+
+
+def _grad(does: Operation, like: Array) -> Array:
+    """Room for the gradient of the folded weight."""
+    taps = int(does.geometry[0].prod())
+    return empty(taps * does.channels, does.filters, like.dtype).reshape(taps, does.channels, does.filters)
 
 
 def _unfolded(grad: Array, operation: Operation) -> Array:
