@@ -45,6 +45,7 @@ cdef struct Product:
     int64_t columns         # of a group's result
     bint single
     int64_t height          # rows of a matrix
+    bint fresh              # a weight gradient's matrices are made, not added to
 
 
 cdef void read_product(Product *job, const convnd_tiles *t, int64_t points, int64_t rows, int64_t groups, int64_t depth,
@@ -225,7 +226,7 @@ cdef void correlate_one(const Product *job, int64_t k) noexcept nogil:
     segment[0] = segment[1] = 0
     segment[2] = job.rows
     args.x_step, args.g_step, args.rows = job.z_step, job.v_step, NULL
-    args.segments, args.n_segments, args.fresh = segment, 1, False
+    args.segments, args.n_segments, args.fresh = segment, 1, job.fresh
     for g in range(job.groups):
         length = matrix_runs(job, k, g, runs)
         c = 0
@@ -258,15 +259,16 @@ cdef void correlate_some(void *context, int64_t index, int64_t slot) noexcept no
 
 
 def correlate(const real[:, ::1] z, int64_t z_width, const real[:, ::1] h, int64_t h_width,
-              const int64_t[::1] negative, int64_t groups, int64_t depth, real[::1] matrices):
-    """Add to the matrices of all frequencies the sum over rows of z's parts times h's; one chain of additions each."""
+              const int64_t[::1] negative, int64_t groups, int64_t depth, real[::1] matrices, bint fresh):
+    """The matrices of all frequencies: the sum over rows of z's parts times h's, added to them unless `fresh`; one
+    chain of additions each."""
     cdef Product job
     cdef int64_t points = negative.shape[0]
     job.z, job.v, job.w, job.negative = (
         <const char *>&z[0, 0], <const char *>&h[0, 0], <char *>&matrices[0], &negative[0])
     with nogil:
         read_product(&job, tiles(sizeof(real)), points, z.shape[0], groups, depth, z_width, h_width)
-        job.z_step, job.v_step = z.shape[1], h.shape[1]
+        job.z_step, job.v_step, job.fresh = z.shape[1], h.shape[1], fresh
         parallel_for(correlate_some, &job, (points + FREQUENCIES - 1) // FREQUENCIES,
                      h.shape[0] * h.shape[1] * job.height)
 

@@ -124,7 +124,7 @@ typedef struct {
     int64_t frequency_step;
     int64_t channels;
     int64_t activation;
-    int64_t streams;        /* outputs go past the caches: only where vectors are whole lines of it */
+    int64_t streams;        /* outputs, or weights, go past the caches: only where channels fill whole lines of it */
     convnd_moments moments; /* of `counted` outputs before; NULL: none are wanted */
     int64_t counted;
 } convnd_winograd_args;

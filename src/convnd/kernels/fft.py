@@ -354,7 +354,7 @@ def _add_weight(task: Task, size: Size, samples: Ints) -> None:
 def _dense_sums(task: Task, size: Size, samples: Ints, axes: Axes, channels: Channels) -> Array:
     """(points, channels of a group, filters), transformed back."""
     points, transform = math.prod(size), _transform(size, task.x.dtype)
-    sums = np.zeros(points * channels.matrix, dtype=task.x.dtype)
+    sums, fresh = empty(1, points * channels.matrix, task.x.dtype)[0], True
     for blocks in _chunks(task, size, samples, channels):
         z = _rows(len(blocks.sample), channels.z_width, size, sums.dtype)
         h = _rows(len(z), channels.v_width, size, sums.dtype)
@@ -362,8 +362,12 @@ def _dense_sums(task: Task, size: Size, samples: Ints, axes: Axes, channels: Cha
         spectrum.spectra(task.x, *inputs, *transform, channels.parts, channels.z_width, z)
         spectrum.spectra(task.grad, *outputs, *transform, channels.parts, channels.v_width, h)
         spectrum_product.correlate(
-            z, channels.z_width, h, channels.v_width, _negative(size), channels.groups, channels.depth, sums
-        )
+            z, channels.z_width, h, channels.v_width, _negative(size), channels.groups, channels.depth, sums,
+            fresh,
+        )  # fmt: skip
+        fresh = False
+    if fresh:  # no block has an output
+        sums[:] = 0
     spectra = empty(points * channels.groups * channels.depth, channels.v_width // channels.groups, sums.dtype)
     spectrum_product.matrices(
         spectra, sums, _negative(size), channels.groups, channels.depth, channels.z_width, True

@@ -171,7 +171,9 @@ def direct_products(task: Task) -> float:
 
 def direct_end(task: Task) -> float:
     """And what an output costs it beside its taps."""
-    return 0.0 if task.kind == "weight" or isa.units() == "2x512" else END * whole_vectors(task.filters, task.groups, task)
+    if task.kind == "weight" or isa.units() == "2x512":
+        return 0.0
+    return float(END * whole_vectors(task.filters, task.groups, task))
 
 
 def _frequencies(kernel: Ints, outputs: Ints) -> int:
