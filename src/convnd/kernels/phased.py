@@ -44,7 +44,7 @@ FITS = {
     "1x512": (Fit(4, 1.2, 0.06, size=0.05, spill=30), Fit(2, 0.95, 0.04, size=0.08)),
     "2x512": (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
 }
-# With two AVX-512 units, how much longer the way back to less than a vector of channels takes directly than to a vector.
+# With two AVX-512 units, how much longer the way back to less than a vector of channels takes directly than to one.
 NARROW = 2.4
 
 
