@@ -195,6 +195,30 @@ def test_inputs_that_memory_is_asked_for_ahead(shapes, settings, rng):
         assert np.array_equal(got[0], got[2])
 
 
+@pytest.mark.parametrize(
+    ("shapes", "kernel", "channels", "filters", "groups"),
+    [
+        ([(6, 7), (5, 6)], (3, 3), 256, 512, 1),
+        ([(6, 7)], (3, 3), 256, 500, 1),  # rows that aren't whole lines
+        ([(6, 7)], (3, 3), 512, 608, 2),
+        ([(300,), (33,)], (5,), 416, 512, 1),
+        ([(4, 4, 5)], (3, 3, 3), 128, 304, 1),
+    ],
+    ids=["plane", "parts of lines", "groups", "line", "volume"],
+)
+def test_weight_gradients_that_go_past_the_caches(shapes, kernel, channels, filters, groups, level, rng):
+    """From some MB on, in whole lines of the cache."""
+    layout = Layout(shapes)
+    place = Window.of(layout.ndim, kernel, padding=tuple(size // 2 for size in kernel)).on(layout)
+    x = rng.standard_normal((layout.positions, channels)).astype(np.float32)
+    grad = rng.standard_normal((place.output.positions, filters)).astype(np.float32)
+    got = by_threads(lambda: kernels.conv_weight(x, grad, place, groups=groups, algorithm="winograd"))
+    assert got[0].nbytes > 4 << 20
+    assert error(got[0], kernels.conv_weight(x, grad, place, groups=groups, algorithm="direct")) < ERROR[np.float32]
+    assert np.array_equal(got[0], got[1])
+    assert np.array_equal(got[0], got[2])
+
+
 def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng):
     """In the weight gradient too, whose parts are added."""
     layout = Layout([[40, 40], [1, 1], [2, 30], [40, 40]])

@@ -12,7 +12,7 @@ from libc.string cimport memset
 from convnd._core.isa cimport CONVND_MAX_VECTORS, CONVND_WINOGRAD_AXES, convnd_weight_args, convnd_winograd_args
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport ceil_div
-from convnd._core.stream cimport streams
+from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 from convnd._core.winograd cimport PACK_WORK, SKEW, Pack, panel_args, setup
 from convnd._core.winograd_tiles cimport (
@@ -252,6 +252,8 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     context.from_, context.to = job.out, <char *>&weight[0, 0, 0]
     job.streams = streams(context.to, grad.shape[1] // groups * sizeof(real),
                           weight.shape[0] * weight.shape[1] * weight.shape[2] * sizeof(real))
+    for n in range(job.n_panels):   # a panel writes whole lines, or parts of them
+        job.streams &= job.panels[n].lanes * sizeof(real) % STREAM_LINE == 0
     with nogil:
         job.tile = 0
         if chunks > 1:
