@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -195,28 +196,49 @@ def test_inputs_that_memory_is_asked_for_ahead(shapes, settings, rng):
         assert np.array_equal(got[0], got[2])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("shapes", "kernel", "channels", "filters", "groups"),
+    ("kind", "shapes", "settings", "channels", "filters", "groups"),
     [
-        ([(6, 7), (5, 6)], (3, 3), 256, 512, 1),
-        ([(6, 7)], (3, 3), 256, 500, 1),  # rows that aren't whole lines
-        ([(6, 7)], (3, 3), 512, 608, 2),
-        ([(300,), (33,)], (5,), 416, 512, 1),
-        ([(4, 4, 5)], (3, 3, 3), 128, 304, 1),
+        ("forward", [(150, 161), (5, 6)], {"kernel": (3, 3), "padding": 1}, 16, 48, 1),
+        ("forward", [(150, 161)], {"kernel": (3, 2)}, 16, 64, 2),
+        ("forward", [(11000,), (13003,)], {"kernel": 5}, 8, 48, 1),
+        ("forward", [(11000,), (13003,)], {"kernel": 3, "dilation": 7}, 16, 96, 2),
+        ("transposed", [(21, 162, 16), (3, 4, 5)], {"kernel": (2, 4, 4), "stride": (1, 2, 2)}, 32, 8, 1),
+        ("weight", [(6, 7), (5, 6)], {"kernel": (3, 3), "padding": 1}, 256, 512, 1),
+        ("weight", [(6, 7)], {"kernel": (3, 3), "padding": 1}, 256, 500, 1),  # rows that aren't whole lines
+        ("weight", [(6, 7)], {"kernel": (3, 3), "padding": 1}, 512, 608, 2),
+        ("weight", [(300,), (33,)], {"kernel": 5}, 416, 512, 1),
+        ("weight", [(4, 4, 5)], {"kernel": (3, 3, 3), "padding": 1}, 128, 304, 1),
     ],
-    ids=["plane", "parts of lines", "groups", "line", "volume"],
 )
-def test_weight_gradients_that_go_past_the_caches(shapes, kernel, channels, filters, groups, level, rng):
-    """From some MB on, in whole lines of the cache."""
+def test_results_that_go_past_the_caches(
+    kind, shapes, settings, channels, filters, groups, dtype, level, rng, monkeypatch
+):
+    """From some MB on; not where they don't lie at the start of a line, which no bit depends on."""
     layout = Layout(shapes)
-    place = Window.of(layout.ndim, kernel, padding=tuple(size // 2 for size in kernel)).on(layout)
-    x = rng.standard_normal((layout.positions, channels)).astype(np.float32)
-    grad = rng.standard_normal((place.output.positions, filters)).astype(np.float32)
-    got = by_threads(lambda: kernels.conv_weight(x, grad, place, groups=groups, algorithm="winograd"))
+    place = Window.of(layout.ndim, **settings).on(layout)
+    x = rng.standard_normal((layout.positions, channels)).astype(dtype)
+    weight = rng.standard_normal((*place.window.kernel, channels // groups, filters)).astype(dtype)
+    grad = rng.standard_normal((place.output.positions, filters)).astype(dtype)
+
+    def call(algorithm="winograd"):
+        if kind == "weight":
+            return kernels.conv_weight(x, grad, place, groups=groups, algorithm=algorithm)
+        if kind == "forward":
+            return kernels.conv(x, place, weight, groups=groups, algorithm=algorithm)
+        return kernels.conv_transpose(grad, place, weight, groups=groups, algorithm=algorithm)
+
+    def beside_a_line(positions, channels, dtype):
+        return np.empty(positions * channels + 1, dtype)[1:].reshape(positions, channels)
+
+    got = by_threads(call)
     assert got[0].nbytes > 4 << 20
-    assert error(got[0], kernels.conv_weight(x, grad, place, groups=groups, algorithm="direct")) < ERROR[np.float32]
+    assert error(got[0], call("direct")) < ERROR[dtype]
     assert np.array_equal(got[0], got[1])
     assert np.array_equal(got[0], got[2])
+    monkeypatch.setattr(importlib.import_module("convnd.kernels.conv"), "empty", beside_a_line)
+    assert np.array_equal(got[0], call())
 
 
 def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng):

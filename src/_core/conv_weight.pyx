@@ -13,7 +13,7 @@ from libc.stdlib cimport free, malloc
 from convnd._core.isa cimport convnd_weight_args, convnd_weight_tile, convnd_weight_tiles, tiles
 from convnd._core.panels cimport FILTERS, Panel, count_taps, make_panels, read_window
 from convnd._core.plan cimport ceil_div, outputs_from, outputs_to
-from convnd._core.threads cimport parallel_for, slots
+from convnd._core.threads cimport parallel_for, slots, usable
 from convnd._core.unit cimport (
     BOX_BYTES, LINE, Box, Copy, Cut, Piece, Spot, Unit, copy_unit, cut_units, make_box, newly_read)
 
@@ -39,6 +39,7 @@ cdef int64_t FEW_TILES = 3
 cdef int64_t FEW_VECTORS = 12
 # Tasks to cut an operation into, the multiply-adds each should have, and memory of their sums beside the result.
 cdef int64_t TASKS = 16
+cdef int64_t TASKS_A_THREAD = 4
 cdef int64_t LEAST_WORK = 1024 * 1024
 # Positions that a chunk has at the least: the sums of each are read and written once more.
 cdef int64_t CHUNK_POSITIONS = 1024
@@ -276,6 +277,8 @@ cdef bint cut_up(Weight *job, int64_t work) noexcept nogil:
     cut_units(cut)
     job.chunks = min(tasks, cut.n_units, max(1, cut.n_units * cut.positions // CHUNK_POSITIONS),
                      1 + PARTIAL_BYTES // (job.size * cut.tiles.itemsize))
+    # Each of these copies the units anew, and no sum depends on how many there are.
+    tasks = min(tasks, TASKS_A_THREAD * usable()) if usable() > 1 else 1
     job.panel_splits = min(cut.n_panels, ceil_div(tasks, job.chunks))
     job.tap_splits = min(job.taps, ceil_div(tasks, job.chunks * job.panel_splits))
     return True

@@ -11,6 +11,12 @@ typedef struct {
 } convnd_level;
 
 static int convnd_always(void) { return 1; }
+/* Whether tiles have stores that go past the caches. */
+#if defined(__x86_64__)
+static int convnd_streams(void) { return 1; }
+#else
+static int convnd_streams(void) { return 0; }
+#endif
 
 #if defined(__x86_64__)
 #include <cpuid.h>

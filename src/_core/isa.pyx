@@ -2,6 +2,8 @@
 
 import os
 
+from libc.stdint cimport INT64_MAX
+
 cdef extern from "isa.h":
     ctypedef struct convnd_level:
         const char *name
@@ -10,6 +12,7 @@ cdef extern from "isa.h":
     const convnd_level convnd_levels[]
     int CONVND_LEVELS
     bint convnd_zen() noexcept nogil
+    bint convnd_streams() noexcept nogil
     bint convnd_two_wide() noexcept nogil
 
 # Asked for once: CPUID leaves a virtual machine, which takes 30 microseconds.
@@ -48,9 +51,9 @@ def current():
 
 
 def units():
-    """The multiply-add units of a core, as costs are fitted to them: by how many do bits how wide a cycle.
+    """A core's multiply-add units, to which costs are fitted: how many, of how many bits.
 
-    "2x512", "1x512" (AVX-512), and "2x256" for AVX2 and all that is shorter.
+    "2x512" or "1x512" with AVX-512; "2x256" with AVX2, and with shorter vectors, to which nothing was fitted.
     """
     if chosen_name == "x86-64-v4":
         return "2x512" if wide else "1x512"
@@ -64,4 +67,4 @@ def lanes(int64_t itemsize):
 
 use(os.environ.get("CONVND_ISA") or available()[-1])
 # Zen 3 and 4 gain from half as much; others, Intel's server cores by measurement, don't.
-stream_bytes = (2 if convnd_zen() else 4) * 1024 * 1024
+stream_bytes = (2 if convnd_zen() else 4) * 1024 * 1024 if convnd_streams() else INT64_MAX

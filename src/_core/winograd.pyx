@@ -268,7 +268,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
     job.x_end = job.x + x.shape[0] * x.shape[1] * sizeof(real)
     job.activation = activation
-    # Lines of several vectors were slower where a tile's outputs aren't neighbours.
+    # Lines of several vectors were slower where dilation, or another axis, takes a tile's outputs far apart.
     near = job.tiles.lanes * <int64_t>sizeof(real) == STREAM_LINE or (
         job.outputs[job.rank - 1] > 1 and job.dilation[job.rank - 1] == 1)
     job.streams = near and streams(

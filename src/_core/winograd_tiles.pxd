@@ -45,7 +45,7 @@ cdef struct Winograd:
     int64_t tile_step, grad_tile_step   # from a tile's frequencies to the next tile's
     int64_t frequencies, block, total
     int64_t activation
-    bint streams            # outputs go past the caches
+    bint streams            # outputs, or weights, go past the caches
     bint asks               # memory is asked for what comes next
     int64_t n_panels
     Panel *panels

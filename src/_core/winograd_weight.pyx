@@ -41,7 +41,8 @@ cdef int64_t CHUNK_TIMES = 4
 # Bytes of the inputs and gradients from which on memory is asked for what the next tiles read.
 cdef int64_t ASK_BYTES = 10 * 1024 * 1024
 cdef int64_t TRANSFORM_TILES = 8
-cdef int64_t SET_BYTES = 512
+# Rows so many bytes apart, or a multiple of them, fall on an eighth of the first-level cache.
+cdef int64_t APART = 512
 cdef int64_t PIECE_BYTES = 16 * 1024
 cdef int64_t ADDED = 16 * 1024  # numbers of the chunks' sums that a task adds up, and what each costs
 cdef int64_t ADD_WORK = 8
@@ -185,8 +186,8 @@ cdef void unpack_task(void *context, int64_t index, int64_t slot) noexcept nogil
 
 
 cdef inline int64_t spread(int64_t row, int64_t itemsize) noexcept nogil:
-    """From a tile's row to the next one's: a line more where they would fall on few sets of the first-level cache."""
-    return row + SKEW if row * itemsize % SET_BYTES == 0 else row
+    """From a tile's row to the next one's: some more where they would fall on few sets of the first-level cache."""
+    return row + SKEW if row * itemsize % APART == 0 else row
 
 
 cdef int64_t even_chunks(int64_t wanted) noexcept nogil:
@@ -252,7 +253,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     context.from_, context.to = job.out, <char *>&weight[0, 0, 0]
     job.streams = streams(context.to, grad.shape[1] // groups * sizeof(real),
                           weight.shape[0] * weight.shape[1] * weight.shape[2] * sizeof(real))
-    for n in range(job.n_panels):   # a panel writes whole lines, or parts of them
+    for n in range(job.n_panels):   # SSE2's are narrower than a line
         job.streams &= job.panels[n].lanes * sizeof(real) % STREAM_LINE == 0
     with nogil:
         job.tile = 0

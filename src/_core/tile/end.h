@@ -6,6 +6,7 @@
 #undef vec_u
 #undef mask
 #undef VL
+#undef IN_LINE
 #undef HELD
 #undef ONWARD
 #undef load

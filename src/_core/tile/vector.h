@@ -11,7 +11,7 @@ typedef long long NAME(line) __attribute__((vector_size(CONVND_VECTOR), aligned(
 #define vec_u NAME(vec_u)
 #define mask NAME(mask)
 #define VL ((int64_t)(CONVND_VECTOR / sizeof(real)))
-#define LINE ((int64_t)(64 / sizeof(real))) /* of the cache */
+#define IN_LINE ((int64_t)(64 / sizeof(real))) /* numbers in a line of the cache */
 
 /* Keeps a vector in a register: gcc would rather load it again for each multiply-add that takes it. */
 #if defined(__x86_64__)

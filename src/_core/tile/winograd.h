@@ -88,7 +88,7 @@ SLOW void NAME(collect_planes)(int64_t n, const NAME(lines) *a) {
 #undef EACH_PLANE
 
 /* And so it is here. */
-#define EACH_LINE(LINE) { \
+#define EACH_LINE(EACH) { \
     const NAME(lines) l = *a; \
     const int64_t t_step = l.to_step; \
     real copy[8 * VL]; \
@@ -101,13 +101,13 @@ SLOW void NAME(collect_planes)(int64_t n, const NAME(lines) *a) {
                     const int64_t at[3] = {h, i, j}; \
                     int64_t f_step = l.from_step; \
                     const real *f = NAME(clip_line)(a, at, from, &f_step, copy); \
-                    LINE; \
+                    EACH; \
                 } \
             else { \
                 const int64_t f_step = l.from_step; \
                 for (int64_t j = 0; j < l.count[2]; j++, from += l.from_next[2], t += l.to_next[2]) { \
                     const real *f = from; \
-                    LINE; \
+                    EACH; \
                 } \
             } \
         } \
@@ -229,7 +229,7 @@ INLINE void NAME(to_frequencies)(const NAME(transform) what, const convnd_winogr
     for (int64_t c = 0; c < a->channels; c += VL) {
         const int64_t lanes = a->channels - c;
         const real *x = (const real *)a->x + c;
-        if (c % (64 / (int64_t)sizeof(real)) == 0) NAME(prefetch_next)(a, size, x);
+        if (c % IN_LINE == 0) NAME(prefetch_next)(a, size, x);
         NAME(run)(&passes, x, (real *)a->y + c, whole && lanes >= VL ? NULL : a, lanes);
     }
 }
@@ -249,7 +249,7 @@ INLINE void NAME(line_to_frequencies)(const NAME(transform) what, const int alph
         const real *x = (const real *)a.x + c;
         real *y = (real *)a.y + c, copy[8 * VL];
         int64_t step = a.step[3];
-        if (c % (64 / (int64_t)sizeof(real)) == 0) NAME(prefetch_next)(args, box, x);
+        if (c % IN_LINE == 0) NAME(prefetch_next)(args, box, x);
         if (!whole || a.channels - c < VL) {
             const NAME(lines) line = {.clip = args, .length = length, .lanes = a.channels - c};
             x = NAME(clip_line)(&line, first, x, &step, copy);
@@ -282,19 +282,19 @@ INLINE vec NAME(finish)(vec y, vec start, int64_t activation) {
 }
 /* Whole lines past the caches: the vectors before wait in `line` until the one at channel c fills it. */
 INLINE void NAME(stream_line)(real *out, vec y, int64_t c, real *line) {
-    const int64_t at = c % LINE;
-    if (at + VL < LINE) {
+    const int64_t at = c % IN_LINE;
+    if (at + VL < IN_LINE) {
         store(line + at, y);
         return;
     }
-    UNROLL for (int64_t i = 0; i < LINE - VL; i += VL) stream(out - (LINE - VL) + i, load(line + i));
+    UNROLL for (int64_t i = 0; i < IN_LINE - VL; i += VL) stream(out - (IN_LINE - VL) + i, load(line + i));
     stream(out, y);
 }
 INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args; /* stores may not change it */
     const int64_t rows = a.moments.mean ? a.to[3] - a.from[3] : 0;
     const NAME(joining) by = rows ? NAME(to_join)(rows, a.counted) : (NAME(joining)){0};
-    real line[7 * LINE];
+    real line[7 * IN_LINE];
     for (int64_t c = 0; c < a.channels; c += VL) {
         const vec start = load((const real *)a.start + c);
         real *out = (real *)a.y + c;
@@ -304,7 +304,7 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
         UNROLL for (int k = 0; k < n; k++) {
             if (k < a.from[3] || k >= a.to[3]) continue;
             y[k] = NAME(finish)(y[k], start, a.activation);
-            if (a.streams) NAME(stream_line)(out + k * a.step[3], y[k], c, line + k * LINE);
+            if (a.streams) NAME(stream_line)(out + k * a.step[3], y[k], c, line + k * IN_LINE);
             else if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
             else store_part(out + k * a.step[3], y[k], a.channels - c);
         }
@@ -371,7 +371,7 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
         return;
     }
     const convnd_winograd_args a = *args; /* stores may not change it */
-    real result[CONVND_WINOGRAD_MOST * VL], lines[CONVND_WINOGRAD_MOST * LINE];
+    real result[CONVND_WINOGRAD_MOST * VL], lines[CONVND_WINOGRAD_MOST * IN_LINE];
     int64_t size[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
     NAME(passes) passes;
     NAME(box_size)(size, a.axes, NAME(OUTPUTS));
@@ -393,7 +393,8 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
                     real *out = (real *)a.y + c + h * a.step[0] + i * a.step[1] + j * a.step[2];
                     for (int64_t k = a.from[3]; k < a.to[3]; k++) {
                         const vec y = NAME(finish)(load(row + k * VL), start, a.activation);
-                        if (a.streams) NAME(stream_line)(out + k * a.step[3], y, c, lines + (row - result + k * VL) / VL * LINE);
+                        real *line = lines + (row - result + k * VL) / VL * IN_LINE;
+                        if (a.streams) NAME(stream_line)(out + k * a.step[3], y, c, line);
                         else if (lanes >= VL) store(out + k * a.step[3], y);
                         else store_part(out + k * a.step[3], y, lanes);
                         if (a.moments.mean) store(row + k * VL, y);
@@ -460,7 +461,7 @@ static void NAME(winograd_weight)(const convnd_winograd_args *args) {
 static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args;
     real copy[CONVND_WINOGRAD_MOST * VL], result[CONVND_WINOGRAD_MOST * VL], scale[CONVND_WINOGRAD_MOST];
-    real lines[CONVND_WINOGRAD_MOST * LINE];
+    real lines[CONVND_WINOGRAD_MOST * IN_LINE];
     int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
     NAME(passes) passes;
     NAME(box_size)(taps, a.axes, NAME(TAPS));
@@ -477,7 +478,7 @@ static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
             NAME(run)(&passes, copy, result, NULL, VL);
             if (a.streams)
                 for (int64_t t = 0; t < n_taps; t++)
-                    NAME(stream_line)(y + t * a.step[0], load(result + t * VL), c, lines + t * LINE);
+                    NAME(stream_line)(y + t * a.step[0], load(result + t * VL), c, lines + t * IN_LINE);
             else if (a.channels - c >= VL)
                 for (int64_t t = 0; t < n_taps; t++) store(y + t * a.step[0], load(result + t * VL));
             else

@@ -354,8 +354,8 @@ def _add_weight(task: Task, size: Size, samples: Ints) -> None:
 def _dense_sums(task: Task, size: Size, samples: Ints, axes: Axes, channels: Channels) -> Array:
     """(points, channels of a group, filters), transformed back."""
     points, transform = math.prod(size), _transform(size, task.x.dtype)
-    sums, fresh = empty(1, points * channels.matrix, task.x.dtype)[0], True
-    for blocks in _chunks(task, size, samples, channels):
+    sums = empty(1, points * channels.matrix, task.x.dtype)[0]
+    for number, blocks in enumerate(_chunks(task, size, samples, channels)):
         z = _rows(len(blocks.sample), channels.z_width, size, sums.dtype)
         h = _rows(len(z), channels.v_width, size, sums.dtype)
         inputs, outputs = _input_blocks(task, axes, size, blocks), _output_blocks(task, axes, size, blocks)
@@ -363,11 +363,8 @@ def _dense_sums(task: Task, size: Size, samples: Ints, axes: Axes, channels: Cha
         spectrum.spectra(task.grad, *outputs, *transform, channels.parts, channels.v_width, h)
         spectrum_product.correlate(
             z, channels.z_width, h, channels.v_width, _negative(size), channels.groups, channels.depth, sums,
-            fresh,
+            number == 0,
         )  # fmt: skip
-        fresh = False
-    if fresh:  # no block has an output
-        sums[:] = 0
     spectra = empty(points * channels.groups * channels.depth, channels.v_width // channels.groups, sums.dtype)
     spectrum_product.matrices(
         spectra, sums, _negative(size), channels.groups, channels.depth, channels.z_width, True

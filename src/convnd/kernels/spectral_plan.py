@@ -33,9 +33,10 @@ class Costs:
 
 
 # By isa.units(): forth and back, and the gradient of the weight.
+_ONE = Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1, 2.2)
 DENSE = {
-    "2x256": (Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1, 2.2)),
-    "1x512": (Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1, 2.2)),
+    "2x256": _ONE,  # not fitted by itself
+    "1x512": _ONE,
     "2x512": (Costs(12, 36, 1.9, 80, 100, 1.75, 2.6), Costs(15, 45, 2.4, 100, 125, 1.75, 2.6)),
 }
 DEPTHWISE = Costs(8, 24, 0, 0, 0, 2.5, 2.5)  # whose spectra never leave the cache
@@ -51,7 +52,7 @@ class Channels:
     outputs: int
     groups: int
     lanes: int
-    units: str = "1x512"  # of a core, see isa
+    units: str  # of a core, see isa
 
     @property
     def depth(self) -> int:

@@ -36,7 +36,7 @@ COSTS = {  # by isa.units()
     "1x512": ((0.83, 18, 10, 0), (0.85, 18, 10, 0), (1.15, 18, 9, 0), (1.3, 28, 20, 0)),
     "2x512": ((1, 20, 16, 0), (1, 21, 17, 0), (1, 35, 28, 0), (1, 42, 33, 0)),
 }
-# Of the weight gradient: its products; transforming a number of x, and of the gradient; the same.
+# Of the weight gradient: its products; transforming a number of x, and of the gradient; a weight's frequency.
 WEIGHT_COSTS = {
     "2x256": ((0.8, 9, 8, 9), (1.95, 12, 10, 2.6), (3, 17, 11, 3.5), (1.2, 26, 20, 4)),
     "1x512": ((0.8, 12, 8, 4), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
@@ -102,7 +102,7 @@ class _Costs:
 
     spread: Ints  # interleaved tilings on each axis
     frequency: float  # of a tile
-    weight: float  # of a frequency of it
+    weight: float  # of a frequency of the weight
     output: float  # the direct convolution's
     never: bool  # even tiles full of outputs cost more
 
