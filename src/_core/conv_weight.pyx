@@ -37,7 +37,8 @@ cdef int64_t WIDE = 8
 # whose channels take so many vectors at most.
 cdef int64_t FEW_TILES = 3
 cdef int64_t FEW_VECTORS = 12
-# Tasks to cut an operation into, the multiply-adds each should have, and memory of their sums beside the result.
+# Tasks to cut an operation into; at most so many for each of several threads, if they split panels and taps; the
+# multiply-adds each should have, and memory of their sums beside the result.
 cdef int64_t TASKS = 16
 cdef int64_t TASKS_A_THREAD = 4
 cdef int64_t LEAST_WORK = 1024 * 1024
@@ -277,7 +278,7 @@ cdef bint cut_up(Weight *job, int64_t work) noexcept nogil:
     cut_units(cut)
     job.chunks = min(tasks, cut.n_units, max(1, cut.n_units * cut.positions // CHUNK_POSITIONS),
                      1 + PARTIAL_BYTES // (job.size * cut.tiles.itemsize))
-    # Each of these copies the units anew, and no sum depends on how many there are.
+    # Splits of panels and taps: each copies the units anew, and no sum depends on how many there are.
     tasks = min(tasks, TASKS_A_THREAD * usable()) if usable() > 1 else 1
     job.panel_splits = min(cut.n_panels, ceil_div(tasks, job.chunks))
     job.tap_splits = min(job.taps, ceil_div(tasks, job.chunks * job.panel_splits))

@@ -11,12 +11,6 @@ typedef struct {
 } convnd_level;
 
 static int convnd_always(void) { return 1; }
-/* Whether tiles have stores that go past the caches. */
-#if defined(__x86_64__)
-static int convnd_streams(void) { return 1; }
-#else
-static int convnd_streams(void) { return 0; }
-#endif
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -38,6 +32,8 @@ static int convnd_has_v4(void) {
     return convnd_has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+/* Whether tiles have stores that go past the caches. */
+static int convnd_streams(void) { return 1; }
 /* Zen 3 or Zen 4. */
 static int convnd_zen(void) {
     unsigned a = 0, b = 0, c = 0, d = 0, amd;
@@ -55,11 +51,13 @@ static const convnd_level convnd_levels[] = {
 };
 #elif defined(__aarch64__)
 extern const convnd_tiles convnd_tiles_neon_f32, convnd_tiles_neon_f64;
+static int convnd_streams(void) { return 0; }
 static int convnd_zen(void) { return 0; }
 static int convnd_two_wide(void) { return 0; }
 static const convnd_level convnd_levels[] = {{"neon", {&convnd_tiles_neon_f32, &convnd_tiles_neon_f64}, convnd_always}};
 #else
 extern const convnd_tiles convnd_tiles_baseline_f32, convnd_tiles_baseline_f64;
+static int convnd_streams(void) { return 0; }
 static int convnd_zen(void) { return 0; }
 static int convnd_two_wide(void) { return 0; }
 static const convnd_level convnd_levels[] = {
