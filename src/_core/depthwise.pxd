@@ -2,8 +2,12 @@
 
 from libc.stdint cimport int64_t
 
+from convnd._core.plan cimport Axis
+
 cdef enum:
     MAX_SPANS = 2
+    BAND_BYTES = 28 * 1024  # of inputs that a band of columns meets again in the first-level cache
+    LEAST_BAND = 8          # columns that are worth it
 
 # Panels of one width next to each other. Where channels are left over, the last panel reaches back over the one before:
 # a channel's numbers are the same in both.
@@ -44,3 +48,19 @@ cdef inline int64_t make_spans(int64_t channels, int64_t widest, int64_t vector,
 # Lanes of all panels.
 cdef inline int64_t count_lanes(const Span *spans, int64_t n, int64_t vector) noexcept nogil:
     return spans[n - 1].lane + spans[n - 1].panels * spans[n - 1].vectors * vector
+
+
+# Columns of `outputs` to take through all rows, so that these find the inputs they share in the first-level cache.
+# 0: it doesn't hold those of a few columns, or there are no rows.
+cdef inline int64_t band(int64_t rank, const Axis *axes, int64_t bytes, int64_t outputs) noexcept nogil:
+    cdef int64_t a, most, parts
+    cdef const Axis *inner = &axes[rank - 1]
+    for a in range(rank - 1):
+        bytes *= axes[a].taps
+    if rank < 2 or bytes == 0:
+        return 0
+    most = (BAND_BYTES // bytes - inner.taps * inner.base_step) // inner.in_step + 1
+    if most < min(outputs, LEAST_BAND * max(1, inner.base_step // inner.in_step)):
+        return 0
+    parts = (outputs + most - 1) // most
+    return (outputs + parts - 1) // parts

@@ -10,10 +10,11 @@ shapes alone; the chunks' sums are added pairwise, in a fixed order.
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
-from convnd._core.depthwise cimport MAX_SPANS, Span, count_lanes, make_spans
+from convnd._core.depthwise cimport MAX_SPANS, Span, band, count_lanes, make_spans
 from convnd._core.isa cimport CONVND_MAX_TAPS, convnd_depthwise_weight_args, convnd_tiles, tiles
 from convnd._core.panels cimport Batch, count_taps, read_window
-from convnd._core.plan cimport MAX_RANK, Axis, Window, outer_taps, place, taps_from, taps_to
+from convnd._core.plan cimport (
+    MAX_RANK, Axis, Window, count_rows, outer_taps, place, row_step, rows_alike, taps_from, taps_to)
 from convnd._core.threads cimport parallel_for, slots
 
 from convnd._core import isa
@@ -32,11 +33,12 @@ cdef int64_t UNIT = 128
 cdef int64_t PARTIALS = 16
 cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
 
-# Whether tiles ask memory for the first cache, 1, or the second as well: Intel's cores, by measurement, gain nothing.
-cdef int64_t ASKS = 1 if isa.units() == "2x512" else 2
+# Intel's cores, by measurement, gain from bands of columns, and from asking memory for the second-level cache alone.
+cdef bint INTEL = isa.units() == "2x512"
 
 cdef struct Unit:
     int64_t sample, row, col, cols
+    bint banded
 
 cdef struct DepthwiseWeight:
     const convnd_tiles *tiles
@@ -57,24 +59,44 @@ cdef struct DepthwiseWeight:
     int64_t runs_size
 
 
+cdef inline int64_t most_taps(const DepthwiseWeight *job) noexcept nogil:
+    return CONVND_MAX_TAPS if job.group == 1 else job.tiles.depthwise.group_taps[job.group]
+
+
+cdef inline int64_t most_rows(const DepthwiseWeight *job, int64_t taps) noexcept nogil:
+    """Rows of the kernel that a tile of so many taps has."""
+    return 1 if job.group > 1 else 3 if taps <= 3 else 2 if taps <= 5 else 1
+
+
+cdef void place_sample(const DepthwiseWeight *job, int64_t sample, Axis *axes) noexcept nogil:
+    cdef int64_t rank = job.window.rank
+    place(&job.window, 0, job.batch.in_shapes + sample * rank, job.batch.out_shapes + sample * rank,
+          job.batch.low + sample * rank, axes)
+
+
 cdef int64_t unit_list(const DepthwiseWeight *job, Unit *units) noexcept nogil:
-    """Rows of outputs, long rows in parts; returns how many."""
-    cdef int64_t n = 0, sample, row, rows, col, cols, inner, rank = job.window.rank, a
+    """Rows of outputs, long rows in parts; those of a band after each other where tiles go on from row to row. Returns
+    how many."""
+    cdef int64_t n = 0, sample, rows, cols, banded, inner, parts, i, rank = job.window.rank
+    cdef int64_t outer = job.taps // job.window.kernel[rank - 1]
+    cdef Axis axes[MAX_RANK]
     for sample in range(job.batch.samples):
-        rows = 1
-        for a in range(rank - 1):
-            rows *= job.batch.out_shapes[sample * rank + a]
-        inner = job.batch.out_shapes[sample * rank + rank - 1]
-        cols = max(1, (inner + UNIT - 1) // UNIT)
-        cols = (inner + cols - 1) // cols
-        for row in range(rows):
-            col = 0
-            while col < inner:
-                if units:
-                    units[n].sample, units[n].row = sample, row
-                    units[n].col, units[n].cols = col, min(cols, inner - col)
-                n += 1
-                col += cols
+        place_sample(job, sample, axes)
+        rows, inner = count_rows(rank, axes), axes[rank - 1].count
+        if inner == 0:
+            continue
+        banded = 0
+        if INTEL and outer <= most_rows(job, axes[rank - 1].taps) and axes[rank - 1].taps <= most_taps(job):
+            banded = band(rank, axes, job.channels * job.tiles.itemsize, inner)
+        cols = min(UNIT, banded if banded else inner)
+        parts = (inner + cols - 1) // cols
+        cols = (inner + parts - 1) // parts
+        for i in range(rows * parts if units else 0):
+            units[n + i].sample, units[n + i].banded = sample, banded > 0
+            units[n + i].row = i % rows if banded else i // parts
+            units[n + i].col = (i // rows if banded else i % parts) * cols
+            units[n + i].cols = max(0, min(cols, inner - units[n + i].col))
+        n += rows * parts
     return n
 
 
@@ -98,18 +120,17 @@ cdef void run_taps(const DepthwiseWeight *job, convnd_depthwise_weight_args *arg
 
 cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t *outer, int64_t n_outer,
                     convnd_depthwise_weight_args *args, const char *x, const char *g, char *partial,
-                    int64_t q, int64_t step) noexcept nogil:
-    """Add args.outputs outputs of a row, q, q + step ..., to all taps that they have."""
-    cdef int64_t j = taps_from(inner, q + (args.outputs - 1) * step), end = taps_to(inner, q), n, taps, e, r, rows, most
-    cdef int64_t size = job.tiles.itemsize
+                    int64_t q, int64_t j, int64_t end) noexcept nogil:
+    """Add args.outputs outputs from q on, of args.rows rows, to their taps j ... end."""
+    cdef int64_t size = job.tiles.itemsize, n, taps, e, r, rows, most
     cdef int64_t runs[6]
     args.runs = runs
-    args.asks = ASKS
-    most = CONVND_MAX_TAPS if job.group == 1 else job.tiles.depthwise.group_taps[job.group]
+    args.asks = (1 if job.group == 1 else 0) if INTEL else 2
+    most = most_taps(job)
     n = (end - j + most - 1) // most
     while n > 0:
         taps = (end - j + n - 1) // n
-        most = 1 if job.group > 1 else 3 if taps <= 3 else 2 if taps <= 5 else 1
+        most = most_rows(job, taps)
         args.low = -(inner.base + q * inner.in_step + j * inner.base_step)
         args.high = inner.in_size + args.low
         e = 0
@@ -125,9 +146,10 @@ cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t
         n -= 1
 
 
-cdef void run_unit(const DepthwiseWeight *job, const Unit *unit, const Axis *axes, char *partial,
+cdef void run_unit(const DepthwiseWeight *job, const Unit *unit, int64_t rows, const Axis *axes, char *partial,
                    int64_t *outer) noexcept nogil:
-    cdef int64_t rank = job.window.rank, size = job.tiles.itemsize, n_outer, step = 1, q, stop, first
+    """This unit and those of the rows below it, `rows` in all, which have the same taps."""
+    cdef int64_t rank = job.window.rank, size = job.tiles.itemsize, n_outer, step = 1, q, stop, first, row, j, taps_end
     cdef int64_t end = unit.col + unit.cols
     cdef const Axis *inner = &axes[rank - 1]
     cdef const char *x = job.x + job.batch.in_offsets[unit.sample] * job.channels * size
@@ -139,27 +161,41 @@ cdef void run_unit(const DepthwiseWeight *job, const Unit *unit, const Axis *axe
         step = inner.base_step // inner.in_step     # outputs that share their inputs
     args.stride, args.dilation = step * inner.in_step, inner.base_step
     args.x_step, args.g_step, args.pack = job.channels, step * job.channels, job.taps * job.group * job.tiles.lanes
-    args.group = job.group
+    args.x_row, args.g_row = row_step(rank, axes) * job.channels, inner.count * job.channels
+    args.group, args.below = job.group, unit.banded
     q = unit.col
     while q < end:
         stop = min(end, q + PIECE * step)
         for first in range(q, min(stop, q + step)):
             args.outputs = (stop - first + step - 1) // step
-            run_piece(job, inner, outer, n_outer, &args, x, g, partial, first, step)
+            j, taps_end = taps_from(inner, first + (args.outputs - 1) * step), taps_to(inner, first)
+            # A tile that has all taps goes on with the next row; else all its taps come first.
+            args.rows = rows if taps_end - j <= most_taps(job) and n_outer <= most_rows(job, taps_end - j) else 1
+            row = 0
+            while row < rows:
+                run_piece(job, inner, outer, n_outer, &args, x + row * args.x_row * size, g + row * args.g_row * size,
+                          partial, first, j, taps_end)
+                row += args.rows
         q = stop
 
 
 cdef void weight_task(void *context, int64_t chunk, int64_t slot) noexcept nogil:
     cdef const DepthwiseWeight *job = <const DepthwiseWeight *>context
-    cdef int64_t u, rank = job.window.rank
+    cdef int64_t u = chunk * job.n_units // job.chunks, end = (chunk + 1) * job.n_units // job.chunks, sample = -1
+    cdef int64_t rows, most
     cdef Axis axes[MAX_RANK]
     cdef const Unit *unit
-    for u in range(chunk * job.n_units // job.chunks, (chunk + 1) * job.n_units // job.chunks):
+    while u < end:
         unit = &job.units[u]
-        place(&job.window, 0, job.batch.in_shapes + unit.sample * rank, job.batch.out_shapes + unit.sample * rank,
-              job.batch.low + unit.sample * rank, axes)
-        run_unit(job, unit, axes, job.partial + chunk * job.pack_size * job.tiles.itemsize,
+        if unit.sample != sample:
+            sample = unit.sample
+            place_sample(job, sample, axes)
+        rows, most = 1, min(end - u, rows_alike(job.window.rank, axes, unit.row))
+        while rows < most and unit[rows].sample == sample and unit[rows].col == unit.col:
+            rows += 1
+        run_unit(job, unit, rows, axes, job.partial + chunk * job.pack_size * job.tiles.itemsize,
                  job.runs + slot * job.runs_size)
+        u += rows
 
 
 cdef void add_chunks(real *partial, int64_t chunks, int64_t size) noexcept nogil:

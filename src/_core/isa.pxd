@@ -56,6 +56,11 @@ cdef extern from "tile/tile.h":
         int64_t n_runs
         int64_t taps
         int64_t new_runs
+        int64_t rows
+        int64_t x_row
+        int64_t out_row
+        int64_t below
+        int64_t first
         int64_t tiles
         int64_t panels
         int64_t pack
@@ -73,9 +78,13 @@ cdef extern from "tile/tile.h":
         int64_t low
         int64_t high
         const int64_t *runs
+        int64_t rows
+        int64_t x_row
+        int64_t g_row
         int64_t outputs
         int64_t panels
         int64_t pack
+        int64_t below
         int64_t asks
         int64_t group
 

@@ -42,8 +42,10 @@ cdef struct Window:
     int64_t tile[MAX_RANK]
 
 
-# b > 0. Written so that it is right with C's division and with Python's.
+# b > 0. Written so that it is right with C's division and with Python's. Mostly b is 1, and a division is slow.
 cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept nogil:
+    if b == 1:
+        return a
     return a // b if a >= 0 else -((-a + b - 1) // b)
 
 

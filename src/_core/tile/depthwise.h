@@ -84,80 +84,92 @@ INLINE void NAME(depthwise_runs)(const int height, const int vectors, const int 
     }
 }
 
+#define ASK(p) { if (a->first) NAME(ask_twice)(p, second, vectors); else NAME(ask)(p, vectors, NAME(TO_SECOND)); }
 INLINE void NAME(depthwise_body)(const int height, const int vectors, const convnd_depthwise_args *args) {
     const convnd_depthwise_args own = *args, *const a = &own; /* a copy that no store can change */
     const int64_t panel = vectors * VL, step = a->stride * a->x_step, out_step = a->out_step, panels = a->panels;
-    const real *x = (const real *)a->x;
-    real *out = (real *)a->out;
     const int slides = height > 1 && a->stride == a->dilation, far = height > 1 && a->stride == 2 * a->dilation;
     const int64_t streams = a->streams;
-    /* What the next tile is the first to read: dilated outputs leave what is between to others. What the tile after it
-     * reads is brought into the second-level cache: the first one has too few fill buffers to wait for memory in. */
-    const int64_t ahead = height * step + (a->taps - 1) * a->dilation * a->x_step, second = height * step;
+    /* What the next tile is the first to read, or the next row's: dilated outputs leave what is between to others. What
+     * the tile after it reads is brought into the second-level cache: the first has too few fill buffers to wait for
+     * memory in. */
+    const int64_t ahead = a->below ? a->x_row : height * step + (a->taps - 1) * a->dilation * a->x_step;
+    const int64_t second = a->below ? a->x_row : height * step;
+    const int64_t out_ahead = a->below ? a->out_row : height * out_step;
     const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
     /* Where that is one run of all channels, panels ask for it as it lies: memory answers fastest so. */
     const int64_t width = panels * panel, reach = (height - 1) * a->stride + (a->taps - 1) * a->dilation;
     const int x_runs_on = ask_step == width && a->x_step == width, out_runs_on = out_step == width;
     const int64_t x_line = x_runs_on ? panel : ask_step, x_skip = x_runs_on ? (asks - 1) * panel : 0;
     const int64_t out_line = out_runs_on ? panel : out_step, out_skip = out_runs_on ? (height - 1) * panel : 0;
-    int64_t at = 0;
-    for (int64_t t = a->tiles; t > 0; t--) {
-        const int whole = a->low <= at && at + reach < a->high;
-        const real *w = (const real *)a->w, *start = (const real *)a->start, *x_next = x + ahead;
-        real *out_next = out + height * out_step;
-        for (int64_t p = 0; p < panels; p++) {
-            vec sum[CONVND_MAX_HEIGHT][2];
-            UNROLL for (int m = 0; m < height; m++) {
-                UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
-                if (!streams) NAME(ask)(out_next + m * out_line, vectors, NAME(TO_WRITE));
+    const int64_t edge = (a->taps - 1) * a->dilation - (a->stride - 1);
+    for (int64_t row = 0; row < a->rows; row++) {
+        const real *x = (const real *)a->x + row * a->x_row;
+        real *out = (real *)a->out + row * a->out_row;
+        int64_t at = 0;
+        for (int64_t t = a->tiles; t > 0; t--) {
+            const int whole = a->low <= at && at + reach < a->high;
+            const real *w = (const real *)a->w, *start = (const real *)a->start, *x_next = x + ahead;
+            real *out_next = out + out_ahead;
+            for (int64_t p = 0; p < panels; p++) {
+                vec sum[CONVND_MAX_HEIGHT][2];
+                UNROLL for (int m = 0; m < height; m++) {
+                    UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
+                    if (!streams) NAME(ask)(out_next + m * out_line, vectors, NAME(TO_WRITE));
+                }
+                for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++) {
+                    const real *next = x_next + a->runs[2 * r];
+                    if (slides) UNROLL for (int i = 0; i < height; i++) ASK(next + i * x_line)
+                    else for (int64_t i = 0; i < asks; i++) ASK(next + i * x_line)
+                    if (a->below && t == 1) /* what the columns beside have left out */
+                        for (int64_t i = 0; i < edge; i++) ASK(x + ahead + a->runs[2 * r] + (asks + i) * ask_step)
+                }
+                if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w, at);
+                else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w, at);
+                else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w, at);
+                else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w, at);
+                else if (far) NAME(depthwise_runs)(height, vectors, 0, 2, a, sum, x, w, at);
+                else NAME(depthwise_runs)(height, vectors, 0, 0, a, sum, x, w, at);
+                UNROLL for (int m = 0; m < height; m++)
+                    UNROLL for (int v = 0; v < vectors; v++)
+                        if (streams) stream(out + m * out_step + v * VL, sum[m][v]);
+                        else store(out + m * out_step + v * VL, sum[m][v]);
+                if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
+                x += panel;
+                out += panel;
+                start += panel;
+                w += a->pack;
+                x_next += panel + x_skip;
+                out_next += panel + out_skip;
             }
-            for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++) {
-                const real *next = x_next + a->runs[2 * r];
-                if (slides) UNROLL for (int i = 0; i < height; i++) NAME(ask_twice)(next + i * x_line, second, vectors);
-                else for (int64_t i = 0; i < asks; i++) NAME(ask_twice)(next + i * x_line, second, vectors);
-            }
-            if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w, at);
-            else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w, at);
-            else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w, at);
-            else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w, at);
-            else if (far) NAME(depthwise_runs)(height, vectors, 0, 2, a, sum, x, w, at);
-            else NAME(depthwise_runs)(height, vectors, 0, 0, a, sum, x, w, at);
-            UNROLL for (int m = 0; m < height; m++)
-                UNROLL for (int v = 0; v < vectors; v++)
-                    if (streams) stream(out + m * out_step + v * VL, sum[m][v]);
-                    else store(out + m * out_step + v * VL, sum[m][v]);
-            if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
-            x += panel;
-            out += panel;
-            start += panel;
-            w += a->pack;
-            x_next += panel + x_skip;
-            out_next += panel + out_skip;
+            x += height * step - width;
+            out += height * out_step - width;
+            at += height * a->stride;
         }
-        x += height * step - width;
-        out += height * out_step - width;
-        at += height * a->stride;
     }
 }
 
+#undef ASK
+
 /* Fewer channels than a vector has lanes. */
 static void NAME(depthwise_part)(const convnd_depthwise_args *a, int64_t height, int64_t lanes) {
-    for (int64_t m = 0; m < height; m++) {
-        real *out = (real *)a->out + m * a->out_step;
-        for (int64_t f = 0; f < lanes; f++) {
-            real sum = ((const real *)a->start)[f];
-            for (int64_t r = 0; r < a->n_runs; r++)
-                for (int64_t j = 0; j < a->taps; j++) {
-                    const int64_t at = m * a->stride + j * a->dilation;
-                    if (EXISTS(at))
-                        sum += ((const real *)a->x)[a->runs[2 * r] + at * a->x_step + f] *
-                               ((const real *)a->w)[(a->runs[2 * r + 1] + j) * VL + f];
-                }
-            out[f] = sum;
-        }
+    for (int64_t row = 0; row < a->rows; row++) {
+        const real *x = (const real *)a->x + row * a->x_row;
+        real *to = (real *)a->out + row * a->out_row;
+        for (int64_t m = 0; m < height; m++)
+            for (int64_t f = 0; f < lanes; f++) {
+                real sum = ((const real *)a->start)[f];
+                for (int64_t r = 0; r < a->n_runs; r++)
+                    for (int64_t j = 0; j < a->taps; j++) {
+                        const int64_t at = m * a->stride + j * a->dilation;
+                        if (EXISTS(at))
+                            sum += x[a->runs[2 * r] + at * a->x_step + f] *
+                                   ((const real *)a->w)[(a->runs[2 * r + 1] + j) * VL + f];
+                    }
+                to[m * a->out_step + f] = sum;
+            }
+        if (a->activation != ACT_NONE) NAME(activate_rows)(to, a->out_step, height, lanes, a->activation);
     }
-    if (a->activation != ACT_NONE)
-        NAME(activate_rows)((real *)a->out, a->out_step, height, lanes, a->activation);
 }
 
 /* `rows` runs of `taps` taps: all outputs for a vector of channels at a time. In groups of `group` channels and filters
@@ -199,47 +211,52 @@ INLINE void NAME(depthwise_weight_output)(const int rows, const int taps, const 
 }
 
 /* In groups tiles are longer: the first-level cache is near enough. */
-#define ASK(p, second) { if (group == 1) NAME(ask_twice)(p, second, 1); else NAME(ask)(p, 1, NAME(TO_READ)); }
+#define ASK(p, second) { if (group > 1) NAME(ask)(p, 1, NAME(TO_READ)); \
+    else if (a->asks == 1) NAME(ask)(p, 1, NAME(TO_SECOND)); \
+    else NAME(ask_twice)(p, second, 1); }
 INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const int group,
                                         const convnd_depthwise_weight_args *a) {
-    const int64_t step = a->stride * a->x_step, outputs = a->outputs;
-    const int64_t ahead = outputs * step + (taps - 1) * a->dilation * a->x_step + a->runs[2 * rows - 2];
+    const int64_t step = a->stride * a->x_step, outputs = a->outputs, width = a->panels * VL;
+    const int64_t x_along = outputs * step + (taps - 1) * a->dilation * a->x_step, g_along = outputs * a->g_step;
+    const int64_t x_ahead = (a->below ? a->x_row : x_along) + a->runs[2 * rows - 2];
+    const int64_t g_ahead = a->below ? a->g_row : g_along;
     const int slides = a->stride == a->dilation;
-    const int64_t width = a->panels * VL, x_second = a->asks > 1 ? outputs * step : 0;
-    const int64_t g_second = a->asks > 1 ? outputs * a->g_step : 0;
+    const int64_t x_second = a->below ? a->x_row : outputs * step, g_second = g_ahead;
     const int x_runs_on = slides && step == width && a->x_step == width, g_runs_on = a->g_step == width;
     const int64_t x_line = x_runs_on ? VL : slides ? step : a->x_step, g_line = g_runs_on ? VL : a->g_step;
-    for (int64_t p = 0; p < a->panels; p++) {
-        const real *x = (const real *)a->x + p * VL, *g = (const real *)a->g + p * VL;
-        const real *x_next = x + ahead + (x_runs_on ? p * (outputs - 1) * VL : 0);
-        const real *g_next = g + outputs * a->g_step + (g_runs_on ? p * (outputs - 1) * VL : 0);
-        real *acc = (real *)a->acc + p * a->pack;
-        vec sum[3][MOST_SUMS];
-        UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int j = 0; j < taps * group; j++) sum[r][j] = (vec){0};
-        int64_t m = 0;
-        while (m < outputs) {
-            const int64_t at = m * a->stride;
-            const int block = slides && m + OUTPUTS <= outputs;
-            const int whole = at >= a->low && at + (block * (OUTPUTS - 1) + taps - 1) * a->dilation < a->high;
-            const real *from = x + m * step, *by = g + m * a->g_step;
-            if (a->asks) {
-                for (int i = 0; i < (block ? OUTPUTS : 1); i++) ASK(g_next + (m + i) * g_line, g_second);
-                for (int i = 0; i < (block ? OUTPUTS : slides ? 1 : a->stride); i++)
-                    ASK(x_next + (slides ? m + i : m * a->stride + i) * x_line, x_second);
+    for (int64_t row = 0; row < a->rows; row++)
+        for (int64_t p = 0; p < a->panels; p++) {
+            const real *x = (const real *)a->x + row * a->x_row + p * VL;
+            const real *g = (const real *)a->g + row * a->g_row + p * VL;
+            const real *x_next = x + x_ahead + (x_runs_on ? p * (outputs - 1) * VL : 0);
+            const real *g_next = g + g_ahead + (g_runs_on ? p * (outputs - 1) * VL : 0);
+            real *acc = (real *)a->acc + p * a->pack;
+            vec sum[3][MOST_SUMS];
+            UNROLL for (int r = 0; r < rows; r++)
+                UNROLL for (int j = 0; j < taps * group; j++) sum[r][j] = (vec){0};
+            int64_t m = 0;
+            while (m < outputs) {
+                const int64_t at = m * a->stride;
+                const int block = slides && m + OUTPUTS <= outputs;
+                const int whole = at >= a->low && at + (block * (OUTPUTS - 1) + taps - 1) * a->dilation < a->high;
+                const real *from = x + m * step, *by = g + m * a->g_step;
+                if (a->asks) {
+                    for (int i = 0; i < (block ? OUTPUTS : 1); i++) ASK(g_next + (m + i) * g_line, g_second);
+                    for (int i = 0; i < (block ? OUTPUTS : slides ? 1 : a->stride); i++)
+                        ASK(x_next + (slides ? m + i : m * a->stride + i) * x_line, x_second);
+                }
+                if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, group, 1, a, sum, from, by, at);
+                else if (block) NAME(depthwise_weight_outputs)(rows, taps, group, 0, a, sum, from, by, at);
+                else if (whole) NAME(depthwise_weight_output)(rows, taps, group, 1, a, sum, from, by, at);
+                else NAME(depthwise_weight_output)(rows, taps, group, 0, a, sum, from, by, at);
+                m += block ? OUTPUTS : 1;
             }
-            if (block && whole) NAME(depthwise_weight_outputs)(rows, taps, group, 1, a, sum, from, by, at);
-            else if (block) NAME(depthwise_weight_outputs)(rows, taps, group, 0, a, sum, from, by, at);
-            else if (whole) NAME(depthwise_weight_output)(rows, taps, group, 1, a, sum, from, by, at);
-            else NAME(depthwise_weight_output)(rows, taps, group, 0, a, sum, from, by, at);
-            m += block ? OUTPUTS : 1;
+            UNROLL for (int r = 0; r < rows; r++)
+                UNROLL for (int j = 0; j < taps * group; j++) {
+                    real *to = acc + a->runs[2 * r + 1] + j * VL;
+                    store(to, load(to) + sum[r][j]);
+                }
         }
-        UNROLL for (int r = 0; r < rows; r++)
-            UNROLL for (int j = 0; j < taps * group; j++) {
-                real *to = acc + a->runs[2 * r + 1] + j * VL;
-                store(to, load(to) + sum[r][j]);
-            }
-    }
 }
 
 static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, int64_t rows, int64_t taps,
@@ -250,12 +267,13 @@ static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, i
             for (int64_t f = 0; f < lanes; f++) {
                 const int64_t channel = f / group * group + j % group;
                 real sum = 0;
-                for (int64_t m = 0; m < a->outputs; m++) {
-                    const int64_t at = m * a->stride + j / group * a->dilation;
-                    if (EXISTS(at))
-                        sum += ((const real *)a->x)[a->runs[2 * r] + at * a->x_step + channel] *
-                               ((const real *)a->g)[m * a->g_step + f];
-                }
+                for (int64_t row = 0; row < a->rows; row++)
+                    for (int64_t m = 0; m < a->outputs; m++) {
+                        const int64_t at = m * a->stride + j / group * a->dilation;
+                        if (EXISTS(at))
+                            sum += ((const real *)a->x)[row * a->x_row + a->runs[2 * r] + at * a->x_step + channel] *
+                                   ((const real *)a->g)[row * a->g_row + m * a->g_step + f];
+                    }
                 ((real *)a->acc)[a->runs[2 * r + 1] + j * VL + f] += sum;
             }
 }

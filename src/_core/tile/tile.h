@@ -58,7 +58,7 @@ typedef struct {
     int64_t ask_step;        /* so many bytes apart; 0 asks for nothing new */
 } convnd_weight_args;
 
-/* Depthwise: `tiles` tiles of `height` outputs x `panels` panels of channels next to each other.
+/* Depthwise: `rows` rows of `tiles` tiles of `height` outputs x `panels` panels of channels next to each other.
  *
  *     out[m][f] = activation(start[f] + sum over runs and taps j of x[run.x + at x_step + f] w[run.w + j][f])
  *
@@ -74,15 +74,18 @@ typedef struct {
     const int64_t *runs; /* IN  pairs: x offset, first tap */
     int64_t n_runs, taps;
     int64_t new_runs;    /* of these, the last: their inputs are first read in this row of outputs */
+    int64_t rows, x_row, out_row; /* how many, and from one to the next */
+    int64_t below;       /* the next row comes before what follows in this one: memory is asked for that */
+    int64_t first;       /* into the first-level cache as well, not only the second */
     int64_t tiles;
     int64_t panels, pack; /* how many, and from one's weights to the next's */
     int64_t activation;
     int64_t streams;      /* without an activation: past the caches */
 } convnd_depthwise_args;
 
-/* Its weight gradient: `rows` runs of `taps` taps, for `panels` vectors of channels next to each other.
+/* Its weight gradient: some runs of `taps` taps, for `panels` vectors of channels next to each other.
  *
- *     acc[run.acc + j][f] += sum over outputs m of x[run.x + at x_step + f] g[m g_step + f] */
+ *     acc[run.acc + j][f] += sum over rows and outputs m of x[run.x + at x_step + f] g[m g_step + f] */
 enum { CONVND_MAX_TAPS = 8 };
 typedef struct {
     const char *x;       /* IN */
@@ -91,9 +94,11 @@ typedef struct {
     int64_t x_step, g_step;
     int64_t stride, dilation, low, high;
     const int64_t *runs; /* IN  pairs: x offset, acc offset */
+    int64_t rows, x_row, g_row; /* how many, and from one to the next */
     int64_t outputs;
     int64_t panels, pack;
-    int64_t asks;        /* whether to ask memory for what the next outputs need; 2: and the second cache for those after */
+    int64_t below;       /* as above */
+    int64_t asks;        /* memory for what the next outputs need: 1 into the second cache, 2 into both (groups: the first) */
     int64_t group;       /* channels and filters of a group (weight_part only) */
 } convnd_depthwise_weight_args;
 
