@@ -161,7 +161,7 @@ cdef void run_phase(const Depthwise *job, const Share *share, const Axis *axes, 
                 runs[2 * e + 1] = runs[2 * e + 1] * inner.kernel + inner.slot
             here.x = job.x + job.batch.in_offsets[share.sample] * job.channels * size
             here.out = job.out + (job.batch.out_offsets[share.sample] + output_row(rank, axes, row) * inner.out_size
-                                    + inner.out_phase) * job.channels * size
+                                  + inner.out_phase) * job.channels * size
             run_row(job, &here, &args, col, end)
             row += args.rows
         col = end
