@@ -35,6 +35,11 @@ CASES = {  # shapes, channels, filters, kernel, settings
     "groups of four, dilated": ([[30, 19]], 20, 20, (2, 3), {"padding": "same", "dilation": (1, 4), "groups": 5}),
     "groups of eight, strided": ([[200], [9]], 40, 40, (5,), {"padding": 1, "stride": 2, "groups": 5}),
     "groups of many": ([[50], [33]], 24, 54, (5,), {"padding": 2, "groups": 2}),
+    "windows apart": ([[9, 8, 7], [4, 13, 2], [2, 2, 2]], 17, 24, (2, 2, 2), {"stride": 2}),
+    "windows apart, with gaps": ([[40, 31], [11, 9]], 12, 40, (2, 3), {"stride": (4, 5), "dilation": (3, 2)}),
+    "windows apart, in groups": ([[300], [41]], 32, 64, (4,), {"stride": 4, "groups": 2}),
+    "windows apart, beyond the edge": ([[21, 30]], 9, 16, (2, 2), {"stride": 2, "padding": (1, 0)}),
+    "windows apart, four axes": ([[4, 6, 5, 4]], 8, 16, (2, 1, 2, 2), {"stride": 2}),
     "a large weight": ([[9, 6]], 130, 150, (3, 3), {"padding": 1}),
     "padding beyond the window": ([[6, 7]], 10, 11, (2, 2), {"padding": 4}),
 }

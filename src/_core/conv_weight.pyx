@@ -12,7 +12,7 @@ from libc.stdlib cimport free, malloc
 
 from convnd._core.isa cimport convnd_weight_args, convnd_weight_tile, convnd_weight_tiles, tiles
 from convnd._core.panels cimport FILTERS, Panel, count_taps, make_panels, read_window
-from convnd._core.plan cimport ceil_div, outputs_from, outputs_to
+from convnd._core.plan cimport Window, ceil_div, outputs_from, outputs_to
 from convnd._core.threads cimport parallel_for, slots, usable
 from convnd._core.unit cimport (
     BOX_BYTES, LINE, Box, Copy, Cut, Piece, Spot, Unit, copy_unit, cut_units, make_box, newly_read)
@@ -74,7 +74,7 @@ cdef struct Weight:
 cdef int64_t find_segments(const Weight *job, const Unit *unit, const Box *box, int64_t tap,
                            const Scratch *s) noexcept nogil:
     """The unit's outputs that have this tap, or all of them for tap -1. Returns the number of segments."""
-    cdef int64_t i, r, q, n = 0, first = 0, last, to, slab = 0, t = 0, j = 0, x
+    cdef int64_t i, r, q, n = 0, first = 0, last, to, slab = 0, t = 0, j = 0, x, row, col
     cdef const Piece *piece
     cdef const Spot *spot
     if tap >= 0:
@@ -86,7 +86,7 @@ cdef int64_t find_segments(const Weight *job, const Unit *unit, const Box *box, 
         spot = &s.copy.spots[i]
         first, last, q, to = 0, piece.rows, 0, piece.cols
         if tap >= 0:
-            if not s.copy.found[i * job.cut.slabs + slab]:
+            if s.copy.found[i * job.cut.slabs + slab] < 0:
                 continue
             first = max(first, outputs_from(&spot.rows, t) - piece.row)
             last = min(last, outputs_to(&spot.rows, t) - piece.row)
@@ -95,10 +95,15 @@ cdef int64_t find_segments(const Weight *job, const Unit *unit, const Box *box, 
         if q >= to:
             continue
         x = i * box.piece + slab * box.slab + t * box.rows.tap * box.row + j * box.cols.tap * job.cut.pitch
+        row, col = box.rows.out * box.row, box.cols.out * job.cut.pitch
         if job.cut.x_in_place:
-            x = (job.cut.batch.in_offsets[piece.sample] + piece.col) * job.cut.pitch
+            x = s.copy.found[i * job.cut.slabs + slab] * spot.rows.in_size + spot.rows.base + (
+                piece.row * spot.rows.in_step + t * spot.rows.base_step)
+            x = x * spot.cols.in_size + spot.cols.base + piece.col * spot.cols.in_step + j * spot.cols.base_step
+            x = (job.cut.batch.in_offsets[piece.sample] + x) * job.cut.pitch
+            row, col = spot.rows.in_step * spot.cols.in_size * job.cut.pitch, spot.cols.in_step * job.cut.pitch
         for r in range(first, last):
-            s.segments[3 * n] = x + r * box.rows.out * box.row + q * box.cols.out * job.cut.pitch
+            s.segments[3 * n] = x + r * row + q * col
             s.segments[3 * n + 1] = (spot.grad + r * spot.grad_row + q) * job.cut.width
             s.segments[3 * n + 2] = to - q
             n += 1
@@ -168,6 +173,8 @@ cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t 
     cdef int64_t p, i, m = 0, rows = taps * job.depth, n, height, vectors, positions = 0
     cdef int64_t bytes = job.cut.tiles.itemsize
     args.x_step, args.g_step, args.acc_step = box.cols.out * job.cut.pitch, job.cut.width, job.cut.filters
+    if job.cut.x_in_place:
+        args.x_step = job.cut.window.stride[job.cut.window.rank - 1] * job.cut.pitch
     args.segments, args.n_segments = s.segments, find_segments(job, unit, box, tap if job.wide else -1, s)
     args.fresh = fresh
     if args.n_segments == 0 and not fresh:
@@ -240,6 +247,21 @@ cdef void add_task(void *context, int64_t index, int64_t slot) noexcept nogil:
         step *= 2
 
 
+cdef bint reads_once(const Cut *cut) noexcept nogil:
+    """Whether windows don't overlap, and lie inside all samples."""
+    cdef const Window *w = &cut.window
+    cdef int64_t a, sample, at, last
+    for a in range(w.rank):
+        if (w.kernel[a] - 1) * w.dilation[a] >= w.stride[a]:
+            return False
+        for sample in range(cut.batch.samples):
+            at = sample * w.rank + a
+            last = (cut.batch.out_shapes[at] - 1) * w.stride[a] + (w.kernel[a] - 1) * w.dilation[a]
+            if cut.batch.low[at] > 0 or last - cut.batch.low[at] >= cut.batch.in_shapes[at]:
+                return False
+    return True
+
+
 cdef void choose(Weight *job, int64_t groups) noexcept nogil:
     """How the rows are summed, and what a unit holds."""
     cdef Cut *cut = &job.cut
@@ -303,8 +325,8 @@ cdef bint allocate(Weight *job) noexcept nogil:
             box = max(box, cut.units[u].pieces * make_box(cut, cut.units[u].rows, cut.units[u].cols).piece)
         pieces = max(pieces, cut.units[u].pieces)
     box = lines(box * bytes)
-    each = lines(box + grad + pieces * sizeof(Spot) + pieces * cut.slabs * sizeof(bint)
-                 + (2 * cut.slabs + 3 * cut.positions + rows) * sizeof(int64_t))
+    each = lines(box + grad + pieces * sizeof(Spot)
+                 + ((2 + pieces) * cut.slabs + 3 * cut.positions + rows) * sizeof(int64_t))
     job.partial = <char *>malloc(max(1, (job.chunks - 1) * job.size * bytes))
     job.scratch = <Scratch *>malloc(n * (sizeof(Scratch) + each) + LINE)
     if not job.partial or not job.scratch:
@@ -319,7 +341,7 @@ cdef bint allocate(Weight *job) noexcept nogil:
         s.copy.taps = <int64_t *>(s.copy.spots + pieces)
         s.segments = s.copy.taps + 2 * cut.slabs
         s.rows = s.segments + 3 * cut.positions
-        s.copy.found = <bint *>(s.rows + rows)
+        s.copy.found = s.rows + rows
     return True
 
 
@@ -347,10 +369,9 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
     cut.channels, cut.filters = x.shape[1], g.shape[1]
     job.depth = cut.channels // groups
     cut.batch.samples = in_shapes.shape[0]
-    cut.x_in_place = job.taps == 1 and geometry.shape[1] == 1 and geometry[1, 0] == 1 and cut.batch.samples == 1 and (
-        low[0, 0] == 0 and in_shapes[0, 0] == out_shapes[0, 0])
     cut.batch.in_shapes, cut.batch.out_shapes, cut.batch.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     cut.batch.in_offsets, cut.batch.out_offsets = &in_offsets[0], &out_offsets[0]
+    cut.x_in_place = (job.taps == 1 or job.depth >= WIDE) and reads_once(cut)
     cut.x, cut.g, job.out = <const char *>&x[0, 0], <const char *>&g[0, 0], <char *>&weight[0, 0, 0]
     cut.units, cut.pieces, job.partial, job.scratch = NULL, NULL, NULL, NULL
     with nogil:

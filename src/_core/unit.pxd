@@ -42,7 +42,7 @@ cdef struct Copy:       # of a unit
     char *g
     Spot *spots
     int64_t *taps       # pairs, as outer_taps gives them
-    bint *found         # [piece][tap of the axes before the last two]: inside the sample
+    int64_t *found      # [piece][tap of the axes before the last two]: its input row there, -1 outside the sample
 
 cdef struct Cut:
     const convnd_tiles *tiles
@@ -54,7 +54,7 @@ cdef struct Cut:
     int64_t width       # numbers of a position in a panel of g
     bint dot            # one channel and one filter
     bint in_place       # g is read where it lies
-    bint x_in_place     # and so is x: one tap, and an output's only input lies where it does
+    bint x_in_place     # and so is x, no position of which is read twice, or lies outside a sample
     int64_t positions   # most of a unit
     int64_t n_panels
     Panel *panels

@@ -185,9 +185,9 @@ cdef void copy_unit(const Cut *cut, const Unit *unit, const Box *box, int64_t fi
         spot.rows, spot.cols = axes[rank - 2], axes[rank - 1]
         n = outer_taps(rank - 1, axes, piece.outer, s.taps)
         for e in range(cut.slabs):
-            s.found[i * cut.slabs + e] = False
+            s.found[i * cut.slabs + e] = -1
         for e in range(n):
-            s.found[i * cut.slabs + s.taps[2 * e + 1]] = True
+            s.found[i * cut.slabs + s.taps[2 * e + 1]] = s.taps[2 * e]
         if not cut.x_in_place:
             copy_x(cut, box, piece, spot, s.taps, n, s.x + i * box.piece * bytes)
         if cut.in_place:
