@@ -246,12 +246,14 @@ def pack(const real[:, :, ::1] weight, const int64_t[:, ::1] geometry, const int
 def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
          const int64_t[:, ::1] low, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
          const int64_t[:, ::1] geometry, const int64_t[::1] outputs, const real[::1] packed, const real[::1] bias,
-         int64_t groups, int64_t activation, real[:, ::1] out, Fold fold=None, double[:, ::1] moments=None):
+         int64_t groups, int64_t activation, real[:, ::1] out, Fold fold=None, double[:, ::1] moments=None,
+         int64_t step=0, int64_t channels=0):
     """out = activation(bias + conv(x)), stride 1, at most 5 taps an axis or 7 on one. All has been checked.
 
     The channels of a folded side's phase fill whole vectors, and there are no groups. `moments`, if given, becomes
     out's means and squared deviations from them, (2, F); then out isn't folded. Returns whether it has: blocks may
-    depend on the threads.
+    depend on the threads. With a `step`, inputs begin so many of x's positions apart and have `channels` of x's
+    numbers: they may overlap; in_offsets count x's positions.
     """
     cdef Winograd job
     cdef int64_t n, p, f, tile_bytes, most
@@ -259,12 +261,13 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     cdef bint counts = moments is not None, near
     read_fold(&job, fold)
     job.counted.moments, job.counted.rows = NULL, NULL
-    if setup(&job, sizeof(real), geometry, outputs, x.shape[1] * job.in_phases, out.shape[1] * job.out_phases,
-             groups) < 0:
+    if setup(&job, sizeof(real), geometry, outputs, channels if step else x.shape[1] * job.in_phases,
+             out.shape[1] * job.out_phases, groups) < 0:
         raise MemoryError("no memory for the panels of a weight")
     job.samples = in_shapes.shape[0]
     job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     job.in_offsets, job.out_offsets = &in_offsets[0], &out_offsets[0]
+    job.in_unit, job.in_step = x.shape[1], x.shape[1] * max(1, step)
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
     job.x_end = job.x + x.shape[0] * x.shape[1] * sizeof(real)
     job.activation = activation

@@ -58,6 +58,7 @@ cdef struct Winograd:
     const int64_t *low
     const int64_t *in_offsets
     const int64_t *out_offsets
+    int64_t in_unit, in_step    # numbers of a position that in_offsets count, and from an input to the next
     int64_t in_phases, out_phases   # 1, but of a folded side
     const int64_t *stride           # of it
     const int64_t *plain_shapes

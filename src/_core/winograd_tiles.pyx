@@ -88,7 +88,10 @@ cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t 
         shape, ends = job.plain_shapes + sample * job.rank, job.plain_ends + sample * job.rank
     for i in range(CONVND_WINOGRAD_AXES):
         args.step[i], args.from_[i], args.to[i] = 0, 0, 1
-    at[0] = (job.plain_offsets if folded else job.out_offsets if of_output else job.in_offsets)[sample] * channels
+    if folded or of_output:
+        at[0] = (job.plain_offsets if folded else job.out_offsets)[sample] * channels
+    else:
+        at[0], unit = job.in_offsets[sample] * job.in_unit, job.in_step
     for a in range(job.rank - 1, -1, -1):
         d, m, i = job.dilation[a], job.outputs[a], job.place[a]
         first = spot.at[a] * m if d == 1 else spot.at[a] % d + spot.at[a] // d * m * d
@@ -117,21 +120,29 @@ cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t 
 cdef void locate_next(const Winograd *job, const Spot *spot, bint along, bint of_output, int64_t phase,
                       int64_t channels, convnd_winograd_args *args, int64_t *at) noexcept nogil:
     """The same, in some steps where `along` says that the tile found before is its neighbour on the last axis."""
-    cdef int64_t last = job.rank - 1, axis = CONVND_WINOGRAD_AXES - 1, first, end
-    cdef int64_t sample = spot.sample * job.rank + last
-    if not along or job.place[last] != axis or job.dilation[last] > 1 or (
-            (job.out_phases if of_output else job.in_phases) > 1):
+    cdef int64_t last = job.rank - 1, axis = CONVND_WINOGRAD_AXES - 1, first, end, d = job.dilation[last], place = 0
+    cdef int64_t sample = spot.sample * job.rank + last, m = job.outputs[last]
+    cdef int64_t size = job.out_shapes[sample] if of_output else job.in_shapes[sample]
+    cdef int64_t low = 0 if of_output else job.low[sample]
+    cdef int64_t count = m if of_output else job.axes[axis].alpha, unit = channels if of_output else job.in_step
+    if not along or job.place[last] != axis or (job.out_phases if of_output else job.in_phases) > 1:
         locate(job, spot, of_output, phase, channels, args, at)
         return
-    first = spot.at[last] * job.outputs[last]
-    if of_output:
-        args.from_[axis], args.to[axis] = 0, min(job.outputs[last], job.out_shapes[sample] - first)
-    else:
-        first -= job.low[sample]
-        end = min(job.axes[axis].alpha, job.in_shapes[sample] - first)
-        args.from_[axis] = min(job.axes[axis].alpha, max(0, -first))
+    if d == 1:
+        first = spot.at[last] * m - low
+        end = min(count, size - first)
+        args.from_[axis] = min(count, max(0, -first))
         args.to[axis] = max(args.from_[axis], end)
-    at[0] += job.outputs[last] * channels
+        at[0] += m * unit
+        return
+    first = spot.at[last] // d
+    place = spot.at[last] - first * d
+    first = place + first * m * d - low
+    if first < 0 or first + (count - 1) * d >= size:
+        locate(job, spot, of_output, phase, channels, args, at)
+        return
+    args.from_[axis], args.to[axis] = 0, count
+    at[0] += (1 if place else (m - 1) * d + 1) * unit
 
 
 cdef int64_t box(const convnd_winograd_args *args) noexcept nogil:
@@ -198,6 +209,8 @@ cdef void look_along(const Winograd *job, const Spot *spot, int64_t count, bint 
     along = args.to[3] - args.from_[3]
     if along <= 0:
         return
+    if job.in_step != channels and not of_output:   # positions overlap
+        channels = job.in_step
     if job.place[last] < 0 or (d > 1 and spot.at[last] % d + count <= d):
         rows, along = along, count
     elif d > 1:

@@ -201,19 +201,20 @@ cdef int64_t even_chunks(int64_t wanted) noexcept nogil:
 def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, ::1] in_shapes,
                 const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
                 const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
-                int64_t groups, real[:, :, ::1] weight, Fold fold=None):
-    """weight (taps, C / groups, F) = sum over samples and outputs of x at each tap times grad."""
+                int64_t groups, real[:, :, ::1] weight, Fold fold=None, int64_t step=0):
+    """weight (taps, C / groups, F) = sum over samples and outputs of x at each tap times grad; `step` is conv's."""
     cdef Winograd job
     cdef Pack context
     cdef int64_t n, most, work, size, chunks = 1, area = 1, a
     cdef bint by_panel
     read_fold(&job, fold)
-    size = setup(&job, sizeof(real), geometry, outputs, x.shape[1] * job.in_phases, grad.shape[1], groups)
+    size = setup(&job, sizeof(real), geometry, outputs, weight.shape[1] * groups, grad.shape[1], groups)
     if size < 0:
         raise MemoryError("no memory for the panels of a weight")
     job.samples = in_shapes.shape[0]
     job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     job.in_offsets, job.out_offsets = &in_offsets[0], &out_offsets[0]
+    job.in_unit, job.in_step = x.shape[1], x.shape[1] * max(1, step)
     job.x, job.grad = <const char *>&x[0, 0], <const char *>&grad[0, 0]
     job.x_end = job.x + x.shape[0] * x.shape[1] * sizeof(real)
     job.grad_end = job.grad + grad.shape[0] * grad.shape[1] * sizeof(real)

@@ -37,7 +37,7 @@ _ONE = Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1
 DENSE = {
     "2x256": _ONE,  # not fitted by itself
     "1x512": _ONE,
-    "2x512": (Costs(12, 36, 1.9, 80, 100, 1.75, 2.6), Costs(15, 45, 2.4, 100, 125, 1.75, 2.6)),
+    "2x512": (Costs(10, 0.5, 0.93, 3.5, 76, 0.73, 1.7), Costs(15, 45, 2.4, 100, 125, 1.75, 2.6)),
 }
 DEPTHWISE = Costs(8, 24, 0, 0, 0, 2.5, 2.5)  # whose spectra never leave the cache
 # Samples that are thought to share a weight's matrices, and its gradient's: a choice may not depend on the batch.

@@ -34,13 +34,13 @@ MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 COSTS = {  # by isa.units()
     "2x256": ((1, 15, 18, 0), (1.5, 15, 12, 0), (2, 23, 17, 0.75), (1.3, 28, 20, 0)),
     "1x512": ((0.83, 18, 10, 0), (0.85, 18, 10, 0), (1.15, 18, 9, 0), (1.3, 28, 20, 0)),
-    "2x512": ((1, 20, 16, 0), (1, 21, 17, 0), (1, 35, 28, 0), (1, 42, 33, 0)),
+    "2x512": ((0.85, 20, 20, 0), (1.3, 19, 17, 0), (1.7, 14, 17, 6), (1, 42, 33, 0)),
 }
 # Of the weight gradient: its products; transforming a number of x, and of the gradient; a weight's frequency.
 WEIGHT_COSTS = {
     "2x256": ((0.8, 9, 8, 9), (1.95, 12, 10, 2.6), (3, 17, 11, 3.5), (1.2, 26, 20, 4)),
     "1x512": ((0.8, 12, 8, 4), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
-    "2x512": ((1.0, 12, 12, 1), (1.5, 16, 16, 0.3), (2.9, 13, 13, 0), (1.2, 60, 60, 6)),
+    "2x512": ((1.1, 11, 9, 9), (1.7, 10, 10, 1.8), (3.9, 7.7, 10, 10), (1.2, 60, 60, 6)),
 }
 END = 6  # multiply-adds of the direct convolution: to begin and end a vector of sums
 FEW, NARROW = 4, 2  # filters that don't take a vector each time, and what those cost beside their number
@@ -140,15 +140,19 @@ def run_folded(task: Task, fold: Fold) -> None:
     _run(task, outputs, fold)
 
 
-def run(task: Task) -> None:
-    """Run the core, samples whose tiles have the same size together."""
+def run(task: Task, step: int = 0) -> None:
+    """Run the core, samples whose tiles have the same size together.
+
+    With a ``step``, an input begins so many positions of x behind the one before, and has as many of x's numbers as
+    there are channels: inputs overlap. The source's offsets are then those of x's positions.
+    """
     found = _by_tile(task.problem)
     if isinstance(found, np.ndarray):
-        _run(task, found)
+        _run(task, found, step=step)
         return
     tasks = [task.on(problem) for problem, _ in found]
     for part, (_, outputs) in zip(tasks, found, strict=True):
-        _run(part, outputs)
+        _run(part, outputs, step=step)
     if task.kind == "weight":
         np.sum([part.out for part in tasks], axis=0, out=task.out)
 
@@ -211,12 +215,12 @@ def _by_tile(problem: Problem) -> Ints | list[tuple[Problem, Ints]]:
     return known
 
 
-def _run(task: Task, outputs: Ints, fold: Fold | None = None) -> None:
+def _run(task: Task, outputs: Ints, fold: Fold | None = None, step: int = 0) -> None:
     source, target, geometry, low = task.source, task.target, task.geometry, task.low
     if task.kind == "weight":
         core_weight.conv_weight(
             task.x, task.grad, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
-            task.groups, task.out, fold,
+            task.groups, task.out, fold, step,
         )
         return
     if task.kind == "transposed":
@@ -225,7 +229,7 @@ def _run(task: Task, outputs: Ints, fold: Fold | None = None) -> None:
     moments = task.room_for_moments(task.filters)
     counts = core.conv(
         task.x, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, outputs,
-        _packed_weight(task, outputs), bias, task.groups, task.activation, task.out, fold, moments,
+        _packed_weight(task, outputs), bias, task.groups, task.activation, task.out, fold, moments, step, task.channels,
     )
     task.count(moments if counts else None)
 
