@@ -194,3 +194,16 @@ def test_depthwise_is_taken_from_two_channels_on(rng, monkeypatch):
         kernels.conv_transpose(y, place, w, groups=groups)
         kernels.conv_weight(rng.standard_normal((9, channels)), y, place, groups=groups)
     assert calls == ["forward", "transposed", "weight"]
+
+
+def test_more_shares_than_columns(rng):
+    """A sample of two rows and so many channels that its columns are shared out, and some shares get none."""
+    channels = 50_000
+    place = Window.of(2, (1, 3), (1, 2), [(0, 0), (1, 1)]).on(Layout([[2, 12]]))
+    grad = rng.standard_normal((place.output.positions, channels)).astype(np.float32)
+    weight = rng.standard_normal((1, 3, 1, channels)).astype(np.float32)
+    back = kernels.conv_transpose(grad, place, weight, groups=channels).reshape(2, 6, 2, channels)
+    g, (w0, w1, w2) = grad.reshape(2, 6, channels), weight[0, :, 0]
+    np.testing.assert_allclose(back[:, :, 0], g * w1, rtol=1e-6)
+    after = np.concatenate([g[:, 1:] * w0, np.zeros((2, 1, channels), np.float32)], axis=1)
+    np.testing.assert_allclose(back[:, :, 1], g * w2 + after, rtol=1e-5, atol=1e-5)

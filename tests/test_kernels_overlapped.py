@@ -109,6 +109,27 @@ def test_a_sample_that_is_infinite_changes_no_other(case, rng):
             assert np.array_equal(one, two)
 
 
+@pytest.mark.usefixtures("only_this")
+def test_a_weight_is_packed_for_each_way_to_cut_it(rng):
+    """The stride decides: 80 taps are 4 of 20 positions, or 2 of 40."""
+    w, packs = rng.standard_normal((80, 1, 16)), {}
+    for stride in (20, 40, 4, 20):
+        place = Window.of(1, 80, stride).on(Layout([[2000], [300]]))
+        x = rng.standard_normal((2300, 1))
+        alone = kernels.conv(x, place, w, algorithm="winograd")
+        assert np.array_equal(kernels.conv(x, place, w, algorithm="winograd", packs=packs), alone)
+
+
+@pytest.mark.usefixtures("only_this")
+@pytest.mark.parametrize("case", ["a waveform", "padding"])
+def test_counts_what_it_has(case, rng):
+    """The moments are those of all outputs, of samples of any size."""
+    _, place, x, _, w = operands(case, rng, np.float32, [5000, 700, 96, 3000])
+    y, (mean, variance) = kernels.conv_and_moments(x, place, w, algorithm="winograd")
+    np.testing.assert_allclose(mean, y.mean(axis=0, dtype=np.float64), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(variance, y.var(axis=0, dtype=np.float64), rtol=1e-5)
+
+
 def test_is_the_way_of_a_first_layer_where_that_was_measured(monkeypatch, rng):
     _, place, x, g, w = operands("a waveform", rng, np.float32, [16000])
     for units, forth, back in (("2x512", True, True), ("1x512", False, True), ("2x256", False, False)):

@@ -30,6 +30,8 @@ CASES = {  # shapes, channels, filters, kernel, settings
     "few filters, strided": ([[300], [19]], 16, 2, (4,), {"padding": 2, "stride": 2}),
     "one to one": ([[70, 90], [3, 20]], 1, 1, (2, 3), {"padding": "same"}),
     "one to one, strided": ([[5000], [40]], 1, 1, (9,), {"padding": 3, "stride": 3, "dilation": 2}),
+    "one to one, inputs skipped": ([[40, 45], [21, 33]], 1, 1, (1, 1), {"stride": 3}),
+    "one to one, rows skipped": ([[40, 45], [21, 33]], 1, 1, (1, 1), {"stride": (2, 1)}),
     "groups of few": ([[28, 28]], 24, 24, (3, 3), {"padding": 1, "groups": 6}),
     "groups of two": ([[17, 11], [2, 40]], 22, 22, (3, 7), {"padding": (1, 3), "groups": 11}),
     "groups of four, dilated": ([[30, 19]], 20, 20, (2, 3), {"padding": "same", "dilation": (1, 4), "groups": 5}),

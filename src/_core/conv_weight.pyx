@@ -269,6 +269,8 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
     for p in range(cut.n_panels):
         most = max(most, cut.panels[p].vectors * cut.tiles.lanes)
     cut.dot = cut.channels == 1 and cut.filters == 1
+    if cut.dot and cut.window.stride[cut.window.rank - 1] > 1:    # whose tiles read one position after the other
+        cut.x_in_place = False
     job.wide = job.depth >= WIDE
     cut.in_place = cut.dot or (groups == 1 and cut.filters % cut.tiles.lanes == 0 and (
         cut.n_panels == 1 or job.taps * job.depth <= FEW_TILES * cut.tiles.weight.height[2] or (

@@ -51,13 +51,13 @@ cdef inline int64_t count_lanes(const Span *spans, int64_t n, int64_t vector) no
 
 
 # Columns of `outputs` to take through all rows, so that these find the inputs they share in the first-level cache.
-# 0: it doesn't hold those of a few columns, or there are no rows.
+# 0: it doesn't hold those of a few columns, or there are no rows or columns.
 cdef inline int64_t band(int64_t rank, const Axis *axes, int64_t bytes, int64_t outputs) noexcept nogil:
     cdef int64_t a, most, parts
     cdef const Axis *inner = &axes[rank - 1]
     for a in range(rank - 1):
         bytes *= axes[a].taps
-    if rank < 2 or bytes == 0:
+    if rank < 2 or bytes == 0 or outputs == 0:
         return 0
     most = (BAND_BYTES // bytes - inner.taps * inner.base_step) // inner.in_step + 1
     if most < min(outputs, LEAST_BAND * max(1, inner.base_step // inner.in_step)):

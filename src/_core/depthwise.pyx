@@ -2,7 +2,8 @@
 """Depthwise convolution and its adjoint on ragged batches: a filter for each channel.
 
 Lanes are channels. Memory is the limit, so a task goes through its outputs once, all channels of a few neighbouring
-outputs at a time; inputs meet the rows of the kernel in the second-level cache.
+outputs at a time; inputs meet the rows of the kernel in the second-level cache, or in the first where bands of columns
+go through all rows.
 """
 
 from libc.stdint cimport int64_t
@@ -28,8 +29,8 @@ cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convoluti
 cdef int64_t TASK_NUMBERS = 1 << 17
 # Outputs of a row that all panels are taken through at a time, at most.
 cdef int64_t COLS = 64
-# Intel's cores, by measurement, gain from bands, and from asking memory for the second-level cache alone.
-cdef bint INTEL = isa.units() == "2x512"
+# Such cores (Intel's, by measurement) gain from bands, and from asking memory for the second-level cache alone.
+cdef bint TWO_WIDE = isa.units() == "2x512"
 
 cdef struct Share:      # one of `count` equal parts of a sample
     int64_t sample, index, count
@@ -134,7 +135,8 @@ cdef void run_phase(const Depthwise *job, const Share *share, const Axis *axes, 
     cdef int64_t rank = job.window.rank, size = job.tiles.itemsize, e
     cdef const Axis *inner = &axes[rank - 1]
     cdef int64_t rows = count_rows(rank, axes), first = 0, last = rows, low = 0, high = inner.count, col, end, cols
-    cdef int64_t row
+    cdef int64_t row, _r, alike
+    cdef const char *x = job.x + job.batch.in_offsets[share.sample] * job.channels * size
     cdef convnd_depthwise_args args
     cdef Row here
     if rows >= share.count:
@@ -142,9 +144,9 @@ cdef void run_phase(const Depthwise *job, const Share *share, const Axis *axes, 
     else:
         low, high = share.index * high // share.count, (share.index + 1) * high // share.count
     args.x_step, args.runs, args.activation = job.channels, runs, job.activation
-    cols = band(rank, axes, job.channels * size, high - low) if INTEL else 0
+    cols = band(rank, axes, job.channels * size, high - low) if TWO_WIDE else 0
     args.x_row, args.out_row = row_step(rank, axes) * job.channels, output_row_step(rank, axes) * job.channels
-    args.below, args.first = cols > 0, not INTEL
+    args.below, args.first = cols > 0, not TWO_WIDE
     if cols == 0:
         cols = high - low
     here.inner = inner
@@ -153,17 +155,21 @@ cdef void run_phase(const Depthwise *job, const Share *share, const Axis *axes, 
         end = min(high, col + cols)
         row = first
         while row < last:
-            args.rows = min(last - row, rows_alike(rank, axes, row))
+            alike = min(last - row, rows_alike(rank, axes, row))
+            args.rows = alike if args.below else 1
             args.n_runs = outer_taps(rank, axes, row, runs) if inner.taps else 0
             args.new_runs = min(args.n_runs, axes[rank - 2].in_step if rank > 1 else 1)
             for e in range(args.n_runs):
                 runs[2 * e] = runs[2 * e] * inner.in_size * job.channels
                 runs[2 * e + 1] = runs[2 * e + 1] * inner.kernel + inner.slot
-            here.x = job.x + job.batch.in_offsets[share.sample] * job.channels * size
+            here.x = x
             here.out = job.out + (job.batch.out_offsets[share.sample] + output_row(rank, axes, row) * inner.out_size
                                   + inner.out_phase) * job.channels * size
-            run_row(job, &here, &args, col, end)
-            row += args.rows
+            for _r in range(alike // args.rows):
+                run_row(job, &here, &args, col, end)
+                here.x += args.x_row * size
+                here.out += args.out_row * size
+            row += alike
         col = end
 
 

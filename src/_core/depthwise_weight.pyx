@@ -3,8 +3,8 @@
 
 A group of one is depthwise; in larger ones a lane is a filter, which has a sum for every channel of its group.
 
-A tile sums a few taps of a vector of channels over a piece of a row. Pieces are cut into chunks whose number depends on
-shapes alone; the chunks' sums are added pairwise, in a fixed order.
+A tile sums a few taps of a vector of channels over a piece of a row, or of a band's rows. Pieces are cut into chunks
+whose number depends on shapes alone; the chunks' sums are added pairwise, in a fixed order.
 """
 
 from libc.stdint cimport int64_t
@@ -33,8 +33,9 @@ cdef int64_t UNIT = 128
 cdef int64_t PARTIALS = 16
 cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
 
-# Intel's cores, by measurement, gain from bands of columns, and from asking memory for the second-level cache alone.
-cdef bint INTEL = isa.units() == "2x512"
+# Such cores (Intel's, by measurement) gain from bands of columns, from asking memory for the second-level cache alone,
+# and in groups from not asking.
+cdef bint TWO_WIDE = isa.units() == "2x512"
 
 cdef struct Unit:
     int64_t sample, row, col, cols
@@ -86,7 +87,7 @@ cdef int64_t unit_list(const DepthwiseWeight *job, Unit *units) noexcept nogil:
         if inner == 0:
             continue
         banded = 0
-        if INTEL and outer <= most_rows(job, axes[rank - 1].taps) and axes[rank - 1].taps <= most_taps(job):
+        if TWO_WIDE and outer <= most_rows(job, axes[rank - 1].taps) and axes[rank - 1].taps <= most_taps(job):
             banded = band(rank, axes, job.channels * job.tiles.itemsize, inner)
         cols = min(UNIT, banded if banded else inner)
         parts = (inner + cols - 1) // cols
@@ -95,7 +96,7 @@ cdef int64_t unit_list(const DepthwiseWeight *job, Unit *units) noexcept nogil:
             units[n + i].sample, units[n + i].banded = sample, banded > 0
             units[n + i].row = i % rows if banded else i // parts
             units[n + i].col = (i // rows if banded else i % parts) * cols
-            units[n + i].cols = max(0, min(cols, inner - units[n + i].col))
+            units[n + i].cols = min(cols, inner - units[n + i].col)
         n += rows * parts
     return n
 
@@ -125,7 +126,7 @@ cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t
     cdef int64_t size = job.tiles.itemsize, n, taps, e, r, rows, most
     cdef int64_t runs[6]
     args.runs = runs
-    args.asks = (1 if job.group == 1 else 0) if INTEL else 2
+    args.asks = (1 if job.group == 1 else 0) if TWO_WIDE else 2
     most = most_taps(job)
     n = (end - j + most - 1) // most
     while n > 0:
@@ -190,7 +191,7 @@ cdef void weight_task(void *context, int64_t chunk, int64_t slot) noexcept nogil
         if unit.sample != sample:
             sample = unit.sample
             place_sample(job, sample, axes)
-        rows, most = 1, min(end - u, rows_alike(job.window.rank, axes, unit.row))
+        rows, most = 1, min(end - u, rows_alike(job.window.rank, axes, unit.row)) if unit.banded else 1
         while rows < most and unit[rows].sample == sample and unit[rows].col == unit.col:
             rows += 1
         run_unit(job, unit, rows, axes, job.partial + chunk * job.pack_size * job.tiles.itemsize,

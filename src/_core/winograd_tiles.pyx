@@ -88,10 +88,10 @@ cdef void locate(const Winograd *job, const Spot *spot, bint of_output, int64_t 
         shape, ends = job.plain_shapes + sample * job.rank, job.plain_ends + sample * job.rank
     for i in range(CONVND_WINOGRAD_AXES):
         args.step[i], args.from_[i], args.to[i] = 0, 0, 1
-    if folded or of_output:
-        at[0] = (job.plain_offsets if folded else job.out_offsets)[sample] * channels
-    else:
-        at[0], unit = job.in_offsets[sample] * job.in_unit, job.in_step
+    if not of_output:
+        unit = job.in_step
+    at[0] = (job.plain_offsets if folded else job.out_offsets if of_output else job.in_offsets)[sample] * (
+        channels if of_output else job.in_unit)
     for a in range(job.rank - 1, -1, -1):
         d, m, i = job.dilation[a], job.outputs[a], job.place[a]
         first = spot.at[a] * m if d == 1 else spot.at[a] % d + spot.at[a] // d * m * d
@@ -209,8 +209,6 @@ cdef void look_along(const Winograd *job, const Spot *spot, int64_t count, bint 
     along = args.to[3] - args.from_[3]
     if along <= 0:
         return
-    if job.in_step != channels and not of_output:   # positions overlap
-        channels = job.in_step
     if job.place[last] < 0 or (d > 1 and spot.at[last] % d + count <= d):
         rows, along = along, count
     elif d > 1:
@@ -229,7 +227,7 @@ cdef void look_ahead(const Winograd *job, int64_t first, int64_t end, bint of_ou
                      Ahead *ahead) noexcept nogil:
     """Add what tiles first ... end - 1 read of the input or the output, and none before them."""
     cdef int64_t phases = job.out_phases if of_output else job.in_phases, last = job.rank - 1, count, phase
-    cdef int64_t channels = (job.filters if of_output else job.channels) // phases
+    cdef int64_t channels = job.filters // phases if of_output else job.in_step
     cdef Spot spot
     if first < end:
         find_tile(job, first, &spot)

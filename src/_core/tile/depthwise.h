@@ -2,7 +2,8 @@
  *
  * Where outputs are as far apart as taps, or twice as far, a tile slides: an input is loaded once for the outputs that
  * take it at some neighbouring taps. In ascending order of the inputs, each output still takes its taps in ascending
- * order. Memory is asked for a tile ahead: the channels-last stride of the loads is one that hardware doesn't foresee. */
+ * order. Memory is asked for a tile ahead, or a row: the channels-last stride of the loads is one that hardware doesn't
+ * foresee. */
 #include "activation.h"
 
 /* Taps that a forward tile slides over at a time, outputs that a weight tile does: their vectors stay in registers. */
@@ -94,7 +95,7 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
      * the tile after it reads is brought into the second-level cache: the first has too few fill buffers to wait for
      * memory in. */
     const int64_t ahead = a->below ? a->x_row : height * step + (a->taps - 1) * a->dilation * a->x_step;
-    const int64_t second = a->below ? a->x_row : height * step;
+    const int64_t second = height * step;
     const int64_t out_ahead = a->below ? a->out_row : height * out_step;
     const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
     /* Where that is one run of all channels, panels ask for it as it lies: memory answers fastest so. */
@@ -102,7 +103,7 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
     const int x_runs_on = ask_step == width && a->x_step == width, out_runs_on = out_step == width;
     const int64_t x_line = x_runs_on ? panel : ask_step, x_skip = x_runs_on ? (asks - 1) * panel : 0;
     const int64_t out_line = out_runs_on ? panel : out_step, out_skip = out_runs_on ? (height - 1) * panel : 0;
-    const int64_t edge = (a->taps - 1) * a->dilation - (a->stride - 1);
+    const int64_t edge = slides ? a->taps - 1 : (a->taps - 1) * a->dilation - (a->stride - 1);
     for (int64_t row = 0; row < a->rows; row++) {
         const real *x = (const real *)a->x + row * a->x_row;
         real *out = (real *)a->out + row * a->out_row;
@@ -221,7 +222,7 @@ INLINE void NAME(depthwise_weight_body)(const int rows, const int taps, const in
     const int64_t x_ahead = (a->below ? a->x_row : x_along) + a->runs[2 * rows - 2];
     const int64_t g_ahead = a->below ? a->g_row : g_along;
     const int slides = a->stride == a->dilation;
-    const int64_t x_second = a->below ? a->x_row : outputs * step, g_second = g_ahead;
+    const int64_t x_second = outputs * step, g_second = g_along;
     const int x_runs_on = slides && step == width && a->x_step == width, g_runs_on = a->g_step == width;
     const int64_t x_line = x_runs_on ? VL : slides ? step : a->x_step, g_line = g_runs_on ? VL : a->g_step;
     for (int64_t row = 0; row < a->rows; row++)

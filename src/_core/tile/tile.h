@@ -98,7 +98,7 @@ typedef struct {
     int64_t outputs;
     int64_t panels, pack;
     int64_t below;       /* as above */
-    int64_t asks;        /* memory for what the next outputs need: 1 into the second cache, 2 into both (groups: the first) */
+    int64_t asks;        /* memory for what comes next: 1 into the second cache, 2 into both (groups: the first) */
     int64_t group;       /* channels and filters of a group (weight_part only) */
 } convnd_depthwise_weight_args;
 

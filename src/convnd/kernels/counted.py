@@ -16,8 +16,8 @@ def conv_and_moments(
 ) -> tuple[Array, tuple[Doubles, Doubles]]:
     """:func:`conv`, and the mean and the biased variance of each of its channels over all positions, float64 (F,).
 
-    The direct convolutions count them, but for the depthwise one, and so does Winograd's of stride 1, unless its weight
-    is large; where filters don't fill a vector, samples have few outputs, or another way does it, it is
+    The direct convolutions count them, but for the depthwise one, and so does Winograd's unless phases are its channels
+    or its weight is large; where filters don't fill a vector, samples have few outputs, or another way does it, it is
     :func:`moments`. Threads have no say in which it is, so the bits are the same for any number of them.
     Source: Chan, Golub, LeVeque 1983, as for :func:`moments`; the two add in different orders.
     """

@@ -22,9 +22,8 @@ algorithm = "winograd"
 LINE = 64  # bytes of the cache's
 MOST_TAPS = winograd.MOST_TAPS[1]
 LONG = 1 << 16  # outputs of a sample that the way to cut a kernel is chosen for
-# By isa.units(): how many times what Winograd's rule expects it takes, forth and for weights; 0: not worth it. "2x256"
-# hasn't been measured.
-FITS = {"2x256": (0, 0), "1x512": (0, 1), "2x512": (1, 1)}
+# By isa.units(): whether it pays forth, and for weights, where Winograd's rule says so. "2x256" hasn't been measured.
+PAYS = {"2x256": (False, False), "1x512": (False, True), "2x512": (True, True)}
 
 
 def refuses(task: Task) -> str | None:
@@ -39,12 +38,11 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: Winograd's rule for what is left, against the direct convolution's."""
-    fit = FITS[isa.units()][task.kind == "weight"]
-    if not fit:
+    if not PAYS[isa.units()][task.kind == "weight"]:
         return False
     outputs = np.multiply.reduce(task.target.shapes, axis=1)
     direct = outputs * (float(task.geometry[0, 0]) * winograd.direct_products(task) + winograd.direct_end(task))
-    mask: Mask = fit * winograd.spent(Task(_problem(task.problem), task.x, task.x)) < direct
+    mask: Mask = winograd.spent(Task(_problem(task.problem), task.x, task.x)) < direct
     return mask
 
 
@@ -53,13 +51,13 @@ def run(task: Task) -> None:
     problem = _problem(task.problem)
     taps, width = int(problem.operation.geometry[0, 0]), problem.operation.channels
     x, out, weight = task.x, task.out, task.weight
-    if not _inside(task.problem):
+    if problem.source.offsets is not task.source.offsets:
         x = _padded(task, problem)
     if weight is not None:
         weight = weight.reshape(taps, width, task.filters)
     if task.kind == "weight":
         out = out.reshape(taps, width, task.filters)
-    packs = None if task.packs is None else task.packs.setdefault("overlapped", {})
+    packs = None if task.packs is None else task.packs.setdefault(("overlapped", taps), {})
     inner = Task(problem, x, out, weight, task.bias, task.grad, packs, task.counted)
     winograd.run(inner, step=int(task.geometry[1, 0]))
 

@@ -29,8 +29,7 @@ _SMALL = np.array([0, 1, 3, 2, 3, 2, 3, 2])
 MOST_TAPS = 5, 7  # on several axes, on one
 MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 # Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of a product; of
-# transforming a number to a frequency, and from one; and what a weight's frequency costs a sample. Where a core does
-# two AVX-512 multiply-adds a cycle, all else costs more of them.
+# transforming a number to a frequency, and from one; and what a weight's frequency costs a sample.
 COSTS = {  # by isa.units()
     "2x256": ((1, 15, 18, 0), (1.5, 15, 12, 0), (2, 23, 17, 0.75), (1.3, 28, 20, 0)),
     "1x512": ((0.83, 18, 10, 0), (0.85, 18, 10, 0), (1.15, 18, 9, 0), (1.3, 28, 20, 0)),
