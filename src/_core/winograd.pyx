@@ -35,6 +35,8 @@ cdef int64_t WEIGHT_BYTES = 1024 * 1024
 cdef int64_t TILES = 32, LEAST_TILES = 4
 # Blocks to cut a large operation into.
 cdef int64_t BLOCKS = 16
+# What transforming a number to a frequency, or from one, costs in multiply-adds.
+cdef int64_t TRANSFORM_WORK = 20
 # A weight is transformed so many channels of a panel at a time.
 cdef int64_t PIECE_CHANNELS = 16
 # Bytes of an input from which on memory is asked for what the next block reads.
@@ -313,7 +315,8 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
         free(job.panels)
         raise MemoryError("no memory for the moments of a convolution")
     with nogil:
-        parallel_for(conv_block, &job, n, job.total * job.frequencies * job.depth * job.filters)
+        parallel_for(conv_block, &job, n, job.total * job.frequencies * (
+            job.depth * job.filters + TRANSFORM_WORK * (job.channels + job.filters)))
         if counts:
             join_counted(&job.counted, n, job.panels, job.n_panels, sizeof(real), job.filters, &moments[0, 0])
             free_counted(&job.counted)

@@ -33,7 +33,7 @@ MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 COSTS = {  # by isa.units()
     "2x256": ((1, 15, 18, 0), (1.5, 15, 12, 0), (2, 23, 17, 0.75), (1.3, 28, 20, 0)),
     "1x512": ((0.83, 18, 10, 0), (0.85, 18, 10, 0), (1.15, 18, 9, 0), (1.3, 28, 20, 0)),
-    "2x512": ((0.85, 20, 20, 0), (1.3, 19, 17, 0), (1.7, 14, 17, 6), (1, 42, 33, 0)),
+    "2x512": ((1, 20, 20, 0), (1.3, 19, 17, 0), (1.7, 14, 17, 6), (1, 42, 33, 0)),
 }
 # Of the weight gradient: its products; transforming a number of x, and of the gradient; a weight's frequency.
 WEIGHT_COSTS = {
