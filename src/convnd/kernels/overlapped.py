@@ -22,8 +22,9 @@ algorithm = "winograd"
 LINE = 64  # bytes of the cache's
 MOST_TAPS = winograd.MOST_TAPS[1]
 LONG = 1 << 16  # outputs of a sample that the way to cut a kernel is chosen for
-# By isa.units(): whether it pays forth, and for weights, where Winograd's rule says so. "2x256" hasn't been measured.
-PAYS = {"2x256": (False, False), "1x512": (False, True), "2x512": (True, True)}
+# By isa.units(): how many times what Winograd's rule expects it takes, forth and for weights; None: it doesn't pay, or
+# hasn't been measured.
+FITS = {"2x256": (None, None), "1x512": (None, 1), "2x512": (0.9, 1)}
 
 
 def refuses(task: Task) -> str | None:
@@ -38,11 +39,12 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: Winograd's rule for what is left, against the direct convolution's."""
-    if not PAYS[isa.units()][task.kind == "weight"]:
+    fit = FITS[isa.units()][task.kind == "weight"]
+    if fit is None:
         return False
     outputs = np.multiply.reduce(task.target.shapes, axis=1)
     direct = outputs * (float(task.geometry[0, 0]) * winograd.direct_products(task) + winograd.direct_end(task))
-    mask: Mask = winograd.spent(Task(_problem(task.problem), task.x, task.x)) < direct
+    mask: Mask = fit * winograd.spent(Task(_problem(task.problem), task.x, task.x)) < direct
     return mask
 
 
