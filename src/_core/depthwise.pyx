@@ -29,8 +29,8 @@ cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convoluti
 cdef int64_t TASK_NUMBERS = 1 << 17
 # Outputs of a row that all panels are taken through at a time, at most.
 cdef int64_t COLS = 64
-# Such cores (Intel's, by measurement) gain from bands, and from asking memory for the second-level cache alone.
-cdef bint TWO_WIDE = isa.units() == "2x512"
+# Intel's cores, by measurement, gain from bands, and from asking memory for the second-level cache alone.
+cdef bint INTEL = isa.intel()
 
 cdef struct Share:      # one of `count` equal parts of a sample
     int64_t sample, index, count
@@ -144,9 +144,9 @@ cdef void run_phase(const Depthwise *job, const Share *share, const Axis *axes, 
     else:
         low, high = share.index * high // share.count, (share.index + 1) * high // share.count
     args.x_step, args.runs, args.activation = job.channels, runs, job.activation
-    cols = band(rank, axes, job.channels * size, high - low) if TWO_WIDE else 0
+    cols = band(rank, axes, job.channels * size, high - low) if INTEL else 0
     args.x_row, args.out_row = row_step(rank, axes) * job.channels, output_row_step(rank, axes) * job.channels
-    args.below, args.first = cols > 0, not TWO_WIDE
+    args.below, args.first = cols > 0, not INTEL
     if cols == 0:
         cols = high - low
     here.inner = inner

@@ -33,9 +33,9 @@ cdef int64_t UNIT = 128
 cdef int64_t PARTIALS = 16
 cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
 
-# Such cores (Intel's, by measurement) gain from bands of columns, from asking memory for the second-level cache alone,
+# Intel's cores, by measurement, gain from bands of columns, from asking memory for the second-level cache alone,
 # and in groups from not asking.
-cdef bint TWO_WIDE = isa.units() == "2x512"
+cdef bint INTEL = isa.intel()
 
 cdef struct Unit:
     int64_t sample, row, col, cols
@@ -87,7 +87,7 @@ cdef int64_t unit_list(const DepthwiseWeight *job, Unit *units) noexcept nogil:
         if inner == 0:
             continue
         banded = 0
-        if TWO_WIDE and outer <= most_rows(job, axes[rank - 1].taps) and axes[rank - 1].taps <= most_taps(job):
+        if INTEL and outer <= most_rows(job, axes[rank - 1].taps) and axes[rank - 1].taps <= most_taps(job):
             banded = band(rank, axes, job.channels * job.tiles.itemsize, inner)
         cols = min(UNIT, banded if banded else inner)
         parts = (inner + cols - 1) // cols
@@ -126,7 +126,7 @@ cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t
     cdef int64_t size = job.tiles.itemsize, n, taps, e, r, rows, most
     cdef int64_t runs[6]
     args.runs = runs
-    args.asks = (1 if job.group == 1 else 0) if TWO_WIDE else 2
+    args.asks = (1 if job.group == 1 else 0) if INTEL else 2
     most = most_taps(job)
     n = (end - j + most - 1) // most
     while n > 0:

@@ -34,13 +34,18 @@ static int convnd_has_v4(void) {
 }
 /* Whether tiles have stores that go past the caches. */
 static int convnd_streams(void) { return 1; }
+/* How the name of the processor's maker begins. */
+static unsigned convnd_maker(void) {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    __get_cpuid(0, &a, &b, &c, &d);
+    return b;
+}
+static int convnd_intel(void) { return convnd_maker() == 0x756e6547u; } /* "Genu" of GenuineIntel */
 /* Zen 3 or Zen 4. */
 static int convnd_zen(void) {
-    unsigned a = 0, b = 0, c = 0, d = 0, amd;
-    __get_cpuid(0, &a, &b, &c, &d);
-    amd = b == 0x68747541u; /* "Auth" of AuthenticAMD */
+    unsigned a = 0, b = 0, c = 0, d = 0;
     __get_cpuid(1, &a, &b, &c, &d);
-    return amd && (a >> 8 & 15) + (a >> 20 & 255) == 0x19;
+    return convnd_maker() == 0x68747541u /* "Auth" of AuthenticAMD */ && (a >> 8 & 15) + (a >> 20 & 255) == 0x19;
 }
 /* Whether a core has two multiply-add units as wide as an AVX-512 vector. Zen 4's are half as wide. */
 static int convnd_two_wide(void) { return convnd_has_v4() && !convnd_zen(); }
@@ -52,12 +57,14 @@ static const convnd_level convnd_levels[] = {
 #elif defined(__aarch64__)
 extern const convnd_tiles convnd_tiles_neon_f32, convnd_tiles_neon_f64;
 static int convnd_streams(void) { return 0; }
+static int convnd_intel(void) { return 0; }
 static int convnd_zen(void) { return 0; }
 static int convnd_two_wide(void) { return 0; }
 static const convnd_level convnd_levels[] = {{"neon", {&convnd_tiles_neon_f32, &convnd_tiles_neon_f64}, convnd_always}};
 #else
 extern const convnd_tiles convnd_tiles_baseline_f32, convnd_tiles_baseline_f64;
 static int convnd_streams(void) { return 0; }
+static int convnd_intel(void) { return 0; }
 static int convnd_zen(void) { return 0; }
 static int convnd_two_wide(void) { return 0; }
 static const convnd_level convnd_levels[] = {

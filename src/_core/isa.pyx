@@ -11,6 +11,7 @@ cdef extern from "isa.h":
         int (*available)() noexcept nogil
     const convnd_level convnd_levels[]
     int CONVND_LEVELS
+    bint convnd_intel() noexcept nogil
     bint convnd_zen() noexcept nogil
     bint convnd_streams() noexcept nogil
     bint convnd_two_wide() noexcept nogil
@@ -58,6 +59,11 @@ def units():
     if chosen_name == "x86-64-v4":
         return "2x512" if wide else "1x512"
     return "2x256"
+
+
+def intel():
+    """Whether the processor is one of Intel's, which have caches of their own kind."""
+    return bool(convnd_intel())
 
 
 def lanes(int64_t itemsize):
