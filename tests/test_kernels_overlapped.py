@@ -138,8 +138,7 @@ def test_is_the_way_of_a_first_layer_where_that_was_measured(monkeypatch, rng):
         fresh = [place.window.on(Layout([[16000]])) for _ in range(2)]
         kernels.conv(x, fresh[0], w)
         kernels.conv_weight(x, g, fresh[1])
-        if overlapped.isa.lanes(4) == 16:
-            assert [chosen(one) == ["overlapped"] for one in fresh] == [forth, back]
+        assert [chosen(one) == ["overlapped"] for one in fresh] == [forth, back]
     conv_module._operation.cache_clear()
 
 
