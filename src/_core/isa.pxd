@@ -304,6 +304,68 @@ cdef extern from "tile/tile.h":
         convnd_winograd_tile weight_gradient
         convnd_multiply_tile multiply[5]
 
+    ctypedef struct convnd_rowwise_input:
+        const char *x
+        char *to
+        int64_t alpha
+        int64_t tiles
+        int64_t width
+        int64_t element
+        int64_t apart
+        int64_t residue
+        int64_t step
+        int64_t onward
+        int64_t wide
+
+    ctypedef struct convnd_rowwise_tile:
+        int64_t x
+        int64_t out
+        int64_t exist
+
+    ctypedef struct convnd_rowwise_args:
+        const char *x
+        const char *w
+        const char *start
+        char *out
+        const convnd_rowwise_tile *tile
+        int64_t tiles
+        int64_t out_step
+        const int64_t *runs
+        int64_t n_runs
+        int64_t width
+        int64_t wide
+        int64_t lanes
+        int64_t activation
+        int64_t streams
+        convnd_moments moments
+        const char *ask
+        const char *ask_end
+
+    ctypedef struct convnd_rowwise_sums:
+        const char *x
+        const char *g
+        char *frequencies
+        char *sum
+        const convnd_rowwise_tile *tile
+        int64_t tiles
+        int64_t out_step
+        const int64_t *rows
+        int64_t n_rows
+        int64_t lanes
+        const convnd_rowwise_tile *next
+        int64_t next_tiles
+        const char *next_g
+
+    ctypedef struct convnd_rowwise_tiles:
+        int64_t height[9]
+        void (*outputs[9][8])(const convnd_rowwise_args *) noexcept nogil
+        void (*input)(const convnd_rowwise_input *) noexcept nogil
+        void (*weight)(int64_t alpha, int64_t outputs, const char *w, int64_t tap_step, int64_t filters, int64_t depth,
+                       int64_t lanes, char *to) noexcept nogil
+        void (*sums[9][8])(const convnd_rowwise_sums *) noexcept nogil
+        void (*weight_gradient)(int64_t alpha, int64_t outputs, const char *sum, int64_t rows, int64_t filters,
+                                int64_t tap_step, int64_t lanes, char *w) noexcept nogil
+
     ctypedef struct convnd_pool_tiles:
         convnd_pool_tile max
         convnd_pool_tile sum
@@ -384,6 +446,7 @@ cdef extern from "tile/tile.h":
         const convnd_weight_tiles *weight
         const convnd_depthwise_tiles *depthwise
         const convnd_winograd_tiles *winograd
+        const convnd_rowwise_tiles *rowwise
         const convnd_pool_tiles *pool
         const convnd_axes_tiles *axes
         const convnd_moves_tiles *moves

@@ -145,6 +145,62 @@ typedef struct {
     int64_t share;       /* each tile asks for so many, at most `depth` */
 } convnd_winograd_product;
 
+/* A row's tiles, `residue` the first one's number among the `apart` that lie between each other: inputs of `width` channels to
+ * their frequencies (tiles, width, 8) or, wide, (tiles, width / lanes, 8, lanes). */
+typedef struct {
+    const char *x;       /* IN  the first element of the first tile */
+    char *to;            /* OUT */
+    int64_t alpha, tiles, width;
+    int64_t element;     /* from one element of a tile to the next */
+    int64_t apart, residue;
+    int64_t step;        /* from a tile to the one between whose elements it lies, */
+    int64_t onward;      /* and from the first of these to the first of the next */
+    int64_t wide;        /* channels fill vectors */
+} convnd_rowwise_input;
+
+typedef struct {
+    int64_t x;           /* where its frequencies begin */
+    int64_t out;         /* where its first output is */
+    int64_t exist;       /* outputs */
+} convnd_rowwise_tile;
+
+/* Tiles of a panel of filters: sums of x[tile.x + runs[r] + 8 k + f] * w[(r width + k) alpha + f], to outputs; wide, x
+ * lies that way. */
+typedef struct {
+    const char *x;       /* IN  frequencies */
+    const char *w;       /* IN  a panel's */
+    const char *start;   /* IN  a panel of the bias */
+    char *out;           /* OUT */
+    const convnd_rowwise_tile *tile;
+    int64_t tiles;       /* a multiple of those at once */
+    int64_t out_step;    /* from one output of a tile to the next */
+    const int64_t *runs;
+    int64_t n_runs, width, wide;
+    int64_t lanes;       /* filters of the panel that exist */
+    int64_t activation;
+    int64_t streams;     /* the panel is full, and the outputs go past the caches */
+    convnd_moments moments; /* of the outputs; NULL: none are wanted */
+    const char *ask, *ask_end; /* memory that is wanted next; wide, it is asked for */
+} convnd_rowwise_args;
+
+/* The weight's gradient: tiles of a panel of outputs' gradients to frequencies, times those of inputs x[rows[r] + tile.x + f],
+ * summed up over tiles. */
+typedef struct {
+    const char *x;
+    const char *g;       /* IN  outputs' gradients */
+    char *frequencies;   /* room for (tiles, alpha, lanes) */
+    char *sum;           /* IN and OUT  (rows, alpha, lanes) */
+    const convnd_rowwise_tile *tile;
+    int64_t tiles;
+    int64_t out_step;
+    const int64_t *rows;
+    int64_t n_rows;
+    int64_t lanes;
+    const convnd_rowwise_tile *next; /* tiles whose outputs' gradients, from next_g on, memory is asked for */
+    int64_t next_tiles;
+    const char *next_g;
+} convnd_rowwise_sums;
+
 /* Rows that are counted in: the moments of `counted` rows before become those of them all. */
 typedef struct {
     const char *x; /* IN  (rows, lanes), x_step apart */
@@ -326,6 +382,19 @@ typedef struct {
 } convnd_winograd_tiles;
 
 typedef struct {
+    int64_t height[9];   /* [frequencies] tiles at once; 0: there are none */
+    void (*outputs[9][8])(const convnd_rowwise_args *); /* [frequencies][outputs] */
+    void (*input)(const convnd_rowwise_input *);
+    /* A panel of a weight: taps tap_step apart, each of `depth` rows of `filters` numbers, to (depth, alpha, lanes). */
+    void (*weight)(int64_t alpha, int64_t outputs, const char *w, int64_t tap_step, int64_t filters, int64_t depth,
+                   int64_t lanes, char *to);
+    void (*sums[9][8])(const convnd_rowwise_sums *); /* [frequencies][outputs] */
+    /* The transpose, from a panel's sums (rows, alpha, lanes). */
+    void (*weight_gradient)(int64_t alpha, int64_t outputs, const char *sum, int64_t rows, int64_t filters,
+                            int64_t tap_step, int64_t lanes, char *w);
+} convnd_rowwise_tiles;
+
+typedef struct {
     convnd_pool_tile max, sum;
     convnd_pool_grad_tile grad;
     convnd_pool_scatter_tile scatter;
@@ -402,6 +471,7 @@ typedef struct {
     const convnd_weight_tiles *weight;
     const convnd_depthwise_tiles *depthwise;
     const convnd_winograd_tiles *winograd;
+    const convnd_rowwise_tiles *rowwise;
     const convnd_pool_tiles *pool;
     const convnd_axes_tiles *axes;
     const convnd_moves_tiles *moves;

@@ -110,8 +110,9 @@ INLINE void NAME(collected)(const int alpha, const int n, const vec *v, vec *y) 
         y[2] = even_a;
     } else if (alpha == 8) {
         UNROLL for (int k = 0; k < n; k++) {
-            y[k] = k ? (vec){0} : v[0];
-            UNROLL for (int p = 0; p < 3; p++) {
+            y[k] = k % 2 ? v[1] - v[2] : v[1] + v[2];
+            if (k == 0) y[k] = y[k] + v[0];
+            UNROLL for (int p = 1; p < 3; p++) {
                 const vec pair = k % 2 ? v[1 + 2 * p] - v[2 + 2 * p] : v[1 + 2 * p] + v[2 + 2 * p];
                 y[k] = y[k] + NAME(power)[p][k] * pair;
             }

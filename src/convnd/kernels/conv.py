@@ -13,13 +13,14 @@ from .._core import isa
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints
 from ..window import Placement, Window
-from . import depthwise, direct, fft, grouped, narrow, overlapped, phased, spanned, winograd
+from . import depthwise, direct, fft, grouped, narrow, overlapped, phased, rowwise, spanned, winograd
 from .checks import Array, check_rank, contiguous, empty, floats, rows
 from .task import Counted, Implementation, Kind, Operation, Packs, Part, Problem, Side, Task, choose, perform
 
 # The first that takes a task does it.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
-    fft, depthwise, spanned.by_winograd, overlapped, phased, grouped, winograd, narrow, spanned.directly, direct
+    fft, depthwise, spanned.by_winograd, rowwise, overlapped, phased, grouped, winograd, narrow, spanned.directly,
+    direct,
 )  # fmt: skip
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "elu", "gelu", "silu", "softplus",

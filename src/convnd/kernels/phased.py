@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._core import isa, pointwise
 from .._core import phases as core
@@ -41,7 +43,7 @@ class Fit:
 # By isa.units(): forth and back, the gradient of the weight.
 FITS = {
     "2x256": (Fit(5, 1.12, 0.03, size=0.03, spill=30), Fit(2, 0.98, 0.03, size=0.2)),
-    "1x512": (Fit(4, 1.2, 0.06, size=0.05, spill=30), Fit(2, 0.95, 0.04, size=0.08)),
+    "1x512": (Fit(4, 1.2, 0.06, size=0.05, spill=30), Fit(2, 1.3, 0.04, size=0.08)),
     "2x512": (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
 }
 # With two AVX-512 units, how much longer the way back to less than a vector of channels takes directly than to one.
@@ -67,18 +69,24 @@ def takes(task: Task) -> bool | Mask:
     if few and task.filters > winograd.FEW and lanes == 16 and two_wide:
         direct *= NARROW
     direct = direct + np.multiply.reduce(task.target.shapes, axis=1) * winograd.direct_end(task)
+    mask: Mask = spent(task) < direct
+    return mask
+
+
+def spent(task: Task) -> NDArray[np.floating[Any]]:
+    """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
     folding, inner, of_weight = _folding(task.problem), _inner(task), task.kind == "weight"
     fit, bytes_ = FITS[isa.units()][of_weight], winograd.tile_frequencies(inner) * task.operation.dtype.itemsize
     share = fit.share * max(1, inner.channels * inner.filters / PRODUCTS) ** fit.power
     share *= max(1, bytes_ * inner.channels * inner.filters / CACHE) ** (fit.size * int((inner.geometry[0] > 1).sum()))
     copy = 0 if _gathers(task) else fit.copy
-    spent = share * winograd.spent(inner) + copy * folding.width * np.multiply.reduce(folding.folded.shapes, axis=1)
+    found: NDArray[np.floating[Any]] = share * winograd.spent(inner)
+    found = found + copy * folding.width * np.multiply.reduce(folding.folded.shapes, axis=1)
     if fit.spill:
         numbers = inner.channels + inner.filters
         spilled = min(1, max(0, math.log2(SPILL_TILES * bytes_ * numbers / SPILL_BYTES)))
-        spent = spent + fit.spill * spilled * numbers * winograd.frequencies(inner)
-    mask: Mask = spent < direct
-    return mask
+        found = found + fit.spill * spilled * numbers * winograd.frequencies(inner)
+    return found
 
 
 def run(task: Task) -> None:

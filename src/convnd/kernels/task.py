@@ -217,9 +217,10 @@ def choose(task: Task, implementations: Sequence[Implementation], algorithm: str
     """Each sample gets the first implementation that takes it; one of ``algorithm``, unless that is "auto"."""
     parts: list[Part] = []
     left: Mask | None = None  # all
-    for way in _able(task, implementations, algorithm):
-        # The direct ways divide the work among them; any other does what it is told to.
-        mine = way.takes(task) if algorithm in ("auto", "direct") else True
+    able = _able(task, implementations, algorithm)
+    for way in able:
+        # The last one does what is left, as it is told to.
+        mine = True if way is able[-1] else way.takes(task)
         if isinstance(mine, bool):
             if not mine:
                 continue

@@ -1,0 +1,230 @@
+"""Winograd's convolution along the last axis alone, directly along the others: for few channels.
+
+Its transforms take place in registers, or once for all filters, where those of all axes at once go through memory three
+times. It saves fewer multiplications. With a stride s, positions are inputs side by side as well: K taps are K / u
+ones of u positions each, u a multiple of s, that lie u / s outputs apart.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core import isa
+from .._core import rowwise as core
+from . import phased, winograd
+from .checks import Array, empty
+from .task import Mask, Operation, Problem, Task
+
+algorithm = "winograd"
+
+MOST_TAPS = 5
+FREQUENCIES = 6, 8
+PANEL = 64 * 1024  # bytes
+READ = 1.5  # how often a row is transformed, where it isn't known yet
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """In multiply-adds of the direct convolution. Fitted to measurements."""
+
+    product: float
+    power: float  # by which that grows with a panel of the weight beyond PANEL
+    first: float  # of a tile's output, a filter: from frequencies (or to them) and to memory (or from it)
+    output: float  # that of filters beyond a first vector
+    channel: float  # of an input's frequency
+    full: float  # of one where channels fill vectors
+    row: float  # of inputs
+    # How many times what their rules expect other ways take, of few channels.
+    direct: float
+    winograd: float
+    phased: float
+
+
+# By isa.units(): forth and back, the gradient of the weight. With two units as wide it hasn't been measured; with 16
+# registers it is slower than the others.
+COSTS = {
+    "1x512": (
+        Costs(1.07, 0.1, 8.4, 8.4, 11, 7, 2000, 0.9, 1.2, 0.9), Costs(1.29, 0.15, 6, 12, 7, 12, 1800, 0.97, 1.1, 0.9)
+    )
+}  # fmt: skip
+
+
+def refuses(task: Task) -> str | None:
+    """Groups; the way back from strides; rows without taps, or with strides beside dilation."""
+    kernel, stride, dilation = task.geometry
+    if (task.kind == "transposed" and (stride > 1).any()) or task.groups > 1:
+        return "rows are convolved in one group, and not back from strides"
+    if (stride[:-1] > (kernel[:-1] - 1) * dilation[:-1] + 1).any() or (stride[-1] > 1 and dilation[-1] > 1):
+        return "rows that no output reads, and a stride beside dilation, are left to others"
+    if not _cuts(task.operation):
+        return f"rows need 2 to {MOST_TAPS} taps, not {kernel[-1]} with stride {stride[-1]}"
+    return None
+
+
+def takes(task: Task) -> bool | Mask:
+    """By multiply-adds: against the direct convolution's and those of all axes at once."""
+    if isa.units() not in COSTS:
+        return False
+    costs, outputs = _costs(task.operation), np.multiply.reduce(task.target.shapes, axis=1)
+    direct = float(task.geometry[0].prod() * winograd.direct_products(task) + winograd.direct_end(task))
+    rival = costs.direct * outputs * direct
+    if winograd.refuses(task) is None:
+        rival = np.minimum(rival, costs.winograd * winograd.spent(task))
+    elif phased.refuses(task) is None:
+        rival = np.minimum(rival, costs.phased * phased.spent(task))
+    mask: Mask = spent(task) < rival
+    return mask
+
+
+def _costs(operation: Operation) -> Costs:
+    return COSTS.get(isa.units(), COSTS["1x512"])[operation.kind == "weight"]
+
+
+def spent(task: Task) -> NDArray[np.floating[Any]]:
+    """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
+    found: NDArray[np.floating[Any]] = np.min([_spent(cut, task.problem) for cut in _cuts(task.operation)], axis=0)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a row is cut into tiles: ``taps`` that lie ``apart`` outputs apart and read ``unit`` positions each."""
+
+    taps: int
+    apart: int
+    unit: int
+    alpha: int
+    tile: float  # costs of a tile's products and outputs, of its input, and of a row
+    input: float
+    row: float
+
+    @property
+    def outputs(self) -> int:
+        return self.alpha + 1 - self.taps
+
+
+def _spent(cut: Cut, problem: Problem) -> NDArray[np.floating[Any]]:
+    does, shapes = problem.operation, problem.target.shapes
+    apart = -(-shapes[:, -1] // cut.apart)
+    tiles = cut.apart * -(-apart // cut.outputs)
+    read = np.empty(len(shapes))
+    core.tiles_read(
+        shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.dtype.itemsize, read
+    )  # fmt: skip
+    found: NDArray[np.floating[Any]] = np.multiply.reduce(shapes[:, :-1], axis=1) * tiles * cut.tile
+    return found + read * (cut.input + cut.row / np.maximum(tiles, 1))
+
+
+def _cuts(operation: Operation) -> list[Cut]:
+    """For each number of frequencies the cheapest way to cut long rows, if there is any."""
+    known: list[Cut] | None = operation.memo.get(Cut)
+    if known is not None:
+        return known
+    kernel, stride, dilation = (int(row[-1]) for row in operation.geometry)
+    rows = int(operation.geometry[0, :-1].prod())
+    lanes = isa.lanes(operation.dtype.itemsize)
+    filters = -(-operation.filters // lanes) * lanes
+    costs = _costs(operation)
+    made = []
+    for alpha in FREQUENCIES:
+        ways = []
+        for apart in [dilation] if dilation > 1 else range(1, kernel // stride + 1):
+            unit = 1 if dilation > 1 else apart * stride
+            taps, width = -(-kernel // unit), unit * operation.channels
+            if 2 <= taps <= MOST_TAPS and core.tiles_at_once(operation.dtype.itemsize, alpha):
+                end = costs.first * lanes + costs.output * (filters - lanes)
+                panel = alpha * rows * width * lanes * operation.dtype.itemsize
+                product = costs.product * max(1, panel / PANEL) ** costs.power
+                tile = alpha * product * rows * width * filters + (alpha + 1 - taps) * end
+                turn = alpha * (costs.channel if width % lanes else costs.full) * width
+                ways.append(Cut(taps, apart, unit, alpha, tile, turn, costs.row))
+        if ways:
+            made.append(min(ways, key=lambda cut: (cut.tile + READ * cut.input) / cut.outputs))
+    operation.memo[Cut] = made
+    return made
+
+
+def _by_cut(problem: Problem) -> list[tuple[Cut, Problem]]:
+    """The samples that are best cut in the same way, together."""
+    known: list[tuple[Cut, Problem]] | None = problem.memo.get(Cut)
+    if known is not None:
+        return known
+    cuts = _cuts(problem.operation)
+    best = np.argmin([_spent(cut, problem) for cut in cuts], axis=0)
+    chosen = np.unique(best).tolist()
+    made = [(cuts[i], problem if len(chosen) == 1 else problem.part(best == i)) for i in chosen]
+    problem.memo[Cut] = made
+    return made
+
+
+def run(task: Task) -> None:
+    """Run the core, samples that are cut in the same way together."""
+    found = _by_cut(task.problem)
+    tasks = [task.on(problem) for _, problem in found] if len(found) > 1 else [task]
+    for (cut, _), part in zip(found, tasks, strict=True):
+        if task.kind == "weight":
+            _run_weight(part, cut)
+        else:
+            _run(part, cut)
+    if task.kind == "weight" and len(tasks) > 1:
+        np.sum([part.out for part in tasks], axis=0, out=task.out)
+
+
+def _run_weight(task: Task, cut: Cut) -> None:
+    source, target, geometry = task.source, task.target, task.geometry
+    assert task.grad is not None
+    rows, kernel = int(geometry[0, :-1].prod()), int(geometry[0, -1])
+    width = cut.unit * task.channels
+    made = empty(cut.taps * rows * width, task.filters, task.out.dtype)
+    core.conv_weight(
+        task.x, task.grad, source.shapes, target.shapes, task.low, source.offsets, target.offsets, geometry, cut.apart,
+        cut.taps, cut.alpha, made.reshape(cut.taps, rows * width, task.filters),
+    )  # fmt: skip
+    made = made.reshape(cut.taps, rows, cut.unit, task.channels, task.filters).swapaxes(0, 1)
+    made = made.reshape(rows, cut.taps * cut.unit, task.channels, task.filters)[:, :kernel]
+    task.out[:] = made.reshape(task.out.shape)
+
+
+def _run(task: Task, cut: Cut) -> None:
+    source, target, geometry, low = task.source, task.target, task.geometry, task.low
+    if task.kind == "transposed":
+        low = np.ascontiguousarray((geometry[0] - 1) * geometry[2] - low)
+    bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
+    moments = task.room_for_moments(task.filters)
+    counts = core.conv(
+        task.x, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, cut.apart, cut.taps,
+        cut.alpha, _packed_weight(task, cut), bias, task.activation, task.out, moments,
+    )  # fmt: skip
+    task.count(moments if counts else None)
+
+
+def _packed_weight(task: Task, cut: Cut) -> Array:
+    """The frequencies of the task's weight, kept in its packs."""
+    key = ("rowwise", task.kind, task.flip, cut, isa.current())
+    found: Array | None = None if task.packs is None else task.packs.get(key)
+    if found is not None:
+        return found
+    weight, rank = task.weight, task.rank
+    assert weight is not None
+    if task.kind == "transposed":
+        weight = weight.swapaxes(-1, -2)
+    if task.flip != (task.kind == "transposed"):
+        weight = np.flip(weight, tuple(range(rank)))
+    kernel, (channels, filters) = weight.shape[rank - 1], weight.shape[rank:]
+    rows = math.prod(weight.shape[: rank - 1])
+    weight = weight.reshape(rows, kernel, channels, filters)
+    if cut.taps * cut.unit > kernel:
+        weight = np.pad(weight, [(0, 0), (0, cut.taps * cut.unit - kernel), (0, 0), (0, 0)])
+    weight = weight.reshape(rows, cut.taps, cut.unit * channels, filters).swapaxes(0, 1)
+    weight = np.ascontiguousarray(weight).reshape(cut.taps, -1, filters)
+    lanes = isa.lanes(weight.itemsize)
+    packed: Array = empty(1, -(-filters // lanes) * lanes * weight.shape[1] * cut.alpha, weight.dtype)[0]
+    core.pack(weight, cut.alpha, packed)
+    if task.packs is not None:
+        task.packs[key] = packed
+    return packed

@@ -1,0 +1,160 @@
+/* Winograd's convolution along rows, in registers, against matrices and plain loops. */
+#include "check.h"
+#include "points.h"
+
+enum { EIGHT = 8 };
+
+/* Of `count` tiles: where they begin, further than the one before, and how many of their outputs exist. */
+static convnd_rowwise_tile *draw_tiles(int64_t count, int64_t outputs, int64_t x_step, int64_t out_step, int64_t *x_end,
+                                       int64_t *out_end) {
+    convnd_rowwise_tile *tile = (convnd_rowwise_tile *)guarded(count * (int64_t)sizeof(convnd_rowwise_tile));
+    *x_end = *out_end = 0;
+    for (int64_t t = 0; t < count; t++) {
+        tile[t] = (convnd_rowwise_tile){*x_end + draw(0, 3), *out_end, draw(0, 3) ? outputs : draw(0, outputs)};
+        *x_end = tile[t].x + x_step;
+        *out_end = tile[t].out + out_step;
+    }
+    return tile;
+}
+
+static void check_input(int64_t alpha, int64_t outputs) {
+    const int wide = draw(0, 1) == 1;
+    const int64_t width = wide ? tiles->lanes * draw(1, 2) : draw(1, 9), count = draw(1, 11), lanes = tiles->lanes;
+    const int64_t apart = draw(1, 3), step = draw(1, width), residue = draw(0, apart - 1);
+    begin("rowwise: input, %lld frequencies, %lld channels%s", (long long)alpha, (long long)width, wide ? ", wide" : "");
+    convnd_rowwise_input args = {.alpha = alpha, .tiles = count, .width = width, .element = apart * step, .apart = apart,
+                                 .residue = residue, .step = step, .onward = outputs * apart * step, .wide = wide};
+    const int64_t last = residue + count - 1, tile_step = width * EIGHT;
+    const int64_t end = last / apart * args.onward + (apart - 1) * step + (alpha - 1) * args.element + width;
+    const char *x = numbers(end);
+    args.x = x + residue * step * tiles->itemsize;
+    args.to = numbers(count * tile_step);
+    wanted *want = as_is(args.to, count * tile_step);
+    for (int64_t t = 0; t < count; t++)
+        for (int64_t c = 0; c < width; c++)
+            for (int64_t f = 0; f < EIGHT; f++) {
+                const int64_t at = (residue + t) / apart * args.onward + (residue + t) % apart * step + c;
+                wanted *to = &want[t * tile_step + (wide ? c / lanes * EIGHT * lanes + f * lanes + c % lanes : c * EIGHT + f)];
+                *to = (wanted){0, f < alpha ? 0 : ANY};
+                for (int64_t i = 0; f < alpha && i < alpha; i++)
+                    add(to, entry(INTERPOLATE, alpha, alpha, f, i) * get(x, at + i * args.element));
+            }
+    tiles->rowwise->input(&args);
+    compare(args.to, want, count * tile_step);
+}
+
+static void check_outputs(int64_t alpha, int64_t outputs) {
+    const int wide = draw(0, 1) == 1, streams = tiles->lanes * tiles->itemsize == 64 && draw(0, 2) == 0;
+    const int64_t lanes = tiles->lanes, width = wide ? lanes * draw(1, 2) : draw(1, 5), n_runs = draw(1, 3);
+    const int64_t count = tiles->rowwise->height[alpha] * draw(1, 3), filters = streams ? lanes : draw(1, lanes);
+    const int64_t row = filters + (streams ? 0 : draw(0, 3)), between = draw(1, 2), out_step = between * row;
+    int64_t x_end, out_end;
+    begin("rowwise: outputs, %lld of %lld frequencies, %lld filters%s", (long long)outputs, (long long)alpha,
+          (long long)filters, wide ? ", wide" : "");
+    const convnd_rowwise_tile *tile = draw_tiles(count, outputs, width * EIGHT, outputs * out_step, &x_end, &out_end);
+    int64_t *runs = (int64_t *)guarded(n_runs * (int64_t)sizeof(int64_t)), runs_end = 0;
+    for (int64_t r = 0; r < n_runs; r++) runs_end = most(runs_end, runs[r] = draw(0, 20));
+    convnd_rowwise_args args = {.x = numbers(runs_end + x_end), .w = numbers(n_runs * width * alpha * lanes),
+                                .start = numbers(lanes), .out = numbers(out_end), .tile = tile, .tiles = count,
+                                .out_step = out_step, .runs = runs, .n_runs = n_runs, .width = width, .wide = wide,
+                                .lanes = filters, .activation = draw(ACT_NONE, ACT_SOFTPLUS), .streams = streams};
+    args.ask = args.x;
+    args.ask_end = args.x + draw(0, 500);
+    moments m = draw_moments(lanes);
+    const int counts = filters == lanes && draw(0, 1);
+    m.counted = 0; /* a call's are the first */
+    for (int64_t c = 0; c < lanes; c++) put(m.have.mean, c, 0), put(m.have.square, c, 0), m.mean[c] = m.square[c] = (wanted){0, 0};
+    if (counts) args.moments = m.have;
+    wanted *want = as_is(args.out, out_end);
+    double values[4 * 3 * 7 * 64];
+    int64_t rows = 0;
+    for (int64_t t = 0; t < count; t++)
+        for (int64_t k = 0; k < tile[t].exist; k++)
+            for (int64_t c = 0; c < filters; c++) {
+                wanted *to = &want[tile[t].out + k * out_step + c];
+                *to = (wanted){0, 0};
+                add(to, get(args.start, c));
+                for (int64_t r = 0; r < n_runs; r++)
+                    for (int64_t i = 0; i < width; i++)
+                        for (int64_t f = 0; f < alpha; f++) {
+                            const int64_t in = wide ? i / lanes * EIGHT * lanes + f * lanes + i % lanes : i * EIGHT + f;
+                            add(to, entry(EVALUATE, alpha, outputs, f, k) * get(args.x, tile[t].x + runs[r] + in) *
+                                get(args.w, ((r * width + i) * alpha + f) * lanes + c));
+                        }
+                activate(to, args.activation);
+            }
+    tiles->rowwise->outputs[alpha][outputs](&args);
+    compare(args.out, want, out_end);
+    for (int64_t t = 0; t < count; t++)
+        for (int64_t k = 0; k < tile[t].exist; k++, rows++)
+            for (int64_t c = 0; c < filters; c++) values[rows * lanes + c] = get(args.out, tile[t].out + k * out_step + c);
+    if (counts) compare_moments(&m, rows, values);
+}
+
+static void check_weight_and_back(int64_t alpha, int64_t outputs, int back) {
+    const int64_t taps = alpha + 1 - outputs, lanes = tiles->lanes, depth = draw(1, 5), columns = draw(1, lanes);
+    const int64_t filters = columns + draw(0, 3), tap_step = depth * filters + draw(0, 2), n = depth * alpha * lanes;
+    const int64_t n_w = (taps - 1) * tap_step + (depth - 1) * filters + columns;
+    begin("rowwise: weight%s, %lld taps, %lld filters", back ? " gradient" : "", (long long)taps, (long long)columns);
+    char *w = numbers(n_w), *packed = numbers(n);
+    wanted *want = back ? as_is(w, n_w) : as_is(packed, n);
+    for (int64_t d = 0; d < depth; d++)
+        for (int64_t c = 0; c < lanes; c++) {
+            for (int64_t j = 0; back && j < taps && c < columns; j++) want[j * tap_step + d * filters + c] = (wanted){0, 0};
+            for (int64_t f = 0; f < alpha; f++) {
+                const int64_t at = (d * alpha + f) * lanes + c;
+                if (!back) want[at] = (wanted){0, c < columns ? 0 : ANY};
+                for (int64_t j = 0; j < taps && c < columns; j++) {
+                    const double m = entry(EVALUATE, alpha, taps, f, j) * over_n(alpha, f);
+                    const int64_t in_w = j * tap_step + d * filters + c;
+                    if (back) add(&want[in_w], m * get(packed, at));
+                    else add(&want[at], m * get(w, in_w));
+                }
+            }
+        }
+    if (back) tiles->rowwise->weight_gradient(alpha, outputs, packed, depth, filters, tap_step, columns, w);
+    else tiles->rowwise->weight(alpha, outputs, w, tap_step, filters, depth, columns, packed);
+    if (back) compare(w, want, n_w);
+    else compare(packed, want, n);
+}
+
+static void check_sums(int64_t alpha, int64_t outputs) {
+    const int64_t lanes = tiles->lanes, columns = draw(1, lanes), rows = draw(1, 11), count = draw(1, 6);
+    const int64_t out_step = columns + draw(0, 3);
+    int64_t x_end, out_end, rows_end = 0;
+    begin("rowwise: sums, %lld of %lld frequencies, %lld rows", (long long)outputs, (long long)alpha, (long long)rows);
+    const convnd_rowwise_tile *tile = draw_tiles(count, outputs, EIGHT, outputs * out_step, &x_end, &out_end);
+    int64_t *places = (int64_t *)guarded(rows * (int64_t)sizeof(int64_t));
+    for (int64_t r = 0; r < rows; r++) rows_end = most(rows_end, places[r] = draw(0, 30));
+    const convnd_rowwise_sums args = {
+        .x = numbers(rows_end + x_end), .g = numbers(out_end), .frequencies = numbers(count * alpha * lanes),
+        .sum = numbers(rows * alpha * lanes), .tile = tile, .tiles = count, .out_step = out_step, .rows = places,
+        .n_rows = rows, .lanes = columns, .next = tile, .next_tiles = draw(0, count), .next_g = numbers(out_end)};
+    wanted *want = as_is(args.sum, rows * alpha * lanes);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t f = 0; f < alpha; f++)
+            for (int64_t c = 0; c < lanes; c++) {
+                wanted *to = &want[(r * alpha + f) * lanes + c];
+                *to = (wanted){0, c < columns ? 0 : ANY};
+                if (c >= columns) continue;
+                add(to, get(args.sum, (r * alpha + f) * lanes + c));
+                for (int64_t t = 0; t < count; t++)
+                    for (int64_t k = 0; k < tile[t].exist; k++)
+                        add(to, entry(EVALUATE, alpha, outputs, f, k) * get(args.g, tile[t].out + k * out_step + c) *
+                            get(args.x, tile[t].x + places[r] + f));
+            }
+    tiles->rowwise->sums[alpha][outputs](&args);
+    compare(args.sum, want, rows * alpha * lanes);
+}
+
+void check_rowwise(void) {
+    for (int round = 0; round < 6; round++)
+        for (int64_t alpha = 6; alpha <= 8; alpha += 2)
+            for (int64_t outputs = alpha - 4; outputs < alpha && tiles->rowwise->height[alpha]; outputs++) {
+                check_input(alpha, outputs);
+                check_outputs(alpha, outputs);
+                check_weight_and_back(alpha, outputs, 0);
+                check_weight_and_back(alpha, outputs, 1);
+                check_sums(alpha, outputs);
+            }
+}
