@@ -12,7 +12,7 @@ from convnd import kernels, ops, reference
 from convnd.errors import ArgumentError, ShapeError
 from convnd.kernels import rowwise, winograd
 from convnd.kernels.task import Operation, Problem, Side, Task
-from convnd.layout import Layout, Ragged
+from convnd.layout import Layout, Memo, Ragged
 from convnd.testing import check_law
 from convnd.window import Window
 
@@ -300,6 +300,6 @@ def test_what_it_refuses(settings, message):
 
 @pytest.mark.parametrize(("channels", "taken"), [(1, False), (2, False), (64, True), (256, True)])
 def test_auto_takes_it_with_many_channels(channels, taken, rng):
-    place = Window.of(2, 3).on(Layout.dense(1, (28, 28)))
+    place = replace(Window.of(2, 3).on(Layout.dense(1, (28, 28))), memo=Memo())
     kernels.conv(rng.standard_normal((28 * 28, channels)), place, rng.standard_normal((3, 3, channels, 64)))
     assert (kernels.chosen(place) == ["winograd"]) == taken

@@ -1,13 +1,15 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
 """Winograd's convolution along rows (the last axis), directly along the other axes, on ragged batches.
 
-A block is some rows of a sample's outputs, or some tiles of these rows. What it reads is transformed row by row, each row
-once for all rows of outputs and all filters; then tiles sum up a frequency's products in registers and turn them into
-outputs there (tile/rowwise.h). What a tile gives doesn't depend on the tiles around it.
+A block is some rows of a sample's outputs, or some tiles of these rows. What it reads is transformed row by row, each
+row once for all rows of outputs and all filters; then tiles sum up a frequency's products in registers and turn them
+into outputs there (tile/rowwise.h). What a tile gives doesn't depend on the tiles around it.
+
+The weight's gradient is the same sums the other way round: over tiles, of the inputs' frequencies times those of the
+outputs' gradients, so many chunks of blocks by themselves as follows from shapes.
 """
 
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from convnd._core.counted cimport Counted, free_counted, join_counted, make_counted, tally_of
@@ -56,7 +58,7 @@ cdef struct Rowwise:
     int64_t width           # numbers that a tap reads side by side
     bint wide               # they are made to frequencies by the vector
     int64_t n_runs          # taps of the other axes
-    int64_t n_panels, panel # of filters; numbers of one of w
+    int64_t n_panels, panel     # of filters; numbers of one of w
     int64_t activation
     bint streams
     bint asks               # memory is asked for what comes next
@@ -488,9 +490,11 @@ cdef void end_rows(void *context, int64_t index, int64_t slot) noexcept nogil:
 
 def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, ::1] in_shapes,
                 const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] low, const int64_t[::1] in_offsets,
-                const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, int64_t apart, int64_t taps, int64_t alpha,
-                real[:, :, ::1] out):
-    """The gradient (taps, depth, F) of a weight that `conv` takes, its depth the other axes' taps and what a tap reads."""
+                const int64_t[::1] out_offsets, const int64_t[:, ::1] geometry, int64_t apart, int64_t taps,
+                int64_t alpha, real[:, :, ::1] out):
+    """The gradient (taps, depth, F) of the weight that `conv` takes: its depth is the other axes' taps and what one of
+    the last reads.
+    """
     cdef Rowwise job
     cdef int64_t total, room
     read_geometry(&job, sizeof(real), geometry, apart, taps, alpha, x.shape[1])

@@ -87,7 +87,7 @@ def _costs(operation: Operation) -> Costs:
 
 def spent(task: Task) -> NDArray[np.floating[Any]]:
     """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
-    found: NDArray[np.floating[Any]] = np.min([_spent(cut, task.problem) for cut in _cuts(task.operation)], axis=0)
+    found: NDArray[np.floating[Any]] = _spent(task.problem).min(axis=0)
     return found
 
 
@@ -108,16 +108,24 @@ class Cut:
         return self.alpha + 1 - self.taps
 
 
-def _spent(cut: Cut, problem: Problem) -> NDArray[np.floating[Any]]:
+def _spent(problem: Problem) -> NDArray[np.float64]:
+    """For each cut, what each sample costs."""
+    known: NDArray[np.float64] | None = problem.memo.get(Costs)
+    if known is not None:
+        return known
     does, shapes = problem.operation, problem.target.shapes
-    apart = -(-shapes[:, -1] // cut.apart)
-    tiles = cut.apart * -(-apart // cut.outputs)
-    read = np.empty(len(shapes))
-    core.tiles_read(
-        shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.dtype.itemsize, read
-    )  # fmt: skip
-    found: NDArray[np.floating[Any]] = np.multiply.reduce(shapes[:, :-1], axis=1) * tiles * cut.tile
-    return found + read * (cut.input + cut.row / np.maximum(tiles, 1))
+    rows, size = np.multiply.reduce(shapes[:, :-1], axis=1), shapes[:, -1]
+    cuts = _cuts(does)
+    found, read = np.empty((len(cuts), len(shapes))), np.empty(len(shapes))
+    for cut, spent in zip(cuts, found, strict=True):
+        each = -(-size // cut.apart)
+        tiles = cut.apart * -(-each // cut.outputs)
+        core.tiles_read(
+            shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.dtype.itemsize, read
+        )  # fmt: skip
+        spent[:] = rows * tiles * cut.tile + read * (cut.input + cut.row / np.maximum(tiles, 1))
+    problem.memo[Costs] = found
+    return found
 
 
 def _cuts(operation: Operation) -> list[Cut]:
@@ -155,7 +163,7 @@ def _by_cut(problem: Problem) -> list[tuple[Cut, Problem]]:
     if known is not None:
         return known
     cuts = _cuts(problem.operation)
-    best = np.argmin([_spent(cut, problem) for cut in cuts], axis=0)
+    best = _spent(problem).argmin(axis=0)
     chosen = np.unique(best).tolist()
     made = [(cuts[i], problem if len(chosen) == 1 else problem.part(best == i)) for i in chosen]
     problem.memo[Cut] = made
