@@ -33,8 +33,7 @@ cdef int64_t UNIT = 128
 cdef int64_t PARTIALS = 16
 cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
 
-# Intel's cores, by measurement, gain from bands of columns, from asking memory for the second-level cache alone,
-# and in groups from not asking.
+# Intel's cores, by measurement, gain from bands of columns, and in groups from not asking.
 cdef bint INTEL = isa.intel()
 
 cdef struct Unit:
@@ -126,7 +125,7 @@ cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t
     cdef int64_t size = job.tiles.itemsize, n, taps, e, r, rows, most
     cdef int64_t runs[6]
     args.runs = runs
-    args.asks = (1 if job.group == 1 else 0) if INTEL else 2
+    args.asks = 1 if job.group == 1 else 0 if INTEL else 2
     most = most_taps(job)
     n = (end - j + most - 1) // most
     while n > 0:
