@@ -29,7 +29,7 @@ cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convoluti
 cdef int64_t TASK_NUMBERS = 1 << 17
 # Outputs of a row that all panels are taken through at a time, at most.
 cdef int64_t COLS = 64
-# Intel's cores, by measurement, gain from bands, and from asking memory for the second-level cache alone. (Zen 4 gains a
+# Intel's cores, by measurement, gain from bands, and from asking memory for the second cache alone. (Zen 4 gains a
 # tenth where operands are in the caches, and loses more where they aren't.)
 cdef bint INTEL = isa.intel()
 
