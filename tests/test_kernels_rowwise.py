@@ -137,6 +137,64 @@ def test_a_sample_that_is_infinite_changes_no_other(case, rng):
 
 
 @pytest.mark.usefixtures("only_this")
+@pytest.mark.parametrize(
+    ("channels", "settings", "shapes"),
+    [
+        (1, {"kernel": 80, "stride": 4}, [[803], [12000], [9001], [20003]]),  # blocks are longer among others
+        (1, {"kernel": 7}, [[500], [30000], [17000]]),
+        (2, {"kernel": 3, "dilation": 5, "padding": 5}, [[700], [9000], [30000]]),
+        (16, {"kernel": 3, "padding": 1}, [[30, 50], [150, 160], [40, 190]]),
+        (3, {"kernel": 3, "padding": 1}, [[30, 50], [150, 160], [40, 190]]),
+        (3, {"kernel": 7, "stride": 2, "padding": 3}, [[60, 51], [150, 160], [240, 190]]),
+        (1, {"kernel": 3, "padding": 1}, [[10, 20, 31], [30, 33, 40], [8, 70, 64]]),
+    ],
+)
+def test_a_sample_has_the_same_bits_among_many(level, channels, settings, shapes, rng):
+    """Its blocks have other sizes then."""
+    window = Window.of(len(shapes[0]), **settings)
+    place = window.on(Layout(shapes))
+    x = rng.standard_normal((place.input.positions, channels)).astype(np.float32)
+    w = rng.standard_normal((*window.kernel, channels, 20)).astype(np.float32)
+    together = Ragged(kernels.conv(x, place, w), place.output)
+    for n in range(len(shapes)):
+        own = window.on(place.input.take([n]))
+        alone = kernels.conv(Ragged(x, place.input)[[n]].values, own, w)
+        assert np.array_equal(alone, together[[n]].values)
+
+
+@pytest.mark.usefixtures("only_this")
+@pytest.mark.parametrize(
+    ("settings", "shape", "unread"),
+    [
+        ({"kernel": 80, "stride": 4}, [803], [slice(800, 803)]),
+        ({"kernel": 7, "stride": 3}, [12, 24], [slice(10, 12), slice(22, 24)]),
+        ({"kernel": (3, 7), "stride": 2}, [12, 24], [slice(11, 12), slice(23, 24)]),
+    ],
+)
+def test_what_no_output_reads_shows_nowhere(level, settings, shape, unread, rng):
+    place = Window.of(len(shape), **settings).on(Layout([shape]))
+    x = rng.standard_normal((*shape, 2)).astype(np.float32)
+    g = rng.standard_normal((place.output.positions, 16)).astype(np.float32)
+    w = rng.standard_normal((*place.window.kernel, 2, 16)).astype(np.float32)
+    want = kernels.conv(x.reshape(-1, 2), place, w), kernels.conv_weight(x.reshape(-1, 2), g, place)
+    for axis, where in enumerate(unread):
+        x[(*[slice(None)] * axis, where)] = np.nan
+    again = kernels.conv(x.reshape(-1, 2), place, w), kernels.conv_weight(x.reshape(-1, 2), g, place)
+    for one, two in zip(want, again, strict=True):
+        assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("channels", [1, 16, 64])
+def test_a_rectifier_keeps_nan(level, channels, rng):
+    """By whatever way."""
+    place = Window.of(2, 3).on(Layout([[20, 30]]))
+    x, w = rng.standard_normal((600, channels)), rng.standard_normal((3, 3, channels, 16))
+    x[301] = np.nan
+    for algorithm in ("auto", "winograd", "direct"):
+        assert np.isnan(kernels.conv(x, place, w, activation="relu", algorithm=algorithm)).any(axis=0).all()
+
+
+@pytest.mark.usefixtures("only_this")
 @pytest.mark.parametrize("filters", [16, 17, 40])
 def test_counts_what_it_has(filters, rng):
     """The last panel's filters that the one before has as well count once."""
@@ -199,8 +257,9 @@ def test_is_the_way_of_first_layers_where_measured(channels, filters, settings, 
 @pytest.mark.parametrize(
     ("settings", "groups", "reason"),
     [
-        ({"kernel": (3, 1)}, 1, "rows need 2 to 5 taps, not 1"),
-        ({"kernel": 3, "stride": 3}, 1, "rows need 2 to 5 taps, not 3 with stride 3"),
+        ({"kernel": (3, 1)}, 1, r"rows need 2 to 5 taps near each other, not \[3, 1\]"),
+        ({"kernel": 3, "stride": 3}, 1, r"not \[3, 3\] with stride 3"),
+        ({"kernel": 3, "dilation": (10000, 1), "padding": (10000, 0)}, 1, "near each other"),
         ({"kernel": 3}, 2, "in one group"),
         ({"kernel": (1, 3), "stride": (2, 1)}, 1, "no output reads"),
         ({"kernel": 3, "stride": (1, 2), "dilation": 2}, 1, "a stride beside dilation"),

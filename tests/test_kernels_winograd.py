@@ -19,6 +19,12 @@ from convnd.window import Window
 ERROR = {np.float32: 1e-5, np.float64: 2e-14}  # relative, root mean square
 
 
+@pytest.fixture(autouse=True)
+def not_row_by_row(monkeypatch):
+    """That way has tests of its own."""
+    monkeypatch.setattr(rowwise, "takes", lambda _: False)
+
+
 def by_threads(call):
     """What a call gives on one, two and three threads."""
     before, found = kernels.get_num_threads(), []
@@ -241,9 +247,8 @@ def test_results_that_go_past_the_caches(
     assert np.array_equal(got[0], call())
 
 
-def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng, monkeypatch):
+def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng):
     """In the weight gradient too, whose parts are added."""
-    monkeypatch.setattr(rowwise, "takes", lambda _: False)
     layout = Layout([[40, 40], [1, 1], [2, 30], [40, 40]])
     place = Window.of(2, 3, 1, "same").on(layout)
     x, g = (rng.standard_normal((layout.positions, c)) for c in (32, 40))

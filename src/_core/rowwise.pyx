@@ -18,7 +18,7 @@ from convnd._core.isa cimport (
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport MAX_RANK, ceil_div
 from convnd._core.stream cimport STREAM_LINE, streams
-from convnd._core.threads cimport owner_of, parallel_for, slots
+from convnd._core.threads cimport owner_of, parallel_for, slots, usable
 
 from convnd._core.memory import Buffer
 
@@ -52,7 +52,8 @@ cdef struct Rowwise:
     int64_t kernel[MAX_RANK]    # of the other axes
     int64_t stride[MAX_RANK]
     int64_t dilation[MAX_RANK]
-    int64_t step, apart     # of the last: its stride; outputs from one tap to the next
+    int64_t step, apart     # of the last: its stride; outputs from one tap to the next,
+    int64_t reach           # and the positions that an output's window covers
     int64_t alpha, outputs  # of a tile
     int64_t channels, filters
     int64_t width           # numbers that a tap reads side by side
@@ -79,6 +80,7 @@ cdef struct Rowwise:
     int64_t rows_at
     char *sums              # (chunks, panels, rows, alpha, lanes)
     int64_t chunks, chunk   # and the numbers of a chunk's
+    int64_t parts           # of the panels, which are tasks of their own
 
 # Some rows of a sample's outputs.
 cdef struct Block:
@@ -176,7 +178,8 @@ cdef bint next_row(int64_t *at, const int64_t *count, int64_t axes) noexcept nog
 
 cdef void transform_rows(const Rowwise *job, const Block *block, char *data) noexcept nogil:
     """All rows that a block reads, to their frequencies."""
-    cdef int64_t size = job.tiles.itemsize, last = job.rank - 1, a, position, place, start, end, first, numbers
+    cdef int64_t size = job.tiles.itemsize, last = job.rank - 1, a, position, place, start, end, first, read
+    cdef int64_t numbers
     cdef int64_t row_bytes = block.count[last] * job.width * EIGHT * size
     cdef const int64_t *shape = job.in_shapes + block.sample * job.rank
     cdef const int64_t *low = job.low + block.sample * job.rank
@@ -192,8 +195,9 @@ cdef void transform_rows(const Rowwise *job, const Block *block, char *data) noe
     args.onward, args.wide = job.outputs * args.element, job.wide
     numbers = line_numbers(job, block.first[last], block.count[last], &first)
     first -= low[last]
-    # The numbers of the line that exist.
-    start, end = max(0, -first * job.channels), min(numbers, (shape[last] - first) * job.channels)
+    # The numbers of the line that exist, and are in a window: what no output reads must not show.
+    read = (job.out_shapes[block.sample * job.rank + last] - 1) * job.step + job.reach - low[last]
+    start, end = max(0, -first * job.channels), min(numbers, (min(shape[last], read) - first) * job.channels)
     whole = start == 0 and end == numbers
     if not whole:
         memset(line, 0, numbers * size)
@@ -292,7 +296,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef convnd_rowwise_tile *tile = <convnd_rowwise_tile *>(data + job.tiles_at)
     cdef const char *start
     cdef const char *end
-    cdef const char *before
+    cdef const char *here
     cdef convnd_rowwise_args args
     cdef Block block, next
     find_block(job, index, &block)
@@ -308,9 +312,9 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     start = end = NULL
     if job.asks and index + 1 < job.first_block[job.samples]:
         find_block(job, index + 1, &next)
-        span_of(job, &block, &start, &before)
+        span_of(job, &block, &start, &here)
         span_of(job, &next, &start, &end)
-        start = max(start, before)
+        start = max(start, here)    # where this one ends
     for p in range(job.n_panels):
         f = panel_filter(p, job.filters, lanes)
         args.lanes = min(lanes, job.filters)
@@ -368,6 +372,7 @@ cdef void read_geometry(Rowwise *job, int64_t itemsize, const int64_t[:, ::1] ge
         job.kernel[a], job.stride[a], job.dilation[a] = geometry[0, a], geometry[1, a], geometry[2, a]
         job.n_runs *= job.kernel[a]
     job.step, job.apart, job.alpha, job.outputs = geometry[1, last], apart, alpha, alpha + 1 - taps
+    job.reach = (geometry[0, last] - 1) * geometry[2, last] + 1
     job.channels = channels
     job.width = channels * (1 if geometry[2, last] > 1 else apart * geometry[1, last])
 
@@ -433,17 +438,20 @@ cdef void list_rows(const Rowwise *job, const int64_t *runs, int64_t *rows) noex
 
 
 cdef void sum_chunk(void *context, int64_t index, int64_t slot) noexcept nogil:
-    """Some blocks' products."""
+    """A chunk's products, of some panels."""
     cdef const Rowwise *job = <const Rowwise *>context
     cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.lanes, blocks = job.first_block[job.samples], b, p, f, t
-    cdef int64_t count
+    cdef int64_t count, part = index % job.parts, panel = job.depth * job.alpha * lanes * size
+    cdef int64_t first = part * job.n_panels // job.parts, last = (part + 1) * job.n_panels // job.parts
     cdef char *data = job.scratch + slot * job.scratch_size
-    cdef char *sums = job.sums + index * job.chunk * size
+    cdef char *sums
     cdef convnd_rowwise_tile *tile = <convnd_rowwise_tile *>(data + job.tiles_at)
     cdef int64_t *runs = <int64_t *>(data + job.runs_at)
     cdef convnd_rowwise_sums args
     cdef Block block
-    memset(sums, 0, job.chunk * size)
+    index = index // job.parts
+    sums = job.sums + index * job.chunk * size
+    memset(sums + first * panel, 0, (last - first) * panel)
     args.x, args.frequencies, args.rows = data, data + job.gradients_at, <int64_t *>(data + job.rows_at)
     args.n_rows, args.out_step = job.depth, job.apart * job.filters
     args.lanes = min(lanes, job.filters)
@@ -460,14 +468,15 @@ cdef void sum_chunk(void *context, int64_t index, int64_t slot) noexcept nogil:
         t = 0
         while t < count:
             args.tile, args.tiles = tile + t, min(SUM_TILES, count - t)
-            for p in range(job.n_panels):
+            for p in range(first, last):
                 f = panel_filter(p, job.filters, lanes)
                 args.next, args.next_tiles = args.tile, args.tiles
                 args.next_g = job.grad + panel_filter(p + 1, job.filters, lanes) * size
-                if p + 1 == job.n_panels:
-                    args.next, args.next_g = args.tile + args.tiles, job.grad
+                if p + 1 == last:
+                    args.next = args.tile + args.tiles
+                    args.next_g = job.grad + panel_filter(first, job.filters, lanes) * size
                     args.next_tiles = min(args.tiles, count - t - args.tiles)
-                args.g, args.sum = job.grad + f * size, sums + p * job.depth * job.alpha * lanes * size
+                args.g, args.sum = job.grad + f * size, sums + p * panel
                 job.tiles.rowwise.sums[job.alpha][job.outputs](&args)
             t += SUM_TILES
 
@@ -516,13 +525,15 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     job.chunk = job.n_panels * job.depth * alpha * job.tiles.lanes
     job.chunks = max(1, min(CHUNKS, min(job.first_block[job.samples], CHUNK_BYTES // (
         job.chunk * <int64_t>sizeof(real)))))
+    # Each part transforms the inputs anew, so one thread has one of these.
+    job.parts = min(job.n_panels, ceil_div(4 * usable(), job.chunks)) if usable() > 1 else 1
     room = ceil_div(job.chunks * job.chunk * sizeof(real), STREAM_LINE) * STREAM_LINE
     scratch = Buffer(slots() * job.scratch_size + room)
     cdef char[::1] scratch_view = scratch
     job.sums = &scratch_view[0]
     job.scratch = job.sums + room
     with nogil:
-        parallel_for(sum_chunk, &job, job.chunks, total * alpha * (job.depth + 4) * job.filters)
+        parallel_for(sum_chunk, &job, job.chunks * job.parts, total * alpha * (job.depth + 4) * job.filters)
         parallel_for(end_rows, &job, ceil_div(job.depth, END_ROWS), job.chunks * job.chunk)
 
 
@@ -583,4 +594,3 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
         if counts:
             join_counted(&job.counted, blocks, panels, 2, sizeof(real), job.filters, &moments[0, 0])
             free_counted(&job.counted)
-    return counts

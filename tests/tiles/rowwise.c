@@ -34,7 +34,8 @@ static void check_input(int64_t alpha, int64_t outputs) {
         for (int64_t c = 0; c < width; c++)
             for (int64_t f = 0; f < EIGHT; f++) {
                 const int64_t at = (residue + t) / apart * args.onward + (residue + t) % apart * step + c;
-                wanted *to = &want[t * tile_step + (wide ? c / lanes * EIGHT * lanes + f * lanes + c % lanes : c * EIGHT + f)];
+                const int64_t in = wide ? c / lanes * EIGHT * lanes + f * lanes + c % lanes : c * EIGHT + f;
+                wanted *to = &want[t * tile_step + in];
                 *to = (wanted){0, f < alpha ? 0 : ANY};
                 for (int64_t i = 0; f < alpha && i < alpha; i++)
                     add(to, entry(INTERPOLATE, alpha, alpha, f, i) * get(x, at + i * args.element));
@@ -63,7 +64,11 @@ static void check_outputs(int64_t alpha, int64_t outputs) {
     moments m = draw_moments(lanes);
     const int counts = filters == lanes && draw(0, 1);
     m.counted = 0; /* a call's are the first */
-    for (int64_t c = 0; c < lanes; c++) put(m.have.mean, c, 0), put(m.have.square, c, 0), m.mean[c] = m.square[c] = (wanted){0, 0};
+    for (int64_t c = 0; c < lanes; c++) {
+        put(m.have.mean, c, 0);
+        put(m.have.square, c, 0);
+        m.mean[c] = m.square[c] = (wanted){0, 0};
+    }
     if (counts) args.moments = m.have;
     wanted *want = as_is(args.out, out_end);
     double values[4 * 3 * 7 * 64];
@@ -87,7 +92,8 @@ static void check_outputs(int64_t alpha, int64_t outputs) {
     compare(args.out, want, out_end);
     for (int64_t t = 0; t < count; t++)
         for (int64_t k = 0; k < tile[t].exist; k++, rows++)
-            for (int64_t c = 0; c < filters; c++) values[rows * lanes + c] = get(args.out, tile[t].out + k * out_step + c);
+            for (int64_t c = 0; c < filters; c++)
+                values[rows * lanes + c] = get(args.out, tile[t].out + k * out_step + c);
     if (counts) compare_moments(&m, rows, values);
 }
 
@@ -100,7 +106,8 @@ static void check_weight_and_back(int64_t alpha, int64_t outputs, int back) {
     wanted *want = back ? as_is(w, n_w) : as_is(packed, n);
     for (int64_t d = 0; d < depth; d++)
         for (int64_t c = 0; c < lanes; c++) {
-            for (int64_t j = 0; back && j < taps && c < columns; j++) want[j * tap_step + d * filters + c] = (wanted){0, 0};
+            for (int64_t j = 0; back && j < taps && c < columns; j++)
+                want[j * tap_step + d * filters + c] = (wanted){0, 0};
             for (int64_t f = 0; f < alpha; f++) {
                 const int64_t at = (d * alpha + f) * lanes + c;
                 if (!back) want[at] = (wanted){0, c < columns ? 0 : ANY};

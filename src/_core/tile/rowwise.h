@@ -140,7 +140,7 @@ INLINE const real *NAME(rowwise_row)(const int alpha, const int height, const in
 }
 
 INLINE vec NAME(finish)(vec y, int64_t activation) {
-    if (activation == ACT_RELU) return larger(y, (vec){0});
+    if (activation == ACT_RELU) return larger((vec){0}, y); /* a NaN stays */
     return activation == ACT_NONE ? y : NAME(activate)(y, activation);
 }
 

@@ -19,7 +19,8 @@ const convnd_tiles NAME(convnd_tiles) = {
     .slide = HEIGHT_SLIDE,
     .conv = &NAME(convnd_conv_tiles), .narrow = &NAME(convnd_narrow_tiles), .weight = &NAME(convnd_weight_tiles),
     .depthwise = &NAME(convnd_depthwise_tiles), .winograd = &NAME(convnd_winograd_tiles),
-    .rowwise = &NAME(convnd_rowwise_tiles), .pool = &NAME(convnd_pool_tiles), .axes = &NAME(convnd_axes_tiles), .moves = &NAME(convnd_moves_tiles),
+    .rowwise = &NAME(convnd_rowwise_tiles), .pool = &NAME(convnd_pool_tiles),
+    .axes = &NAME(convnd_axes_tiles), .moves = &NAME(convnd_moves_tiles),
     .pointwise = &NAME(convnd_pointwise_tiles), .segment = &NAME(convnd_segment_tiles),
     .spectrum = &NAME(convnd_spectrum_tiles), .peak = &NAME(convnd_peak_tiles),
 };

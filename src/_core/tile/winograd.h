@@ -277,7 +277,7 @@ static void NAME(winograd_gradient)(const convnd_winograd_args *a) {
 
 INLINE vec NAME(finish)(vec y, vec start, int64_t activation) {
     y = y + start;
-    if (activation == ACT_RELU) return larger(y, (vec){0});
+    if (activation == ACT_RELU) return larger((vec){0}, y); /* a NaN stays */
     return activation == ACT_NONE ? y : NAME(activate)(y, activation);
 }
 /* Whole lines past the caches: the vectors before wait in `line` until the one at channel c fills it. */

@@ -23,6 +23,7 @@ from .task import Mask, Operation, Problem, Task
 algorithm = "winograd"
 
 MOST_TAPS = 5
+MOST_BYTES = 8 * 2**20  # of frequencies that a thread keeps
 FREQUENCIES = 6, 8
 PANEL = 64 * 1024  # bytes
 READ = 1.5  # how often a row is transformed, where it isn't known yet
@@ -62,7 +63,7 @@ def refuses(task: Task) -> str | None:
     if (stride[:-1] > (kernel[:-1] - 1) * dilation[:-1] + 1).any() or (stride[-1] > 1 and dilation[-1] > 1):
         return "rows that no output reads, and a stride beside dilation, are left to others"
     if not _cuts(task.operation):
-        return f"rows need 2 to {MOST_TAPS} taps, not {kernel[-1]} with stride {stride[-1]}"
+        return f"rows need 2 to {MOST_TAPS} taps near each other, not {kernel.tolist()} with stride {stride[-1]}"
     return None
 
 
@@ -134,7 +135,8 @@ def _cuts(operation: Operation) -> list[Cut]:
     if known is not None:
         return known
     kernel, stride, dilation = (int(row[-1]) for row in operation.geometry)
-    rows = int(operation.geometry[0, :-1].prod())
+    outer, _, spread = operation.geometry[:, :-1]
+    rows, reach = int(outer.prod()), float(((outer - 1) * spread + 1).prod())
     lanes = isa.lanes(operation.dtype.itemsize)
     filters = -(-operation.filters // lanes) * lanes
     costs = _costs(operation)
@@ -144,7 +146,9 @@ def _cuts(operation: Operation) -> list[Cut]:
         for apart in [dilation] if dilation > 1 else range(1, kernel // stride + 1):
             unit = 1 if dilation > 1 else apart * stride
             taps, width = -(-kernel // unit), unit * operation.channels
-            if 2 <= taps <= MOST_TAPS and core.tiles_at_once(operation.dtype.itemsize, alpha):
+            at_once = core.tiles_at_once(operation.dtype.itemsize, alpha)
+            least = reach * 4 * at_once * width * 8 * operation.dtype.itemsize  # bytes that a few tiles read
+            if 2 <= taps <= MOST_TAPS and 0 < least <= MOST_BYTES:
                 end = costs.first * lanes + costs.output * (filters - lanes)
                 panel = alpha * rows * width * lanes * operation.dtype.itemsize
                 product = costs.product * max(1, panel / PANEL) ** costs.power
@@ -157,15 +161,15 @@ def _cuts(operation: Operation) -> list[Cut]:
     return made
 
 
-def _by_cut(problem: Problem) -> list[tuple[Cut, Problem]]:
-    """The samples that are best cut in the same way, together."""
-    known: list[tuple[Cut, Problem]] | None = problem.memo.get(Cut)
+def _by_cut(problem: Problem) -> list[tuple[Cut, Problem | None]]:
+    """The samples that are best cut in the same way, together; None: all of them, which would keep itself."""
+    known: list[tuple[Cut, Problem | None]] | None = problem.memo.get(Cut)
     if known is not None:
         return known
     cuts = _cuts(problem.operation)
     best = _spent(problem).argmin(axis=0)
     chosen = np.unique(best).tolist()
-    made = [(cuts[i], problem if len(chosen) == 1 else problem.part(best == i)) for i in chosen]
+    made = [(cuts[i], None if len(chosen) == 1 else problem.part(best == i)) for i in chosen]
     problem.memo[Cut] = made
     return made
 
@@ -173,7 +177,7 @@ def _by_cut(problem: Problem) -> list[tuple[Cut, Problem]]:
 def run(task: Task) -> None:
     """Run the core, samples that are cut in the same way together."""
     found = _by_cut(task.problem)
-    tasks = [task.on(problem) for _, problem in found] if len(found) > 1 else [task]
+    tasks = [task if problem is None else task.on(problem) for _, problem in found]
     for (cut, _), part in zip(found, tasks, strict=True):
         if task.kind == "weight":
             _run_weight(part, cut)
@@ -204,16 +208,16 @@ def _run(task: Task, cut: Cut) -> None:
         low = np.ascontiguousarray((geometry[0] - 1) * geometry[2] - low)
     bias = np.empty(0, dtype=task.x.dtype) if task.bias is None else task.bias
     moments = task.room_for_moments(task.filters)
-    counts = core.conv(
+    core.conv(
         task.x, source.shapes, target.shapes, low, source.offsets, target.offsets, geometry, cut.apart, cut.taps,
         cut.alpha, _packed_weight(task, cut), bias, task.activation, task.out, moments,
     )  # fmt: skip
-    task.count(moments if counts else None)
+    task.count(moments)
 
 
 def _packed_weight(task: Task, cut: Cut) -> Array:
     """The frequencies of the task's weight, kept in its packs."""
-    key = ("rowwise", task.kind, task.flip, cut, isa.current())
+    key = ("rowwise", task.kind, task.flip, cut.taps, cut.unit, cut.alpha, isa.current())
     found: Array | None = None if task.packs is None else task.packs.get(key)
     if found is not None:
         return found
