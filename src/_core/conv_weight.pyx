@@ -54,7 +54,7 @@ cdef struct Ask:        # what the next unit reads, asked for a line with each p
 
 cdef struct Scratch:
     Copy copy
-    Ask ask[2]          # x and g
+    Ask ask[3]          # x, its tap before on the outer axes, and g
     int64_t step        # bytes from one request to the next
     int64_t *segments
     int64_t *rows
@@ -127,27 +127,34 @@ cdef void find_asks(const Weight *job, const Unit *unit, int64_t positions, Scra
     cdef int64_t first[2]
     cdef int64_t last[2]
     cdef int64_t other[2]
-    cdef int64_t i, bytes, size = 0
-    newly_read(&job.cut, &job.cut.pieces[unit.first], s.copy.taps, first, other)
-    newly_read(&job.cut, &job.cut.pieces[unit.first + unit.pieces - 1], s.copy.taps, other, last)
+    cdef int64_t i, bytes = job.cut.channels * job.cut.tiles.itemsize, size = 0
     for i in range(2):
-        bytes = (job.cut.filters if i else job.cut.channels) * job.cut.tiles.itemsize
-        s.ask[i].at = (job.cut.g if i else job.cut.x) + first[i] * bytes
-        s.ask[i].end = (job.cut.g if i else job.cut.x) + min(last[i] * bytes, first[i] * bytes + BOX_BYTES)
-        if i and job.streams:   # its tiles ask for g themselves
-            s.ask[i].at = s.ask[i].end
+        newly_read(&job.cut, &job.cut.pieces[unit.first], s.copy.taps, i, first, other)
+        newly_read(&job.cut, &job.cut.pieces[unit.first + unit.pieces - 1], s.copy.taps, i, other, last)
+        set_ask(&s.ask[i], job.cut.x, first[0], last[0], bytes)
+    set_ask(&s.ask[2], job.cut.g, first[1], last[1], job.cut.filters * job.cut.tiles.itemsize)
+    if job.streams:   # its tiles ask for g themselves
+        s.ask[2].at = s.ask[2].end
+    for i in range(3):
         size += s.ask[i].end - s.ask[i].at
     # A line may be asked for several times, so that requests don't come faster than memory answers.
     s.step = min(LINE, max(LINE // 4, ceil_div(size, max(1, positions))))
 
 
+cdef void set_ask(Ask *to, const char *array, int64_t first, int64_t last, int64_t bytes) noexcept nogil:
+    to.at = array + first * bytes
+    to.end = array + max(first * bytes, min(last * bytes, first * bytes + BOX_BYTES))
+
+
 cdef void ask(Scratch *s, int64_t positions, convnd_weight_args *args) noexcept nogil:
     """What a tile asks memory for, that goes over so many positions; something that is in the cache at the least."""
-    cdef Ask *next_ = &s.ask[0] if s.ask[0].at < s.ask[0].end else &s.ask[1]
+    cdef int64_t i
     args.ask, args.ask_step = args.g, 0
-    if next_.at < next_.end and positions:
-        args.ask, args.ask_step = next_.at, s.step
-        next_.at += positions * args.ask_step
+    for i in range(3):
+        if s.ask[i].at < s.ask[i].end and positions:
+            args.ask, args.ask_step = s.ask[i].at, s.step
+            s.ask[i].at += positions * args.ask_step
+            return
 
 
 cdef int64_t tallest(const Weight *job, int64_t first, int64_t last) noexcept nogil:
@@ -208,7 +215,7 @@ cdef void weight_task(void *context, int64_t index, int64_t slot) noexcept nogil
     """One chunk of the units, for some of the panels and taps."""
     cdef const Weight *job = <const Weight *>context
     cdef int64_t tap_split = index % job.tap_splits, panel_split = index // job.tap_splits % job.panel_splits
-    cdef int64_t chunk = index // (job.tap_splits * job.panel_splits), u, tap
+    cdef int64_t chunk = index // (job.tap_splits * job.panel_splits), u, tap, i
     cdef int64_t first = panel_split * job.cut.n_panels // job.panel_splits
     cdef int64_t last = (panel_split + 1) * job.cut.n_panels // job.panel_splits
     cdef int64_t from_ = tap_split * job.taps // job.tap_splits, to = (tap_split + 1) * job.taps // job.tap_splits
@@ -225,7 +232,8 @@ cdef void weight_task(void *context, int64_t index, int64_t slot) noexcept nogil
         if u + 1 < job.cut.n_units:  # a serial run takes the next chunk's first unit next
             find_asks(job, unit + 1, tiles_of_unit * job.cut.positions, s)
         else:
-            s.ask[0].at, s.ask[0].end, s.ask[1].at, s.ask[1].end = NULL, NULL, NULL, NULL
+            for i in range(3):
+                s.ask[i].at = s.ask[i].end = NULL
         if job.wide:
             for tap in range(from_, to):
                 sum_unit(job, unit, &box, first, last, tap, 1, s, u == start, sums)

@@ -74,5 +74,7 @@ cdef Box make_box(const Cut *cut, int64_t rows, int64_t cols) noexcept nogil
 cdef void copy_unit(const Cut *cut, const Unit *unit, const Box *box, int64_t first, int64_t last,
                     const Copy *s) noexcept nogil
 
-# About the positions of x that the piece reads and no piece before it did, and of its outputs: [x, g].
-cdef void newly_read(const Cut *cut, const Piece *piece, int64_t *taps, int64_t *first, int64_t *last) noexcept nogil
+# About the positions of x that the piece reads and no piece before it did, and of its outputs: [x, g]. Those of x are
+# on the outer axes' last tap, or `back` taps before it if that is new as well.
+cdef void newly_read(const Cut *cut, const Piece *piece, int64_t *taps, int64_t back, int64_t *first,
+                     int64_t *last) noexcept nogil

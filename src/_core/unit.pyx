@@ -200,13 +200,14 @@ cdef void copy_unit(const Cut *cut, const Unit *unit, const Box *box, int64_t fi
         at += piece.rows * piece.cols
 
 
-cdef void newly_read(const Cut *cut, const Piece *piece, int64_t *taps, int64_t *first, int64_t *last) noexcept nogil:
-    """About the positions of x that the piece reads and no piece before it did, and of its outputs."""
+cdef void newly_read(const Cut *cut, const Piece *piece, int64_t *taps, int64_t back, int64_t *first,
+                     int64_t *last) noexcept nogil:
     cdef Axis axes[MAX_RANK + 1]
     cdef int64_t rank = find_axes(cut, piece.sample, axes), n = outer_taps(rank - 1, axes, piece.outer, taps)
     cdef const Axis *rows = &axes[rank - 2]
     cdef const Axis *cols = &axes[rank - 1]
-    cdef int64_t outer = taps[2 * n - 2] if n else 0
+    cdef int64_t outer = taps[2 * (n - back) - 2] if n > back else 0
+    cdef bint new = back == 0 or (n > back and rank > 2 and back < axes[rank - 3].in_step)
     cdef int64_t row = (piece.row + piece.rows - 1) * rows.in_step + rows.base + (rows.kernel - 1) * rows.base_step
     cdef int64_t col = (piece.col + piece.cols - 1) * cols.in_step + cols.base + (cols.kernel - 1) * cols.base_step
     cdef int64_t fresh_rows = piece.rows * rows.in_step if piece.row else row + 1
@@ -216,6 +217,8 @@ cdef void newly_read(const Cut *cut, const Piece *piece, int64_t *taps, int64_t 
     row, col = min(row, rows.in_size - 1) + outer * rows.in_size, min(col, cols.in_size - 1)
     last[0] = cut.batch.in_offsets[piece.sample] + row * cols.in_size + col + 1
     first[0] = max(cut.batch.in_offsets[piece.sample], last[0] - (fresh_rows - 1) * cols.in_size - fresh_cols)
+    if not new:
+        first[0] = last[0]
     last[1] = cut.batch.out_offsets[piece.sample] + (
         (piece.outer * rows.count + piece.row + piece.rows - 1) * cols.count + piece.col + piece.cols)
     first[1] = last[1] - (piece.rows - 1) * cols.count - piece.cols
