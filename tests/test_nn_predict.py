@@ -24,9 +24,11 @@ def direct(monkeypatch):
     ways = tuple(way for way in module.IMPLEMENTATIONS if way.algorithm == "direct")
     assert len(ways) > 1
     monkeypatch.setattr(module, "IMPLEMENTATIONS", ways)
-    layout._dense.cache_clear()  # layouts remember which way was chosen
+    layout._dense.cache_clear()  # layouts remember which way was chosen, operations which can be
+    module._operation.cache_clear()
     yield
     layout._dense.cache_clear()
+    module._operation.cache_clear()
 
 
 def conv(filters, kernel, **settings):
