@@ -128,7 +128,12 @@ INLINE const real *NAME(rowwise_row)(const int alpha, const int height, const in
                                      const char *end) {
     const real *x[4];
     UNROLL for (int i = 0; i < height; i++) x[i] = from[i] + at;
-    if (!wide) return NAME(rowwise_run)(alpha, height, 0, 0, sum, x, w, width, NULL);
+    if (!wide) {
+        if (*ask >= end) return NAME(rowwise_run)(alpha, height, 0, 0, sum, x, w, width, NULL);
+        w = NAME(rowwise_run)(alpha, height, 0, 1, sum, x, w, width, *ask);
+        *ask += 64 * width;
+        return w;
+    }
     for (int64_t c = 0; c < width; c += VL) {
         if (*ask < end) {
             w = NAME(rowwise_run)(alpha, height, 1, 1, sum, x, w, VL, *ask);

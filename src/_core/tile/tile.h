@@ -180,7 +180,7 @@ typedef struct {
     int64_t activation;
     int64_t streams;     /* the panel is full, and the outputs go past the caches */
     convnd_moments moments; /* of the outputs; NULL: none are wanted */
-    const char *ask, *ask_end; /* memory that is wanted next; wide, it is asked for */
+    const char *ask, *ask_end; /* memory that is wanted next: it is asked for */
 } convnd_rowwise_args;
 
 /* The weight's gradient: tiles of a panel of outputs' gradients to frequencies, times those of inputs x[rows[r] + tile.x + f],
