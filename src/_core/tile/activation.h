@@ -167,6 +167,11 @@ INLINE vec NAME(activate_as)(vec x, const int64_t kind) {
     }
 }
 SLOW vec NAME(activate)(vec x, int64_t kind) { return NAME(activate_as)(x, kind); }
+/* The same, quick for what most outputs have. */
+INLINE vec NAME(finish)(vec y, int64_t kind) {
+    if (kind == ACT_RELU) return larger((vec){0}, y); /* a NaN stays */
+    return kind == ACT_NONE ? y : NAME(activate)(y, kind);
+}
 
 /* g times d activation / dx. The fused kinds take the OUTPUT y, the others the input. */
 INLINE vec NAME(times_slope)(vec y, vec g, int64_t kind) {

@@ -144,11 +144,6 @@ INLINE const real *NAME(rowwise_row)(const int alpha, const int height, const in
     return w;
 }
 
-INLINE vec NAME(finish)(vec y, int64_t activation) {
-    if (activation == ACT_RELU) return larger((vec){0}, y); /* a NaN stays */
-    return activation == ACT_NONE ? y : NAME(activate)(y, activation);
-}
-
 /* Outputs that lie side by side in `y`: to their places, those that exist. */
 SLOW void NAME(store_some)(const real *y, int64_t exist, real *out, const convnd_rowwise_args *a) {
     for (int64_t k = 0; k < exist; k++, out += a->out_step) {
@@ -223,12 +218,6 @@ INLINE void NAME(rowwise_outputs)(const int alpha, const int n, const int wide, 
 EACH_TILE(TILE)
 #undef TILE
 
-/* 1 / N of frequency f. */
-INLINE real NAME(rowwise_scale)(const int alpha, const int f) {
-    static const real six[3] = {1, (real)(-2.0 / 3), (real)(1.0 / 6)};
-    static const real eight[4] = {-1, (real)(-2.0 / 9), (real)(1.0 / 90), (real)(32.0 / 45)};
-    return f == alpha - 1 ? 1 : alpha == 6 ? six[(f + 1) / 2] : eight[(f + 1) / 2];
-}
 /* A panel's taps of `depth` inputs (rows of `filters` numbers) to its frequencies (depth, alpha, VL). */
 INLINE void NAME(rowwise_panel)(const int alpha, const int taps, const real *w, int64_t tap_step, int64_t filters,
                                 int64_t depth, int64_t lanes, real *to) {
@@ -240,7 +229,7 @@ INLINE void NAME(rowwise_panel)(const int alpha, const int taps, const real *w, 
         }
         NAME(evaluated)(alpha, taps, c, v);
         UNROLL for (int f = 0; f < alpha; f++)
-            store(to + (d * alpha + f) * VL, v[f] * splat(NAME(rowwise_scale)(alpha, f)));
+            store(to + (d * alpha + f) * VL, v[f] * splat(NAME(point_scale)(alpha, f)));
     }
 }
 static void NAME(rowwise_weight)(int64_t alpha, int64_t outputs, const char *w, int64_t tap_step, int64_t filters,
@@ -335,7 +324,7 @@ INLINE void NAME(rowwise_panel_gradient)(const int alpha, const int taps, const 
     for (int64_t r = 0; r < rows; r++) {
         vec v[8], y[7];
         UNROLL for (int f = 0; f < alpha; f++)
-            v[f] = load(sum + (r * alpha + f) * VL) * splat(NAME(rowwise_scale)(alpha, f));
+            v[f] = load(sum + (r * alpha + f) * VL) * splat(NAME(point_scale)(alpha, f));
         NAME(collected)(alpha, taps, v, y);
         UNROLL for (int j = 0; j < taps; j++) {
             real *p = w + j * tap_step + r * filters;

@@ -275,11 +275,6 @@ static void NAME(winograd_gradient)(const convnd_winograd_args *a) {
 #undef CASE
 }
 
-INLINE vec NAME(finish)(vec y, vec start, int64_t activation) {
-    y = y + start;
-    if (activation == ACT_RELU) return larger((vec){0}, y); /* a NaN stays */
-    return activation == ACT_NONE ? y : NAME(activate)(y, activation);
-}
 /* Whole lines past the caches: the vectors before wait in `line` until the one at channel c fills it. */
 INLINE void NAME(stream_line)(real *out, vec y, int64_t c, real *line) {
     const int64_t at = c % IN_LINE;
@@ -303,7 +298,7 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
         NAME(collected)(alpha, n, v, y);
         UNROLL for (int k = 0; k < n; k++) {
             if (k < a.from[3] || k >= a.to[3]) continue;
-            y[k] = NAME(finish)(y[k], start, a.activation);
+            y[k] = NAME(finish)(y[k] + start, a.activation);
             if (a.streams) NAME(stream_line)(out + k * a.step[3], y[k], c, line + k * IN_LINE);
             else if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
             else store_part(out + k * a.step[3], y[k], a.channels - c);
@@ -392,7 +387,7 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
                     real *row = result + h * to[0] + i * to[1] + j * to[2];
                     real *out = (real *)a.y + c + h * a.step[0] + i * a.step[1] + j * a.step[2];
                     for (int64_t k = a.from[3]; k < a.to[3]; k++) {
-                        const vec y = NAME(finish)(load(row + k * VL), start, a.activation);
+                        const vec y = NAME(finish)(load(row + k * VL) + start, a.activation);
                         real *line = lines + (row - result + k * VL) / VL * IN_LINE;
                         if (a.streams) NAME(stream_line)(out + k * a.step[3], y, c, line);
                         else if (lanes >= VL) store(out + k * a.step[3], y);
@@ -408,15 +403,10 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
 
 /* 1 / N_i for frequency number `index`, the product over axes. */
 INLINE real NAME(frequency_scale)(const convnd_winograd_axis *axes, int64_t index) {
-    static const real scale4[4] = {-1, (real)0.5, (real)0.5, 1};
-    static const real scale6[6] = {1, (real)(-2.0 / 3), (real)(-2.0 / 3), (real)(1.0 / 6), (real)(1.0 / 6), 1};
-    static const real scale8[8] = {-1, (real)(-2.0 / 9), (real)(-2.0 / 9), (real)(1.0 / 90), (real)(1.0 / 90),
-                                   (real)(32.0 / 45), (real)(32.0 / 45), 1};
     real scale = 1;
     for (int64_t i = CONVND_WINOGRAD_AXES - 1; i >= 0; i--) {
         const int64_t alpha = axes[i].alpha;
-        const real *scales = alpha == 4 ? scale4 : alpha == 6 ? scale6 : scale8;
-        if (alpha > 1) scale *= scales[index % alpha];
+        if (alpha > 1) scale *= NAME(point_scale)(alpha, index % alpha);
         index /= alpha;
     }
     return scale;

@@ -139,6 +139,13 @@ INLINE void NAME(collect)(const int alpha, const int n, const real *f, int64_t f
     UNROLL for (int j = 0; j < n; j++) store(t + j * t_step, y[j]);
 }
 
+/* 1 / N of a frequency. */
+INLINE real NAME(point_scale)(int64_t alpha, int64_t f) {
+    static const real four[3] = {-1, (real)0.5, 1}, six[4] = {1, (real)(-2.0 / 3), (real)(1.0 / 6), 1};
+    static const real eight[5] = {-1, (real)(-2.0 / 9), (real)(1.0 / 90), (real)(32.0 / 45), 1};
+    return (alpha == 4 ? four : alpha == 6 ? six : eight)[(f + 1) / 2]; /* +p and -p share one */
+}
+
 /* Two axes of six frequencies at once, without a store between them. An input has too many numbers for the registers: a
  * column of frequencies or two are made from all rows, then transformed. */
 INLINE void NAME(interpolate6_plane)(const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row, int64_t t_col) {

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from .._core import isa
 from .._core import rowwise as core
+from .._core import rowwise_blocks as core_blocks
+from .._core import rowwise_weight as core_weight
 from . import phased, winograd
 from .checks import Array, empty
 from .task import Mask, Operation, Problem, Task
@@ -121,7 +123,7 @@ def _spent(problem: Problem) -> NDArray[np.float64]:
     for cut, spent in zip(cuts, found, strict=True):
         each = -(-size // cut.apart)
         tiles = cut.apart * -(-each // cut.outputs)
-        core.tiles_read(
+        core_blocks.tiles_read(
             shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.dtype.itemsize, read
         )  # fmt: skip
         spent[:] = rows * tiles * cut.tile + read * (cut.input + cut.row / np.maximum(tiles, 1))
@@ -193,7 +195,7 @@ def _run_weight(task: Task, cut: Cut) -> None:
     rows, kernel = int(geometry[0, :-1].prod()), int(geometry[0, -1])
     width = cut.unit * task.channels
     made = empty(cut.taps * rows * width, task.filters, task.out.dtype)
-    core.conv_weight(
+    core_weight.conv_weight(
         task.x, task.grad, source.shapes, target.shapes, task.low, source.offsets, target.offsets, geometry, cut.apart,
         cut.taps, cut.alpha, made.reshape(cut.taps, rows * width, task.filters),
     )  # fmt: skip
