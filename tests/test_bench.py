@@ -41,19 +41,20 @@ def test_a_turn_is_as_many_calls_as_it_takes(monkeypatch):
     now = [0.0]  # a clock that the calls move, since a real one's ticks may be longer than a turn
     monkeypatch.setattr(measure, "clock", lambda: lambda: now[0])
 
-    def count(seconds):
+    def count(seconds, cold=0.0):
         calls = []
 
         def call():
+            now[0] += seconds if calls else seconds + cold
             calls.append(1)
-            now[0] += seconds
 
         times = in_turn({"one": call}, rounds=4)["one"]
         assert times.seconds == pytest.approx((seconds,) * 4)
         return len(calls)
 
     assert count(2 * TURN) == 1 + 4  # the first sees how long it takes
-    assert count(0.4 * TURN) == 1 + 4 * 3
+    assert count(0.4 * TURN) == 3 + 4 * 3
+    assert count(0.4 * TURN, cold=0.5 * TURN) == 3 + 4 * 3
 
 
 def test_ratio_is_round_by_round():

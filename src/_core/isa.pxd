@@ -358,6 +358,7 @@ cdef extern from "tile/tile.h":
 
     ctypedef struct convnd_rowwise_tiles:
         int64_t height[9]
+        int64_t lanes
         void (*outputs[9][8])(const convnd_rowwise_args *) noexcept nogil
         void (*input)(const convnd_rowwise_input *) noexcept nogil
         void (*weight)(int64_t alpha, int64_t outputs, const char *w, int64_t tap_step, int64_t filters, int64_t depth,

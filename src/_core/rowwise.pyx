@@ -46,7 +46,7 @@ cdef void span_of(const Rowwise *job, const Block *block, const char **start, co
 
 cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Rowwise *job = <const Rowwise *>context
-    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.lanes, p, f, t
+    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.rowwise.lanes, p, f, t
     cdef char *data = job.scratch + slot * job.scratch_size
     cdef convnd_rowwise_tile *tile = <convnd_rowwise_tile *>(data + job.tiles_at)
     cdef const char *start
@@ -94,7 +94,7 @@ cdef struct Packing:
 
 cdef void pack_panel(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Packing *job = <const Packing *>context
-    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.lanes
+    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.rowwise.lanes
     cdef int64_t f = panel_filter(index, job.filters, lanes)
     job.tiles.rowwise.weight(
         job.alpha, job.outputs, job.weight + f * size, job.depth * job.filters, job.filters, job.depth,
@@ -106,6 +106,11 @@ def tiles_at_once(int64_t itemsize, int64_t alpha):
     return tiles(itemsize).rowwise.height[alpha]
 
 
+def panel_lanes(int64_t itemsize):
+    """Filters of a panel."""
+    return tiles(itemsize).rowwise.lanes
+
+
 def pack(const real[:, :, ::1] weight, int64_t alpha, real[::1] packed):
     """A weight (taps, depth, F) to its frequencies, panel by panel: (F in whole vectors) * depth * alpha numbers."""
     cdef Packing job
@@ -114,7 +119,8 @@ def pack(const real[:, :, ::1] weight, int64_t alpha, real[::1] packed):
     job.alpha, job.outputs = alpha, alpha + 1 - weight.shape[0]
     job.depth, job.filters = weight.shape[1], weight.shape[2]
     with nogil:
-        parallel_for(pack_panel, &job, ceil_div(job.filters, job.tiles.lanes), job.depth * job.filters * alpha * 8)
+        parallel_for(pack_panel, &job, ceil_div(job.filters, job.tiles.rowwise.lanes),
+                     job.depth * job.filters * alpha * 8)
 
 
 def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
@@ -129,29 +135,30 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     """
     cdef Rowwise job
     cdef Panel panels[2]
-    cdef int64_t total, blocks, f
+    cdef int64_t total, blocks, f, lanes, whole
     cdef bint counts = moments is not None
     cdef real *start
     read_geometry(&job, sizeof(real), geometry, apart, taps, alpha, x.shape[1])
     job.samples, job.filters = in_shapes.shape[0], out.shape[1]
-    job.n_panels, job.wide = ceil_div(job.filters, job.tiles.lanes), job.width % job.tiles.lanes == 0
-    job.panel = job.n_runs * job.width * alpha * job.tiles.lanes
+    lanes = job.tiles.rowwise.lanes
+    job.n_panels, job.wide = ceil_div(job.filters, lanes), job.width % job.tiles.lanes == 0
+    job.panel, whole = job.n_runs * job.width * alpha * lanes, job.n_panels * lanes
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
     job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     job.in_offsets, job.out_offsets = &in_offsets[0], &out_offsets[0]
     job.activation = activation
-    job.streams = job.tiles.lanes * <int64_t>sizeof(real) == STREAM_LINE and streams(
+    job.streams = lanes * <int64_t>sizeof(real) == STREAM_LINE and streams(
         job.out, out.shape[1] * sizeof(real), out.shape[0] * out.shape[1] * sizeof(real))
     job.asks = job.rank <= 2 and x.shape[0] * x.shape[1] * <int64_t>sizeof(real) >= ASK_BYTES
     indices = Buffer((job.samples * (job.rank + 1) + 1) * sizeof(int64_t))
-    starts = Buffer(ceil_div(job.filters, job.tiles.lanes) * job.tiles.lanes * sizeof(real))
+    starts = Buffer(whole * sizeof(real))
     cdef char[::1] index_view = indices, start_view = starts
     job.first_block = <int64_t *>&index_view[0]
     job.extents = job.first_block + job.samples + 1
     job.first_block[0] = 0
     start = <real *>&start_view[0]
     job.start = <const char *>start
-    memset(start, 0, ceil_div(job.filters, job.tiles.lanes) * job.tiles.lanes * sizeof(real))
+    memset(start, 0, whole * sizeof(real))
     for f in range(bias.shape[0]):
         start[f] = bias[f]
     total = cut_blocks(&job)
@@ -160,15 +167,14 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.scratch = &scratch_view[0]
     blocks = job.first_block[job.samples]
     job.counted.moments, job.counted.rows = NULL, NULL
-    if counts and not make_counted(
-            &job.counted, blocks, ceil_div(job.filters, job.tiles.lanes) * job.tiles.lanes, sizeof(real)):
+    if counts and not make_counted(&job.counted, blocks, whole, sizeof(real)):
         free_counted(&job.counted)
         raise MemoryError("no memory for the moments of a convolution")
     # All panels but the last, and what is new in that.
-    f = panels[0].lanes = max(ceil_div(job.filters, job.tiles.lanes) - 1, 0) * job.tiles.lanes
+    f = panels[0].lanes = max(job.n_panels - 1, 0) * lanes
     panels[0].start = panels[0].filter = 0
     panels[1].filter, panels[1].lanes = f, job.filters - f
-    panels[1].start = 2 * f - panel_filter(f // job.tiles.lanes, job.filters, job.tiles.lanes)
+    panels[1].start = 2 * f - panel_filter(f // lanes, job.filters, lanes)
     with nogil:
         parallel_for(conv_block, &job, blocks, total * alpha * (job.n_runs * job.width + 4) * job.filters)
         if counts:

@@ -1,4 +1,4 @@
-/* Winograd's convolution along rows, in registers, against matrices and plain loops. */
+/* Winograd's convolution along rows, against matrices and plain loops. */
 #include "check.h"
 #include "points.h"
 
@@ -17,9 +17,20 @@ static convnd_rowwise_tile *draw_tiles(int64_t count, int64_t outputs, int64_t x
     return tile;
 }
 
+/* Where a channel's frequency is in a tile. */
+static int64_t input_at(int wide, int64_t width, int64_t c, int64_t f) {
+    const int64_t vector = tiles->lanes;
+    if (!wide) return c * EIGHT + f;
+    return tiles->rowwise->turns ? f * width + c : (c / vector * EIGHT + f) * vector + c % vector;
+}
+/* Where a weight's frequency is in a panel. */
+static int64_t weight_at(int64_t alpha, int64_t depth, int64_t d, int64_t f) {
+    return (tiles->rowwise->turns ? f * depth + d : d * alpha + f) * tiles->rowwise->lanes;
+}
+
 static void check_input(int64_t alpha, int64_t outputs) {
     const int wide = draw(0, 1) == 1;
-    const int64_t width = wide ? tiles->lanes * draw(1, 2) : draw(1, 9), count = draw(1, 11), lanes = tiles->lanes;
+    const int64_t width = wide ? tiles->lanes * draw(1, 2) : draw(1, 9), count = draw(1, 11);
     const int64_t apart = draw(1, 3), step = draw(1, width), residue = draw(0, apart - 1);
     begin("rowwise: input, %lld frequencies, %lld channels%s", (long long)alpha, (long long)width, wide ? ", wide" : "");
     convnd_rowwise_input args = {.alpha = alpha, .tiles = count, .width = width, .element = apart * step, .apart = apart,
@@ -34,8 +45,7 @@ static void check_input(int64_t alpha, int64_t outputs) {
         for (int64_t c = 0; c < width; c++)
             for (int64_t f = 0; f < EIGHT; f++) {
                 const int64_t at = (residue + t) / apart * args.onward + (residue + t) % apart * step + c;
-                const int64_t in = wide ? c / lanes * EIGHT * lanes + f * lanes + c % lanes : c * EIGHT + f;
-                wanted *to = &want[t * tile_step + in];
+                wanted *to = &want[t * tile_step + input_at(wide, width, c, f)];
                 *to = (wanted){0, f < alpha ? 0 : ANY};
                 for (int64_t i = 0; f < alpha && i < alpha; i++)
                     add(to, entry(INTERPOLATE, alpha, alpha, f, i) * get(x, at + i * args.element));
@@ -45,8 +55,9 @@ static void check_input(int64_t alpha, int64_t outputs) {
 }
 
 static void check_outputs(int64_t alpha, int64_t outputs) {
-    const int wide = draw(0, 1) == 1, streams = tiles->lanes * tiles->itemsize == 64 && draw(0, 2) == 0;
-    const int64_t lanes = tiles->lanes, width = wide ? lanes * draw(1, 2) : draw(1, 5), n_runs = draw(1, 3);
+    const int64_t lanes = tiles->rowwise->lanes, n_runs = draw(1, 3);
+    const int wide = draw(0, 1) == 1, streams = lanes * tiles->itemsize == 64 && draw(0, 2) == 0;
+    const int64_t width = wide ? tiles->lanes * draw(1, 2) : draw(1, 5);
     const int64_t count = tiles->rowwise->height[alpha] * draw(1, 3), filters = streams ? lanes : draw(1, lanes);
     const int64_t row = filters + (streams ? 0 : draw(0, 3)), between = draw(1, 2), out_step = between * row;
     int64_t x_end, out_end;
@@ -71,7 +82,7 @@ static void check_outputs(int64_t alpha, int64_t outputs) {
     }
     if (counts) args.moments = m.have;
     wanted *want = as_is(args.out, out_end);
-    double values[4 * 3 * 7 * 64];
+    double values[6 * 3 * 7 * 16];
     int64_t rows = 0;
     for (int64_t t = 0; t < count; t++)
         for (int64_t k = 0; k < tile[t].exist; k++)
@@ -82,9 +93,9 @@ static void check_outputs(int64_t alpha, int64_t outputs) {
                 for (int64_t r = 0; r < n_runs; r++)
                     for (int64_t i = 0; i < width; i++)
                         for (int64_t f = 0; f < alpha; f++) {
-                            const int64_t in = wide ? i / lanes * EIGHT * lanes + f * lanes + i % lanes : i * EIGHT + f;
+                            const int64_t in = input_at(wide, width, i, f);
                             add(to, entry(EVALUATE, alpha, outputs, f, k) * get(args.x, tile[t].x + runs[r] + in) *
-                                get(args.w, ((r * width + i) * alpha + f) * lanes + c));
+                                get(args.w, weight_at(alpha, n_runs * width, r * width + i, f) + c));
                         }
                 activate(to, args.activation);
             }
@@ -98,7 +109,7 @@ static void check_outputs(int64_t alpha, int64_t outputs) {
 }
 
 static void check_weight_and_back(int64_t alpha, int64_t outputs, int back) {
-    const int64_t taps = alpha + 1 - outputs, lanes = tiles->lanes, depth = draw(1, 5), columns = draw(1, lanes);
+    const int64_t taps = alpha + 1 - outputs, lanes = tiles->rowwise->lanes, depth = draw(1, 5), columns = draw(1, lanes);
     const int64_t filters = columns + draw(0, 3), tap_step = depth * filters + draw(0, 2), n = depth * alpha * lanes;
     const int64_t n_w = (taps - 1) * tap_step + (depth - 1) * filters + columns;
     begin("rowwise: weight%s, %lld taps, %lld filters", back ? " gradient" : "", (long long)taps, (long long)columns);
@@ -109,7 +120,7 @@ static void check_weight_and_back(int64_t alpha, int64_t outputs, int back) {
             for (int64_t j = 0; back && j < taps && c < columns; j++)
                 want[j * tap_step + d * filters + c] = (wanted){0, 0};
             for (int64_t f = 0; f < alpha; f++) {
-                const int64_t at = (d * alpha + f) * lanes + c;
+                const int64_t at = back ? (d * alpha + f) * lanes + c : weight_at(alpha, depth, d, f) + c;
                 if (!back) want[at] = (wanted){0, c < columns ? 0 : ANY};
                 for (int64_t j = 0; j < taps && c < columns; j++) {
                     const double m = entry(EVALUATE, alpha, taps, f, j) * over_n(alpha, f);
@@ -126,7 +137,7 @@ static void check_weight_and_back(int64_t alpha, int64_t outputs, int back) {
 }
 
 static void check_sums(int64_t alpha, int64_t outputs) {
-    const int64_t lanes = tiles->lanes, columns = draw(1, lanes), rows = draw(1, 11), count = draw(1, 6);
+    const int64_t lanes = tiles->rowwise->lanes, columns = draw(1, lanes), rows = draw(1, 20), count = draw(1, 6);
     const int64_t out_step = columns + draw(0, 3);
     int64_t x_end, out_end, rows_end = 0;
     begin("rowwise: sums, %lld of %lld frequencies, %lld rows", (long long)outputs, (long long)alpha, (long long)rows);

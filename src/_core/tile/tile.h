@@ -164,8 +164,8 @@ typedef struct {
     int64_t exist;       /* outputs */
 } convnd_rowwise_tile;
 
-/* Tiles of a panel of filters: sums of x[tile.x + runs[r] + 8 k + f] * w[(r width + k) alpha + f], to outputs; wide, x
- * lies that way. */
+/* Tiles of a panel of filters: sums of x[tile.x + runs[r] + 8 k + f] * w[(r width + k) alpha + f] (or, in turns, [f
+ * depth + r width + k]), to outputs; wide, x lies that way. */
 typedef struct {
     const char *x;       /* IN  frequencies */
     const char *w;       /* IN  a panel's */
@@ -382,10 +382,12 @@ typedef struct {
 } convnd_winograd_tiles;
 
 typedef struct {
-    int64_t height[9];   /* [frequencies] tiles at once; 0: there are none */
+    int64_t height[9];   /* [frequencies] tiles at once */
+    int64_t lanes;       /* filters of a panel */
+    int64_t turns;       /* a weight's panel is (alpha, depth, lanes), not (depth, alpha, lanes) */
     void (*outputs[9][8])(const convnd_rowwise_args *); /* [frequencies][outputs] */
     void (*input)(const convnd_rowwise_input *);
-    /* A panel of a weight: taps tap_step apart, each of `depth` rows of `filters` numbers, to (depth, alpha, lanes). */
+    /* A panel of a weight: taps tap_step apart, each of `depth` rows of `filters` numbers, to its frequencies. */
     void (*weight)(int64_t alpha, int64_t outputs, const char *w, int64_t tap_step, int64_t filters, int64_t depth,
                    int64_t lanes, char *to);
     void (*sums[9][8])(const convnd_rowwise_sums *); /* [frequencies][outputs] */

@@ -1,8 +1,8 @@
 """Winograd's convolution along the last axis alone, directly along the others: for few channels.
 
-Its transforms take place in registers, or once for all filters, where those of all axes at once go through memory three
-times. It saves fewer multiplications. With a stride s, positions are inputs side by side as well: K taps are K / u
-ones of u positions each, u a multiple of s, that lie u / s outputs apart.
+Its transforms take place in registers or the first cache, or once for all filters, where those of all axes at once go
+through memory three times. It saves fewer multiplications. With a stride s, positions are inputs side by side as well:
+K taps are K / u ones of u positions each, u a multiple of s, that lie u / s outputs apart.
 """
 
 from __future__ import annotations
@@ -48,12 +48,14 @@ class Costs:
     phased: float
 
 
-# By isa.units(): forth and back, the gradient of the weight. With two units as wide it hasn't been measured; with 16
-# registers it is slower than the others.
+# By isa.units(): forth and back, the gradient of the weight. With two units as wide as AVX-512 it hasn't been measured.
 COSTS = {
     "1x512": (
         Costs(1.07, 0.1, 8.4, 8.4, 11, 7, 2000, 0.9, 1.2, 0.9), Costs(1.29, 0.15, 6, 12, 7, 12, 1800, 0.97, 1.1, 0.9)
-    )
+    ),
+    "2x256": (
+        Costs(1.28, 0.03, 17, 14, 11.5, 9, 1350, 1.07, 1.17, 0.99), Costs(1.3, 0.2, 16, 13, 11.5, 12, 1100, 1, 0.95, 1)
+    ),
 }  # fmt: skip
 
 
@@ -139,8 +141,8 @@ def _cuts(operation: Operation) -> list[Cut]:
     kernel, stride, dilation = (int(row[-1]) for row in operation.geometry)
     outer, _, spread = operation.geometry[:, :-1]
     rows, reach = int(outer.prod()), float(((outer - 1) * spread + 1).prod())
-    lanes = isa.lanes(operation.dtype.itemsize)
-    filters = -(-operation.filters // lanes) * lanes
+    lanes, panel = isa.lanes(operation.dtype.itemsize), core.panel_lanes(operation.dtype.itemsize)
+    filters = -(-operation.filters // panel) * panel
     costs = _costs(operation)
     made = []
     for alpha in FREQUENCIES:
@@ -152,8 +154,8 @@ def _cuts(operation: Operation) -> list[Cut]:
             least = reach * 4 * at_once * width * 8 * operation.dtype.itemsize  # bytes that a few tiles read
             if 2 <= taps <= MOST_TAPS and 0 < least <= MOST_BYTES:
                 end = costs.first * lanes + costs.output * (filters - lanes)
-                panel = alpha * rows * width * lanes * operation.dtype.itemsize
-                product = costs.product * max(1, panel / PANEL) ** costs.power
+                size = alpha * rows * width * panel * operation.dtype.itemsize
+                product = costs.product * max(1, size / PANEL) ** costs.power
                 tile = alpha * product * rows * width * filters + (alpha + 1 - taps) * end
                 turn = alpha * (costs.channel if width % lanes else costs.full) * width
                 ways.append(Cut(taps, apart, unit, alpha, tile, turn, costs.row))
@@ -236,7 +238,7 @@ def _packed_weight(task: Task, cut: Cut) -> Array:
         weight = np.pad(weight, [(0, 0), (0, cut.taps * cut.unit - kernel), (0, 0), (0, 0)])
     weight = weight.reshape(rows, cut.taps, cut.unit * channels, filters).swapaxes(0, 1)
     weight = np.ascontiguousarray(weight).reshape(cut.taps, -1, filters)
-    lanes = isa.lanes(weight.itemsize)
+    lanes = core.panel_lanes(weight.itemsize)
     packed: Array = empty(1, -(-filters // lanes) * lanes * weight.shape[1] * cut.alpha, weight.dtype)[0]
     core.pack(weight, cut.alpha, packed)
     if task.packs is not None:
