@@ -195,7 +195,7 @@ def test_a_rectifier_keeps_nan(level, channels, rng):
 
 
 @pytest.mark.usefixtures("only_this")
-@pytest.mark.parametrize("filters", [16, 17, 40])
+@pytest.mark.parametrize("filters", [5, 12, 16, 17, 40])
 def test_counts_what_it_has(filters, rng):
     """The last panel's filters that the one before has as well count once."""
     place = Window.of(2, 3, padding=1).on(Layout([[40, 37], [3, 100], [1, 1]]))

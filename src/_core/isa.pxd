@@ -303,6 +303,7 @@ cdef extern from "tile/tile.h":
         convnd_winograd_tile weight
         convnd_winograd_tile weight_gradient
         convnd_multiply_tile multiply[5]
+        int64_t any_count[5]
 
     ctypedef struct convnd_rowwise_input:
         const char *x
@@ -359,6 +360,7 @@ cdef extern from "tile/tile.h":
     ctypedef struct convnd_rowwise_tiles:
         int64_t height[9]
         int64_t lanes
+        int64_t turns
         void (*outputs[9][8])(const convnd_rowwise_args *) noexcept nogil
         void (*input)(const convnd_rowwise_input *) noexcept nogil
         void (*weight)(int64_t alpha, int64_t outputs, const char *w, int64_t tap_step, int64_t filters, int64_t depth,

@@ -1,8 +1,8 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
 """Winograd's convolution along rows (the last axis), directly along the other axes, on ragged batches.
 
-A block's rows are transformed (see rowwise_blocks); then tiles sum up a frequency's products in registers and turn them
-into outputs there (tile/rowwise.h). What a tile gives doesn't depend on the tiles around it.
+A block's rows are transformed (see rowwise_blocks); then tiles sum up a frequency's products and turn them into
+outputs, in registers or the first cache (tile/rowwise.h). What a tile gives doesn't depend on the tiles around it.
 """
 
 from libc.stdint cimport int64_t
@@ -13,8 +13,8 @@ from convnd._core.isa cimport convnd_rowwise_args, convnd_rowwise_tile, convnd_t
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport ceil_div
 from convnd._core.rowwise_blocks cimport (
-    Block, Rowwise, cut_blocks, find_block, line_numbers, list_runs, list_tiles, panel_filter, read_geometry,
-    transform_rows)
+    Block, Rowwise, cut_blocks, find_block, least_tiles, line_numbers, list_runs, list_tiles, panel_filter,
+    read_geometry, transform_rows)
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 
@@ -101,9 +101,9 @@ cdef void pack_panel(void *context, int64_t index, int64_t slot) noexcept nogil:
         min(lanes, job.filters), job.packed + index * job.depth * job.alpha * lanes * size)
 
 
-def tiles_at_once(int64_t itemsize, int64_t alpha):
-    """How many tiles of so many frequencies fit into the registers; 0 if they are not made."""
-    return tiles(itemsize).rowwise.height[alpha]
+def fewest_tiles(int64_t itemsize, int64_t alpha):
+    """How many tiles of a row a block has at least, if the row has as many."""
+    return least_tiles(tiles(itemsize), alpha)
 
 
 def panel_lanes(int64_t itemsize):
@@ -112,7 +112,7 @@ def panel_lanes(int64_t itemsize):
 
 
 def pack(const real[:, :, ::1] weight, int64_t alpha, real[::1] packed):
-    """A weight (taps, depth, F) to its frequencies, panel by panel: (F in whole vectors) * depth * alpha numbers."""
+    """A weight (taps, depth, F) to its frequencies, panel by panel: (F in whole panels) * depth * alpha numbers."""
     cdef Packing job
     job.tiles = tiles(sizeof(real))
     job.weight, job.packed = <const char *>&weight[0, 0, 0], <char *>&packed[0]

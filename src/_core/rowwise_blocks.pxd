@@ -13,7 +13,7 @@ cdef struct Rowwise:
     const convnd_tiles *tiles
     const char *x
     const char *w
-    const char *start       # the bias, whole vectors
+    const char *start       # the bias, whole panels
     char *out
     char *scratch           # each slot's share
     int64_t scratch_size
@@ -59,8 +59,11 @@ cdef struct Block:
     int64_t rows[MAX_RANK]      # of inputs that they read
 
 
-# Where a panel of filters begins. The last one holds filters of the one before it again, so that vectors are whole.
+# Where a panel of filters begins. The last one holds filters of the one before it again, so that panels are whole.
 cdef int64_t panel_filter(int64_t p, int64_t filters, int64_t lanes) noexcept nogil
+
+# Of a row, a block has so many tiles at least: two or four products' at once.
+cdef int64_t least_tiles(const convnd_tiles *table, int64_t alpha) noexcept nogil
 
 cdef void read_geometry(Rowwise *job, int64_t itemsize, const int64_t[:, ::1] geometry, int64_t apart, int64_t taps,
                         int64_t alpha, int64_t channels) noexcept nogil

@@ -8,7 +8,7 @@ row once for all rows of outputs and all filters.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from convnd._core.isa cimport convnd_rowwise_input, convnd_rowwise_tile, tiles
+from convnd._core.isa cimport convnd_rowwise_input, convnd_rowwise_tile, convnd_tiles, tiles
 from convnd._core.plan cimport MAX_RANK, ceil_div
 from convnd._core.stream cimport STREAM_LINE
 from convnd._core.threads cimport owner_of
@@ -21,6 +21,10 @@ cdef int64_t BLOCKS = 16, LEAST_TILES = 48
 
 cdef int64_t panel_filter(int64_t p, int64_t filters, int64_t lanes) noexcept nogil:
     return min(p * lanes, max(0, filters - lanes))
+
+
+cdef int64_t least_tiles(const convnd_tiles *table, int64_t alpha) noexcept nogil:
+    return (2 if table.rowwise.turns else 4) * table.rowwise.height[alpha]
 
 
 cdef int64_t row_tiles(const Rowwise *job, int64_t outputs) noexcept nogil:
@@ -50,7 +54,7 @@ cdef void choose_extents(const Rowwise *job, int64_t sample, int64_t most_tiles,
         extents[a] = 1
         rows *= rows_of(job, a, 1)
     count = row_tiles(job, shape[last])
-    n = max(BLOCK_BYTES // (2 if last else 1) // (tile_bytes * rows), 4 * job.tiles.rowwise.height[job.alpha])
+    n = max(BLOCK_BYTES // (2 if last else 1) // (tile_bytes * rows), least_tiles(job.tiles, job.alpha))
     n = ceil_div(count, min(n, most_tiles))
     extents[last] = ceil_div(count, n)
     count = extents[last]

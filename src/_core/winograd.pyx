@@ -64,7 +64,7 @@ cdef void multiply(const Winograd *job, const char *data, char *product, int64_t
         for p in range(job.n_panels):
             panel = &job.panels[p]
             tallest = job.tiles.height[panel.vectors]
-            left = count % tallest
+            left = 0 if job.tiles.winograd.any_count[panel.vectors] else count % tallest
             args.count = count - left
             args.w = job.w + panel_of(job, frequency, p)
             args.ahead = 0
@@ -74,7 +74,7 @@ cdef void multiply(const Winograd *job, const char *data, char *product, int64_t
                 args.ahead = panel_of(job, frequency + 1, 0) - panel_of(job, frequency, p)
             args.x = data + (frequency * job.row + panel.x) * size
             args.out = product + (frequency * job.grad_row + panel.start) * size
-            tall = count // tallest
+            tall = ceil_div(args.count, tallest)
             lines = take_lines(ahead, min(ceil_div(ahead.end - ahead.line, calls), tall * job.depth), &args.ask)
             args.share = ceil_div(lines, max(tall, 1))
             calls -= 1

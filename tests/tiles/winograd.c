@@ -181,8 +181,9 @@ static void check_axes(const convnd_winograd_axis *axes, int sticks_out) {
 }
 
 static void check_multiply(int64_t vectors) {
-    const int64_t panel = vectors * tiles->lanes, rows = draw(0, 5) * tiles->height[vectors], depth = draw(0, 20);
-    const int64_t x_step = depth + draw(0, 3), out_step = panel + draw(0, 3);
+    const int64_t panel = vectors * tiles->lanes, depth = draw(0, 20);
+    const int64_t tallest = tiles->height[vectors], x_step = depth + draw(0, 3), out_step = panel + draw(0, 3);
+    const int64_t rows = tiles->winograd->any_count[vectors] ? draw(0, 5 * tallest) : draw(0, 5) * tallest;
     const int64_t n = rows ? (rows - 1) * out_step + panel : 0;
     begin("winograd: product, %lld vectors", (long long)vectors);
     const convnd_winograd_product args = {

@@ -210,8 +210,8 @@ static void NAME(rowwise_weight_gradient)(int64_t alpha, int64_t outputs, const 
 
 #define ENTRY(A, N) .outputs[A][N] = NAME(rowwise_##A##_##N), .sums[A][N] = NAME(rowwise_sums_##A##_##N),
 const convnd_rowwise_tiles NAME(convnd_rowwise_tiles) = {
-    .height = {[6] = NAME(TILES_6), [8] = NAME(TILES_8)}, .lanes = PANEL, .turns = !HOLDS, .input = NAME(rowwise_input), .weight = NAME(rowwise_weight),
-    .weight_gradient = NAME(rowwise_weight_gradient), EACH_TILE(ENTRY)};
+    .height = {[6] = NAME(TILES_6), [8] = NAME(TILES_8)}, .lanes = PANEL, .turns = !HOLDS, .input = NAME(rowwise_input),
+    .weight = NAME(rowwise_weight), .weight_gradient = NAME(rowwise_weight_gradient), EACH_TILE(ENTRY)};
 #undef ENTRY
 #undef EACH_TILE
 #undef TILES

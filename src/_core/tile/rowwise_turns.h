@@ -1,7 +1,7 @@
 /* Products with 16 registers: a frequency of six tiles and of two vectors of filters after the other, which wait for the outputs
  * in the first cache. Included by rowwise.h. */
 
-enum { NAME(TURNS) = 4 * NAME(TILES_6) }; /* tiles whose frequencies wait */
+enum { NAME(WAITING) = 4 * NAME(TILES_6) }; /* tiles whose frequencies wait */
 
 /* Steps of a product: sum += x * w. If it `asks`, memory is asked for a line with each. */
 INLINE void NAME(turn_run)(const int wide, const int asks, vec (*sum)[VECTORS], const real *const *x, const real *w,
@@ -59,14 +59,15 @@ SLOW void NAME(turns_of)(int64_t alpha, const convnd_rowwise_args *a, const conv
 
 INLINE void NAME(rowwise_outputs)(const int alpha, const int n, const convnd_rowwise_args *args) {
     const convnd_rowwise_args own = *args, *const a = &own; /* a copy that no store can change */
-    real frequencies[NAME(TURNS) * EIGHT * PANEL], lines[NAME(TURNS) * 7 * PANEL];
+    real frequencies[NAME(WAITING) * EIGHT * PANEL], lines[NAME(WAITING) * 7 * PANEL];
     const int counts = a->moments.mean != NULL, plain = a->lanes == PANEL && !a->streams && !counts;
     int64_t counted = 0;
     for (int64_t t = 0, count; t < a->tiles; t += count) {
-        const char *ask = a->ask + t / NAME(TILES_6) * 64 * a->n_runs * a->width;
+        const int64_t asked = t / NAME(TILES_6) * 64 * a->n_runs * a->width;
+        const char *ask = asked < a->ask_end - a->ask ? a->ask + asked : NULL;
         real *line = lines;
-        count = a->tiles - t < NAME(TURNS) ? a->tiles - t : NAME(TURNS);
-        NAME(turns_of)(alpha, a, a->tile + t, count, ask < a->ask_end ? ask : NULL, frequencies);
+        count = a->tiles - t < NAME(WAITING) ? a->tiles - t : NAME(WAITING);
+        NAME(turns_of)(alpha, a, a->tile + t, count, ask, frequencies);
         for (int64_t i = 0; i < count; i++) {
             const int64_t exist = a->tile[t + i].exist;
             const int straight = plain && exist == n;

@@ -134,7 +134,8 @@ typedef struct {
     int64_t counted;
 } convnd_winograd_args;
 
-/* out (count, panel) = x (count, depth) times a packed panel of w, where count is a multiple of the tallest tile. */
+/* out (count, panel) = x (count, depth) times a packed panel of w, where count is a multiple of the tallest tile's, or any where
+ * `any_count`. */
 typedef struct {
     const char *x;
     const char *w;
@@ -146,7 +147,7 @@ typedef struct {
 } convnd_winograd_product;
 
 /* A row's tiles, `residue` the first one's number among the `apart` that lie between each other: inputs of `width` channels to
- * their frequencies (tiles, width, 8) or, wide, (tiles, width / lanes, 8, lanes). */
+ * their frequencies (tiles, width, 8) or, wide, (tiles, width / lanes, 8, lanes), in turns (tiles, 8, width). */
 typedef struct {
     const char *x;       /* IN  the first element of the first tile */
     char *to;            /* OUT */
@@ -379,12 +380,13 @@ typedef struct {
 typedef struct {
     convnd_winograd_tile input, gradient, output, weight, weight_gradient;
     convnd_multiply_tile multiply[CONVND_MAX_VECTORS + 1]; /* [vectors] */
+    int64_t any_count[CONVND_MAX_VECTORS + 1];             /* whether that takes a count that isn't a multiple */
 } convnd_winograd_tiles;
 
 typedef struct {
     int64_t height[9];   /* [frequencies] tiles at once */
     int64_t lanes;       /* filters of a panel */
-    int64_t turns;       /* a weight's panel is (alpha, depth, lanes), not (depth, alpha, lanes) */
+    int64_t turns;       /* frequencies have their turns: a weight's panel is (alpha, depth, lanes), not (depth, alpha, lanes) */
     void (*outputs[9][8])(const convnd_rowwise_args *); /* [frequencies][outputs] */
     void (*input)(const convnd_rowwise_input *);
     /* A panel of a weight: taps tap_step apart, each of `depth` rows of `filters` numbers, to its frequencies. */

@@ -479,5 +479,6 @@ static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
 const convnd_winograd_tiles NAME(convnd_winograd_tiles) = {
     .input = NAME(winograd_input), .gradient = NAME(winograd_gradient), .output = NAME(winograd_output),
     .weight = NAME(winograd_weight), .weight_gradient = NAME(winograd_weight_gradient),
-    .multiply = {NULL, NAME(multiply_1), NAME(multiply_2), NULL, MULTIPLY_4}};
+    .multiply = {NULL, NAME(multiply_1), NAME(multiply_2), NULL, MULTIPLY_4}, .any_count = {ANY_COUNT}};
 #undef MULTIPLY_4
+#undef ANY_COUNT

@@ -150,9 +150,9 @@ def _cuts(operation: Operation) -> list[Cut]:
         for apart in [dilation] if dilation > 1 else range(1, kernel // stride + 1):
             unit = 1 if dilation > 1 else apart * stride
             taps, width = -(-kernel // unit), unit * operation.channels
-            at_once = core.tiles_at_once(operation.dtype.itemsize, alpha)
-            least = reach * 4 * at_once * width * 8 * operation.dtype.itemsize  # bytes that a few tiles read
-            if 2 <= taps <= MOST_TAPS and 0 < least <= MOST_BYTES:
+            few = core.fewest_tiles(operation.dtype.itemsize, alpha)
+            least = reach * few * width * 8 * operation.dtype.itemsize  # bytes of what they read
+            if 2 <= taps <= MOST_TAPS and least <= MOST_BYTES:
                 end = costs.first * lanes + costs.output * (filters - lanes)
                 size = alpha * rows * width * panel * operation.dtype.itemsize
                 product = costs.product * max(1, size / PANEL) ** costs.power
