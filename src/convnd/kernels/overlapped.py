@@ -22,8 +22,8 @@ algorithm = "winograd"
 LINE = 64  # bytes of the cache's
 MOST_TAPS = winograd.MOST_TAPS[1]
 LONG = 1 << 16  # outputs of a sample that the way to cut a kernel is chosen for
-# By isa.units(): how many times what Winograd's rule expects it takes, forth and for weights. With one unit as wide or
-# with AVX2 kernels.rowwise is faster.
+# By isa.units(): how many times what Winograd's rule expects it takes, forth and for weights. With one unit as wide
+# kernels.rowwise is faster, and with AVX2 forth.
 FITS = {"2x512": (0.9, 1)}
 
 
