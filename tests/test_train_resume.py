@@ -214,13 +214,14 @@ assert os.waitpid(start(whole), 0)[1] == 0
 length, rng, runs, at = time.monotonic() - begun, np.random.default_rng(), [out + "/0"], []
 while len(at) < kills:
     child = start(runs[-1])
-    time.sleep(rng.uniform(0, 3 * length / kills))
-    if os.waitpid(child, os.WNOHANG)[0]:  # it was done: another run for the kills that are left
+    time.sleep(rng.uniform(0, 0.15 * length))
+    os.kill(child, signal.SIGKILL)  # one that has ended, or is about to, isn't changed by it
+    status = os.waitpid(child, 0)[1]
+    if status == signal.SIGKILL:
+        at.append(t.place_of(runs[-1]))
+    else:  # it was done: another run for the kills that are left
+        assert status == 0, status
         runs.append(f"{out}/{len(runs)}")
-        continue
-    os.kill(child, signal.SIGKILL)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    at.append(t.place_of(runs[-1]))
 assert os.waitpid(start(runs[-1]), 0)[1] == 0
 print(json.dumps([runs, at]))
 """
