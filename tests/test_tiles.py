@@ -1,7 +1,7 @@
 """The tiles by themselves, in C: every tile of an instruction set against plain loops (tests/tiles/).
 
 One source serves all instruction sets, so a machine tests its own, and NEON too where it has a cross compiler and qemu.
-The tiles are compiled as CMakeLists.txt says, only with less optimisation. CONVND_ISA, CC and CFLAGS are heeded (say
+The tiles are compiled as their CMakeLists.txt says, only with less optimisation. CONVND_ISA, CC and CFLAGS are heeded (say
 -fsanitize=address,undefined).
 """
 
@@ -20,7 +20,7 @@ import pytest
 from convnd._core import isa
 
 ROOT = Path(__file__).parent.parent
-CMAKE = (ROOT / "CMakeLists.txt").read_text()
+CMAKE = (ROOT / "src/_core/tile/CMakeLists.txt").read_text()
 FAMILIES = re.search(r"set\(TILE_FAMILIES (.*)\)", CMAKE)[1].split()
 OPTIONS = shlex.split(re.search(r"PRIVATE (-ffp-contract.*) \$\{ARGN\}\)", CMAKE)[1])
 LEVELS = {level: (size, flags.split()) for level, size, flags in re.findall(r"add_tiles\((\w+) (\d+) ?(.*)\)", CMAKE)}
