@@ -144,15 +144,16 @@ static void check_output(const convnd_winograd_axis *axes, const int64_t *size, 
 
 static void check_weight_and_back(const convnd_winograd_axis *axes, const int64_t *size, int back) {
     const int64_t channels = draw(1, 2 * tiles->lanes + 1), n_f = count(axes, NULL), n_e = count(axes, size);
-    const int64_t step = whole(channels) + draw(0, 3), tap_step = channels + draw(0, 3);
-    const int64_t rows = draw(1, 3), y_row = n_f * step, w_row = n_e * tap_step;
-    const int64_t n_y = (rows - 1) * y_row + (n_f - 1) * step + whole(channels);
+    const int64_t tap_step = channels + draw(0, 3), w_row = n_e * tap_step, rows = draw(1, 3 + (back ? 0 : 40));
+    /* Rows of frequencies are side by side, those that a weight's gradient is made from anywhere. */
+    const int64_t width = whole(channels) + (back ? draw(0, 3) : 0), step = back ? width : rows * width;
+    const int64_t y_row = back ? n_f * width : width, n_y = (rows * n_f - 1) * width + whole(channels);
     const int64_t n_w = (rows - 1) * w_row + (n_e - 1) * tap_step + channels;
     begin("winograd: weight%s, %lld channels", back ? " gradient" : "", (long long)channels);
     const convnd_winograd_args args = {.axes = axes, .x = numbers(back ? n_y : n_w), .y = numbers(back ? n_w : n_y),
                                        .frequency_step = step, .step = {tap_step, w_row, y_row}, .to = {rows},
                                        .channels = channels};
-    wanted *want = back ? as_is(args.y, n_w) : frequencies_as_is(args.y, n_y, rows * n_f, step, channels);
+    wanted *want = back ? as_is(args.y, n_w) : frequencies_as_is(args.y, n_y, rows * n_f, width, channels);
     make_matrix(EVALUATE, axes, size, 1);
     for (int64_t row = 0; row < rows; row++)
         for (int64_t e = 0; e < n_e; e++)

@@ -420,32 +420,41 @@ INLINE int64_t NAME(frequency_scales)(const convnd_winograd_axis *axes, real *sc
 }
 
 /* All taps, step[0] apart, of input channels from[0] ... to[0] - 1 and of `channels` filters to their frequencies; zeros
- * for the rest of a vector. From one input channel to the next it is step[1] in x and step[2] in y. */
+ * for the rest of a vector. From one input channel to the next it is step[1] in x and step[2] in y: a row of vectors.
+ *
+ * Frequencies often lie a power of two apart, where a cache keeps few of them: rows are made side by side first. */
 static void NAME(winograd_weight)(const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args; /* stores may not change it */
-    real copy[CONVND_WINOGRAD_MOST * VL], scale[CONVND_WINOGRAD_MOST];
+    enum { ROOM = CONVND_WINOGRAD_MOST * CONVND_MAX_VECTORS * VL };
+    real copy[CONVND_WINOGRAD_MOST * VL], scale[CONVND_WINOGRAD_MOST], made[ROOM];
     int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
     NAME(passes) passes;
     NAME(box_size)(taps, a.axes, NAME(TAPS));
     NAME(box_size)(alpha, a.axes, NAME(ALPHA));
+    const int64_t n_taps = NAME(product)(taps), n = NAME(frequency_scales)(a.axes, scale), row = a.step[2];
+    const int64_t most = ROOM / (n * row) < a.to[0] - a.from[0] ? ROOM / (n * row) : a.to[0] - a.from[0];
     NAME(pack_steps)(from, taps, VL);
-    NAME(pack_steps)(to, alpha, a.frequency_step);
+    NAME(pack_steps)(to, alpha, most * row);
     NAME(prepare)(&passes, NAME(EVALUATE), a.axes, NAME(TAPS), from, to);
-    const int64_t n_taps = NAME(product)(taps), n = NAME(frequency_scales)(a.axes, scale);
-    for (int64_t k = a.from[0]; k < a.to[0]; k++)
-        for (int64_t c = 0; c < a.channels; c += VL) {
-            const real *x = (const real *)a.x + k * a.step[1] + c;
-            real *y = (real *)a.y + k * a.step[2] + c;
-            if (a.channels - c >= VL)
-                for (int64_t t = 0; t < n_taps; t++) store(copy + t * VL, load(x + t * a.step[0]));
-            else
-                for (int64_t t = 0; t < n_taps; t++) store(copy + t * VL, load_part(x + t * a.step[0], a.channels - c));
-            NAME(run)(&passes, copy, y, NULL, VL);
-            for (int64_t i = 0; i < n; i++) {
-                real *p = y + i * a.frequency_step;
-                store(p, load(p) * splat(scale[i]));
+    for (int64_t k = a.from[0]; k < a.to[0]; k += most) {
+        const int64_t rows = a.to[0] - k < most ? a.to[0] - k : most;
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t c = 0; c < a.channels; c += VL) {
+                const real *x = (const real *)a.x + (k + r) * a.step[1] + c;
+                if (a.channels - c >= VL)
+                    for (int64_t t = 0; t < n_taps; t++) store(copy + t * VL, load(x + t * a.step[0]));
+                else
+                    for (int64_t t = 0; t < n_taps; t++)
+                        store(copy + t * VL, load_part(x + t * a.step[0], a.channels - c));
+                NAME(run)(&passes, copy, made + r * row + c, NULL, VL);
             }
+        for (int64_t i = 0; i < n; i++) {
+            const vec by = splat(scale[i]);
+            const real *x = made + i * most * row;
+            real *y = (real *)a.y + i * a.frequency_step + k * row;
+            for (int64_t j = 0; j < rows * row; j += VL) store(y + j, load(x + j) * by);
         }
+    }
 }
 /* The transpose: the gradient's frequencies to its taps; step[1] is y's and step[2] is x's. */
 static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
