@@ -98,6 +98,22 @@ def test_regions_cover_what_the_formula_says(kernel, stride, dilation, ceil_mode
         at_input += size
 
 
+@pytest.mark.parametrize("kernel", [(1,), (3,), (4, 2), (2, 3, 1)])
+def test_regions_of_windows_side_by_side(kernel, rng):
+    layout = Layout(rng.integers(4, 12, (9, len(kernel))))
+    place = Window.of(len(kernel), kernel, kernel).on(layout)
+    regions = window_regions(place)
+    sizes, outputs = layout.shapes.reshape(-1).tolist(), place.output.shapes.reshape(-1).tolist()
+    k = [kernel[row % len(kernel)] for row in range(len(sizes))]
+    assert outputs == [size // each for size, each in zip(sizes, k, strict=True)]
+    rows = list(zip(sizes, outputs, k, strict=True))
+    assert regions.first.tolist() == [q * each for _, n, each in rows for q in range(n)]
+    assert regions.count.tolist() == [each for _, n, each in rows for _ in range(n)]
+    assert not regions.tap.any()
+    held = [[q for q in range(n) if q * each <= p < (q + 1) * each] for size, n, each in rows for p in range(size)]
+    assert [list(range(*ends)) for ends in zip(regions.begin, regions.end, strict=True)] == held
+
+
 @pytest.mark.parametrize("bins", [1, 2, 3, 4, 7])
 def test_proportional_regions(bins):
     layout = Layout(np.arange(1, 12).reshape(-1, 1))

@@ -362,6 +362,8 @@ def window_regions(place: Placement) -> Regions:
     """The regions of a pooling window."""
     window = place.window
     low, size, outputs = place.low.reshape(-1), place.input.shapes.reshape(-1), place.output.shapes.reshape(-1)
+    if window.kernel == window.stride and max(window.dilation, default=1) == 1 and not window.reaches_over:
+        return _side_by_side(place)
     stride, step, kernel = (_spread(values, outputs) for values in (window.stride, window.dilation, window.kernel))
     # In place, where it can be: each fresh array of this size costs as much in page faults as some passes over it.
     numbers = _numbers(outputs)
@@ -390,6 +392,30 @@ def window_regions(place: Placement) -> Regions:
     end += 1
     np.minimum(end, _spread(outputs, size), out=end)
     return Regions(place.input, place.output, window.dilation, window.kernel, table, tap, meeting)
+
+
+def _side_by_side(place: Placement) -> Regions:
+    """The regions of windows side by side, whole and without holes: pieces of a few tables, as divisions and fresh
+    memory are what takes the time."""
+    window, size, outputs = place.window, place.input.shapes.reshape(-1), place.output.shapes.reshape(-1)
+    positions = np.arange(int(size.max()) if len(size) else 0, dtype=np.int64)
+    starts = [positions * kernel for kernel in window.kernel]
+    numbers = [positions // kernel for kernel in window.kernel]
+    behind = [number + 1 for number in numbers]
+    table, meeting = (np.empty((2, int(lengths.sum())), dtype=np.int64) for lengths in (outputs, size))
+    table[1] = _spread(window.kernel, outputs)
+    if table.size:
+        axes = [*range(window.ndim)] * len(place.low)
+        rows = [*zip(axes, size.tolist(), outputs.tolist(), strict=True)]
+        covered = [n * window.kernel[axis] for axis, _, n in rows]
+        np.concatenate([starts[axis][:n] for axis, _, n in rows], out=table[0])
+        np.concatenate([numbers[axis][:n] for axis, n, _ in rows], out=meeting[0])
+        ends = [
+            piece for (axis, n, _), end in zip(rows, covered, strict=True)
+            for piece in (behind[axis][:end], numbers[axis][end:n])
+        ]  # fmt: skip
+        np.concatenate(ends, out=meeting[1])
+    return Regions(place.input, place.output, window.dilation, window.kernel, table, np.zeros_like(table[0]), meeting)
 
 
 def proportional_regions(layout: Layout, bins: tuple[int, ...]) -> Regions:
