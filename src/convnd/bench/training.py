@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, loss, optim
-from ..layout import Ints
+from ..layout import Ints, Layout, Ragged
 from ..nn import Layer
 from ..tensor import Tensor
 from .cases import Array
@@ -24,6 +24,8 @@ def our_step(net: Layer, lr: float) -> Step:
     optimizer = optim.Adam(net.parameters(), lr=lr)
 
     def step(x: Any, labels: Ints) -> float:
+        if isinstance(x, Ragged):  # a batch that was read has a layout of its own, which nothing is known of yet
+            x = Ragged(x.values, Layout(x.layout.shapes))
         value = loss.cross_entropy(net(Tensor(x), training=True), labels)
         value.backward()
         optimizer.step()
