@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 
 import numpy as np
 import pytest
 
 from convnd._core import isa, threads
+from convnd.kernels import rowwise
+
+conv_module = importlib.import_module("convnd.kernels.conv")  # convnd.kernels.conv is the function
 
 # A shell that starts the tests in the background may have them ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,6 +31,15 @@ def level(request):
     isa.use(request.param)
     yield request.param
     isa.use(before)
+
+
+@pytest.fixture
+def not_row_by_row(monkeypatch):
+    """Convolutions go otherwise: that way has tests of its own. Operations keep what they chose before."""
+    monkeypatch.setattr(rowwise, "takes", lambda _: False)
+    conv_module._operation.cache_clear()
+    yield
+    conv_module._operation.cache_clear()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from threadpoolctl import threadpool_limits
 from convnd import kernels, nn, ops
 from convnd.errors import ShapeError
 from convnd.kernels import counted as module
-from convnd.kernels import rowwise
 from convnd.layout import Layout
 from convnd.window import Window
 
@@ -81,8 +80,8 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_way_on_threads(name, never, monkeypatch):
-    monkeypatch.setattr(rowwise, "takes", lambda _: False)  # test_kernels_rowwise.py
+@pytest.mark.usefixtures("not_row_by_row")
+def test_each_way_on_threads(name, never):
     (batch, *size), channels, filters, settings, algorithm = CASES[name]
     settings = dict(settings)
     groups, kernel = settings.pop("groups", 1), settings.pop("kernel")

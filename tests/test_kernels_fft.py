@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from convnd import kernels, reference
 from convnd._core import spectrum_product
 from convnd.errors import ArgumentError
-from convnd.kernels import fft, rowwise, spectral_plan
+from convnd.kernels import fft, spectral_plan
 from convnd.kernels.conv import chosen
 from convnd.kernels.task import Operation, Problem, Side, Task
 from convnd.layout import Layout, Ragged
@@ -231,9 +231,9 @@ def test_many_axes_plan_quickly(rng):
     )
 
 
-def test_auto_counts_the_taps_that_meet_inputs(rng, monkeypatch):
+@pytest.mark.usefixtures("not_row_by_row")
+def test_auto_counts_the_taps_that_meet_inputs(rng):
     """Back from an output that is one wide, each input has one tap of 32 on that axis."""
-    monkeypatch.setattr(rowwise, "takes", lambda _: False)
     ways = {}
     for width in (33, 96):
         place = Window.of(2, (3, 32), padding=[(1, 1), (0, 0)]).on(Layout([(55, width)]))

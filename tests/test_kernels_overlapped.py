@@ -132,8 +132,10 @@ def test_counts_what_it_has(case, rng):
 
 def test_is_the_way_of_a_first_layer_where_that_was_measured(monkeypatch, rng):
     _, place, x, g, w = operands("a waveform", rng, np.float32, [16000])
-    for units, forth, back in (("2x512", True, True), ("1x512", False, False), ("2x256", False, False)):
+    taken = (("2x512", 64, True, True), ("1x512", 64, False, False), ("2x256", 32, False, True))
+    for units, size, forth, back in taken:
         monkeypatch.setattr(overlapped.isa, "units", lambda units=units: units)
+        monkeypatch.setattr(overlapped.isa, "lanes", lambda itemsize, size=size: size // itemsize)
         conv_module._operation.cache_clear()
         fresh = [place.window.on(Layout([[16000]])) for _ in range(2)]
         kernels.conv(x, fresh[0], w)

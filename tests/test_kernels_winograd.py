@@ -10,7 +10,7 @@ import pytest
 
 from convnd import kernels, ops, reference
 from convnd.errors import ArgumentError, ShapeError
-from convnd.kernels import rowwise, winograd
+from convnd.kernels import winograd
 from convnd.kernels.task import Operation, Problem, Side, Task
 from convnd.layout import Layout, Memo, Ragged
 from convnd.testing import check_law
@@ -19,10 +19,7 @@ from convnd.window import Window
 ERROR = {np.float32: 1e-5, np.float64: 2e-14}  # relative, root mean square
 
 
-@pytest.fixture(autouse=True)
-def not_row_by_row(monkeypatch):
-    """That way has tests of its own."""
-    monkeypatch.setattr(rowwise, "takes", lambda _: False)
+pytestmark = pytest.mark.usefixtures("not_row_by_row")
 
 
 def by_threads(call):

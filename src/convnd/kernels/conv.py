@@ -19,7 +19,7 @@ from .task import Counted, Implementation, Kind, Operation, Packs, Part, Problem
 
 # The first that takes a task does it.
 IMPLEMENTATIONS: tuple[Implementation, ...] = (
-    fft, depthwise, spanned.by_winograd, rowwise, overlapped, phased, grouped, winograd, narrow, spanned.directly,
+    fft, depthwise, spanned.by_winograd, overlapped, rowwise, phased, grouped, winograd, narrow, spanned.directly,
     direct,
 )  # fmt: skip
 

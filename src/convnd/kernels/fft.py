@@ -42,7 +42,6 @@ CHUNK_BYTES = 4 * 2**20
 PARTS = 8  # of a depthwise weight gradient's blocks, that their number doesn't depend on the threads
 MOST_BYTES = 2**31  # of a weight's matrices
 LEAST_TAPS = 5  # of some axis: Winograd's convolution and the direct one are faster where none has as many
-ASKED_TAPS = 64  # of an axis, from which it is told how many meet inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +88,10 @@ def takes(task: Task) -> bool | Mask:
     for outputs, samples in _alike(task.target.shapes):
         _, cost, direct = _plan(task, outputs)
         gain[samples] = direct / cost
-    mask: Mask = gain * _met(task) > 1
+    mask: Mask = gain * task.problem.met.prod(axis=1) > 1
     if winograd.refuses(task) is None:
-        mask &= gain > winograd.gain(task)
+        mask &= gain * winograd.rows_met(task) > winograd.gain(task)
     return mask
-
-
-def _met(task: Task) -> Doubles:
-    """The share of all outputs' taps that meet an input, and so cost the direct convolution something: not padding,
-    nor what lies between inputs that are spread."""
-    inner, outer = (task.target, task.source) if task.kind == "transposed" else (task.source, task.target)
-    met = np.ones(len(task.low))
-    for axis, (kernel, stride, dilation) in enumerate(task.geometry.T.tolist()):
-        taps = np.arange(kernel) if kernel <= ASKED_TAPS else np.linspace(0, kernel - 1, ASKED_TAPS).astype(np.int64)
-        before = task.low[:, axis, None] - dilation * taps
-        first = np.maximum(0, -(-before // stride))
-        last = np.minimum(outer.shapes[:, axis, None], (inner.shapes[:, axis, None] - 1 + before) // stride + 1)
-        met *= np.maximum(0, last - first).mean(axis=1) / np.maximum(1, task.target.shapes[:, axis])
-    return met
 
 
 def run(task: Task) -> None:

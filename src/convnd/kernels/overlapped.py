@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from .._core import isa
-from . import winograd
+from . import rowwise, winograd
 from .checks import Array, empty
 from .task import Mask, Operation, Problem, Side, Task
 
@@ -22,9 +22,9 @@ algorithm = "winograd"
 LINE = 64  # bytes of the cache's
 MOST_TAPS = winograd.MOST_TAPS[1]
 LONG = 1 << 16  # outputs of a sample that the way to cut a kernel is chosen for
-# By isa.units(): how many times what Winograd's rule expects it takes, forth and for weights. With one unit as wide
-# kernels.rowwise is faster, and with AVX2 forth.
-FITS = {"2x512": (0.9, 1)}
+# By isa.units(): how many times what Winograd's rule expects it takes, forth and for weights. Elsewhere, and with AVX2
+# forth, kernels.rowwise is faster.
+FITS: dict[str, tuple[float | None, float]] = {"2x512": (0.9, 1), "2x256": (None, 1.05)}
 
 
 def refuses(task: Task) -> str | None:
@@ -38,13 +38,14 @@ def refuses(task: Task) -> str | None:
 
 
 def takes(task: Task) -> bool | Mask:
-    """By multiply-adds: Winograd's rule for what is left, against the direct convolution's."""
-    if isa.units() not in FITS:
+    """By multiply-adds: Winograd's rule for what is left, against the direct convolution's and those row by row."""
+    fit = FITS.get(isa.units(), (None, None))[task.kind == "weight"]
+    if fit is None:
         return False
-    fit = FITS[isa.units()][task.kind == "weight"]
-    outputs = np.multiply.reduce(task.target.shapes, axis=1)
-    direct = outputs * (float(task.geometry[0, 0]) * winograd.direct_products(task) + winograd.direct_end(task))
-    mask: Mask = fit * winograd.spent(Task(_problem(task.problem), task.x, task.x)) < direct
+    rival = winograd.direct(task)
+    if isa.units() in rowwise.COSTS and rowwise.refuses(task) is None:
+        rival = np.minimum(rival, rowwise.spent(task))
+    mask: Mask = fit * winograd.spent(Task(_problem(task.problem), task.x, task.x)) < rival
     return mask
 
 
@@ -100,7 +101,7 @@ def _problem(problem: Problem) -> Problem:
         offsets = problem.source.offsets
         if not _inside(problem):
             offsets = np.concatenate([[0], np.cumsum(_reach(problem))])
-        known = Problem(operation, Side(shapes, offsets), problem.target, np.zeros_like(problem.low))
+        known = Problem(operation, Side(shapes, offsets), problem.target, np.zeros_like(problem.low), exact=True)
         problem.memo["overlapped"] = known
     return known
 

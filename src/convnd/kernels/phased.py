@@ -64,12 +64,8 @@ def takes(task: Task) -> bool | Mask:
     few, two_wide = task.filters < lanes, isa.units() == "2x512"
     if few and task.kind != "transposed" and two_wide:
         return False
-    outputs = (task.source if task.kind == "transposed" else task.target).shapes
-    direct = np.multiply.reduce(outputs, axis=1) * float(task.geometry[0].prod() * winograd.direct_products(task))
-    if few and task.filters > winograd.FEW and lanes == 16 and two_wide:
-        direct *= NARROW
-    direct = direct + np.multiply.reduce(task.target.shapes, axis=1) * winograd.direct_end(task)
-    mask: Mask = spent(task) < direct
+    narrow = few and task.filters > winograd.FEW and lanes == 16 and two_wide
+    mask: Mask = spent(task) < winograd.direct(task, NARROW if narrow else 1)
     return mask
 
 
@@ -209,7 +205,7 @@ def _folding(problem: Problem) -> _Folding:
     shapes = np.where(stride > 1, places, plain.shapes)
     folded = Side(shapes, np.concatenate([[0], np.cumsum(shapes.prod(axis=1))]))
     source, target = (outputs, folded) if back else (folded, outputs)
-    left = Problem(inner, source, target, np.where(stride > 1, 0, problem.low))
+    left = Problem(inner, source, target, np.where(stride > 1, 0, problem.low), exact=True)
     low = np.where(stride > 1, problem.low, 0)
     read = (outputs.shapes - 1) * stride + kernel - problem.low
     ends = np.where(stride > 1, np.clip(read, 0, plain.shapes), plain.shapes)

@@ -20,7 +20,7 @@ from .._core import rowwise_blocks as core_blocks
 from .._core import rowwise_weight as core_weight
 from . import phased, winograd
 from .checks import Array, empty
-from .task import Mask, Operation, Problem, Task
+from .task import Mask, Operation, Problem, Task, of_samples
 
 algorithm = "winograd"
 
@@ -42,6 +42,7 @@ class Costs:
     channel: float  # of an input's frequency
     full: float  # of one where channels fill vectors
     row: float  # of inputs
+    weight: float  # a sample, of a number of the weight's frequencies
     # How many times what their rules expect other ways take, of few channels.
     direct: float
     winograd: float
@@ -50,11 +51,13 @@ class Costs:
 
 # By isa.units(): forth and back, the gradient of the weight. With two units as wide as AVX-512 it hasn't been measured.
 COSTS = {
-    "1x512": (
-        Costs(1.07, 0.1, 8.4, 8.4, 11, 7, 2000, 0.9, 1.2, 0.9), Costs(1.29, 0.15, 6, 12, 7, 12, 1800, 0.97, 1.1, 0.9)
+    "1x512": (  # its costs of a weight's number are those of 2x256: they haven't been measured
+        Costs(1.07, 0.1, 8.4, 8.4, 11, 7, 2000, 3, 0.9, 1.2, 0.9),
+        Costs(1.29, 0.15, 6, 12, 7, 12, 1800, 10, 0.97, 1.1, 0.9),
     ),
     "2x256": (
-        Costs(1.28, 0.03, 17, 14, 11.5, 9, 1350, 1.07, 1.17, 0.99), Costs(1.3, 0.2, 16, 13, 11.5, 12, 1100, 1, 0.95, 1)
+        Costs(1.28, 0.03, 17, 14, 11.5, 9, 1350, 3, 1.07, 1.17, 0.99),
+        Costs(1.3, 0.2, 16, 13, 11.5, 12, 1100, 10, 1, 0.95, 1),
     ),
 }  # fmt: skip
 
@@ -75,9 +78,8 @@ def takes(task: Task) -> bool | Mask:
     """By multiply-adds: against the direct convolution's and those of all axes at once."""
     if isa.units() not in COSTS:
         return False
-    costs, outputs = _costs(task.operation), np.multiply.reduce(task.target.shapes, axis=1)
-    direct = float(task.geometry[0].prod() * winograd.direct_products(task) + winograd.direct_end(task))
-    rival = costs.direct * outputs * direct
+    costs = _costs(task.operation)
+    rival = costs.direct * winograd.direct(task)
     if winograd.refuses(task) is None:
         rival = np.minimum(rival, costs.winograd * winograd.spent(task))
     elif phased.refuses(task) is None:
@@ -104,9 +106,10 @@ class Cut:
     apart: int
     unit: int
     alpha: int
-    tile: float  # costs of a tile's products and outputs, of its input, and of a row
+    tile: float  # costs of a tile's products and outputs, of its input, of a row, and of a sample
     input: float
     row: float
+    sample: float
 
     @property
     def outputs(self) -> int:
@@ -118,7 +121,7 @@ def _spent(problem: Problem) -> NDArray[np.float64]:
     known: NDArray[np.float64] | None = problem.memo.get(Costs)
     if known is not None:
         return known
-    does, shapes = problem.operation, problem.target.shapes
+    does, shapes = problem.operation, problem.like
     rows, size = np.multiply.reduce(shapes[:, :-1], axis=1), shapes[:, -1]
     cuts = _cuts(does)
     found, read = np.empty((len(cuts), len(shapes))), np.empty(len(shapes))
@@ -129,6 +132,7 @@ def _spent(problem: Problem) -> NDArray[np.float64]:
             shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.dtype.itemsize, read
         )  # fmt: skip
         spent[:] = rows * tiles * cut.tile + read * (cut.input + cut.row / np.maximum(tiles, 1))
+        spent += np.where(rows * tiles > 0, cut.sample, 0)
     problem.memo[Costs] = found
     return found
 
@@ -156,9 +160,10 @@ def _cuts(operation: Operation) -> list[Cut]:
                 end = costs.first * lanes + costs.output * (filters - lanes)
                 size = alpha * rows * width * panel * operation.dtype.itemsize
                 product = costs.product * max(1, size / PANEL) ** costs.power
-                tile = alpha * product * rows * width * filters + (alpha + 1 - taps) * end
+                weight = alpha * rows * width * filters
                 turn = alpha * (costs.channel if width % lanes else costs.full) * width
-                ways.append(Cut(taps, apart, unit, alpha, tile, turn, costs.row))
+                tile = product * weight + (alpha + 1 - taps) * end
+                ways.append(Cut(taps, apart, unit, alpha, tile, turn, costs.row, costs.weight * weight))
         if ways:
             made.append(min(ways, key=lambda cut: (cut.tile + READ * cut.input) / cut.outputs))
     operation.memo[Cut] = made
@@ -171,9 +176,9 @@ def _by_cut(problem: Problem) -> list[tuple[Cut, Problem | None]]:
     if known is not None:
         return known
     cuts = _cuts(problem.operation)
-    best = _spent(problem).argmin(axis=0)
-    chosen = np.unique(best).tolist()
-    made = [(cuts[i], None if len(chosen) == 1 else problem.part(best == i)) for i in chosen]
+    numbers = of_samples(problem, Costs, lambda some: _spent(some).argmin(axis=0).tolist())
+    several, of = sorted(set(numbers)), np.array(numbers)
+    made = [(cuts[number], None if len(several) == 1 else problem.part(of == number)) for number in several]
     problem.memo[Cut] = made
     return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -21,6 +21,9 @@ Doubles = NDArray[np.float64]
 Counted = tuple[int, Doubles]
 Mask = NDArray[np.bool_]
 Kind = Literal["forward", "transposed", "weight"]
+
+MOST_KEPT = 1 << 12  # samples of an operation
+ASKED_TAPS = 64  # of an axis, from which it is told how many meet inputs
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,13 +64,30 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """An operation on a batch, all of a task but its arrays. ``low`` is the padding before each axis of each sample."""
+    """An operation on a batch, all of a task but its arrays. ``low`` is the padding before each axis of each sample.
+
+    ``exact`` says that what it costs is compared with what another problem does.
+    """
 
     operation: Operation
     source: Side
     target: Side
     low: Ints
+    exact: bool = False
     memo: dict[Any, Any] = field(default_factory=dict)  # of the implementations
+
+    @cached_property
+    def like(self) -> Ints:
+        """The target's shapes as rules of cost see them: the nearest of 1, 1.4, 2, 2.8, 4 ... on each axis.
+
+        So samples of like size go the same way. A batch pays for each way that its samples go: a call, a packed
+        weight, sums. With strides rules compare other problems' costs, and see the very sizes.
+        """
+        shapes = self.target.shapes
+        if self.exact or (self.operation.geometry[1] > 1).any():
+            return shapes
+        near = np.exp2(np.rint(2 * np.log2(np.maximum(shapes, 1))) / 2)
+        return np.where(shapes > 0, np.rint(near), 0).astype(np.int64)
 
     @cached_property
     def core(self) -> Geometry:
@@ -78,13 +98,41 @@ class Problem:
             does.kind == "transposed", does.channels, does.filters, does.groups, does.dtype.itemsize,
         )
 
+    @cached_property
+    def met(self) -> Doubles:
+        """The share of all outputs' taps that meet an input, for each sample and axis (N, rank).
+
+        The others fall on padding, or between inputs that are spread, and cost the direct convolution nothing.
+        """
+        does = self.operation
+        inner, outer = (self.target, self.source) if does.kind == "transposed" else (self.source, self.target)
+        met = np.empty(self.low.shape)
+        for axis, (kernel, stride, dilation) in enumerate(does.geometry.T.tolist()):
+            few = kernel <= ASKED_TAPS
+            taps = np.arange(kernel) if few else np.linspace(0, kernel - 1, ASKED_TAPS).astype(np.int64)
+            before = self.low[:, axis, None] - dilation * taps
+            first = np.maximum(0, -(-before // stride))
+            last = np.minimum(outer.shapes[:, axis, None], (inner.shapes[:, axis, None] - 1 + before) // stride + 1)
+            met[:, axis] = np.maximum(0, last - first).mean(axis=1) / np.maximum(1, self.target.shapes[:, axis])
+        return met
+
+    @cached_property
+    def samples(self) -> list[bytes]:
+        """What each sample is by itself: its shapes and its padding."""
+        rows = np.concatenate([self.source.shapes, self.target.shapes, self.low], axis=1, dtype=np.int64)
+        known: list[bytes] = rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0].tolist()
+        return known
+
     def part(self, mask: Mask) -> Problem:
         """The same for some of the samples."""
 
-        def side(whole: Side) -> Side:
-            return Side(whole.shapes[mask], np.append(whole.offsets[:-1][mask], whole.offsets[-1]))
+        ends = np.ones(len(mask) + 1, dtype=bool)
+        ends[:-1] = mask
 
-        return Problem(self.operation, side(self.source), side(self.target), self.low[mask])
+        def side(whole: Side) -> Side:
+            return Side(whole.shapes[mask], whole.offsets[ends])
+
+        return Problem(self.operation, side(self.source), side(self.target), self.low[mask], self.exact)
 
 
 class Task:
@@ -191,7 +239,8 @@ class Implementation(Protocol):
     def takes(self, task: Task) -> bool | Mask:
         """Whether it is the way to do a task that it can do, for all samples or for each.
 
-        By the window, channels, dtype and a sample's own shape, so that a result doesn't depend on the batch.
+        By the window, channels, dtype and a sample's own shape and padding, so that a result doesn't depend on the
+        batch.
         """
 
     def run(self, task: Task) -> None:
@@ -213,36 +262,58 @@ def perform(task: Task, parts: Sequence[Part]) -> None:
         np.sum([part.out for part in tasks], axis=0, out=task.out)
 
 
+def of_samples(problem: Problem, name: Any, ask: Callable[[Problem], Sequence[Any]]) -> list[Any]:
+    """What ``ask`` says of each sample, which follows from the operation and from what the sample is by itself.
+
+    It is asked for a sample that no batch had before, and the answer kept with the operation.
+    """
+    memo = problem.operation.memo
+    known: dict[bytes, Any] | None = memo.get(name)
+    if known is None or len(known) > MOST_KEPT:
+        known = memo[name] = {}
+    new = {sample: place for place, sample in enumerate(problem.samples) if sample not in known}
+    if new:
+        mask = np.zeros(len(problem.low), dtype=bool)
+        mask[list(new.values())] = True
+        asked = problem if mask.all() else problem.part(mask)
+        known.update(zip(asked.samples, ask(asked), strict=True))
+    return [known[sample] for sample in problem.samples]
+
+
 def choose(task: Task, implementations: Sequence[Implementation], algorithm: str) -> list[Part]:
     """Each sample gets the first implementation that takes it; one of ``algorithm``, unless that is "auto"."""
-    parts: list[Part] = []
-    left: Mask | None = None  # all
     able = _able(task, implementations, algorithm)
-    for way in able:
-        # The last one does what is left, as it is told to.
-        mine = True if way is able[-1] else way.takes(task)
-        if isinstance(mine, bool):
-            if not mine:
-                continue
-            parts.append((way, task.problem if left is None else task.problem.part(left)))
-            break
-        if left is not None:
-            mine &= left
-        count = int(np.count_nonzero(mine))
-        if not count:
-            continue
-        if count == len(mine):
-            return [(way, task.problem)]
-        parts.append((way, task.problem.part(mine)))
-        left = ~mine if left is None else left & ~mine
+    if len(able) == 1:
+        return [(able[0], task.problem)]
+    x = task.x
+    if task.geometry[0].max(initial=1) == 1:  # a position's, all of a batch in one row: it is never met again
+        numbers = _numbers(task, able)
+    else:
+        numbers = of_samples(task.problem, ("way", algorithm), lambda problem: _numbers(Task(problem, x, x), able))
+    several = sorted(set(numbers))
+    if len(several) == 1:
+        return [(able[several[0]], task.problem)]
+    of = np.array(numbers)
+    return [(able[number], task.problem.part(of == number)) for number in several]
+
+
+def _numbers(task: Task, able: Sequence[Implementation]) -> list[int]:
+    """For each sample the first of these that takes it. The last one does what is left, as it is told to."""
+    numbers = np.full(len(task.low), len(able) - 1)
+    left = np.ones(len(task.low), dtype=bool)
+    for number, way in enumerate(able[:-1]):
+        mine = left & way.takes(task)
+        numbers[mine] = number
+        left &= ~mine
         if not left.any():
             break
-    return parts
+    found: list[int] = numbers.tolist()
+    return found
 
 
 def _able(task: Task, implementations: Sequence[Implementation], algorithm: str) -> list[Implementation]:
     """Those of ``algorithm`` that don't refuse: the last one takes everything."""
-    known: list[Implementation] | None = task.operation.memo.get(algorithm)
+    known: list[Implementation] | None = task.operation.memo.get(("able", algorithm))
     if known is not None:
         return known
     able, refusals = [], []
@@ -255,5 +326,5 @@ def _able(task: Task, implementations: Sequence[Implementation], algorithm: str)
                 refusals.append(refusal)
     if not able:
         raise ArgumentError(f"algorithm={algorithm!r} can't do this convolution: {'; '.join(refusals)}")
-    task.operation.memo[algorithm] = able
+    task.operation.memo["able", algorithm] = able
     return able

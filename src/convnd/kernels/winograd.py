@@ -16,7 +16,7 @@ from .._core.winograd_tiles import Fold
 from ..layout import Ints
 from . import narrow
 from .checks import Array, empty
-from .task import Mask, Problem, Task
+from .task import Mask, Problem, Task, of_samples
 
 algorithm = "winograd"
 
@@ -31,16 +31,18 @@ MOST_AXES, MOST_FREQUENCIES = 4, 256  # of the core
 # Costs in multiply-adds of the direct convolution, fitted to measurements, for 1 to 4 axes: of a product; of
 # transforming a number to a frequency, and from one; and what a weight's frequency costs a sample.
 COSTS = {  # by isa.units()
-    "2x256": ((1, 15, 18, 0), (1.5, 15, 12, 0), (2, 23, 17, 0.75), (1.3, 28, 20, 0)),
-    "1x512": ((0.83, 18, 10, 0), (0.85, 18, 10, 0), (1.15, 18, 9, 0), (1.3, 28, 20, 0)),
-    "2x512": ((1, 20, 20, 0), (1.3, 19, 17, 0), (1.7, 14, 17, 6), (1, 42, 33, 0)),
+    "2x256": ((1, 15, 18, 2), (1.5, 15, 12, 0.75), (2, 23, 17, 1), (1.3, 28, 20, 0)),
+    # The last of 1x512's, and of 2x512's on one axis and two, are those of 2x256: they haven't been measured.
+    "1x512": ((0.83, 18, 10, 2), (0.85, 18, 10, 0.75), (1.15, 18, 9, 1), (1.3, 28, 20, 0)),
+    "2x512": ((1, 20, 20, 2), (1.3, 19, 17, 0.75), (1.7, 14, 17, 6), (1, 42, 33, 0)),
 }
 # Of the weight gradient: its products; transforming a number of x, and of the gradient; a weight's frequency.
 WEIGHT_COSTS = {
-    "2x256": ((0.8, 9, 8, 9), (1.95, 12, 10, 2.6), (3, 17, 11, 3.5), (1.2, 26, 20, 4)),
+    "2x256": ((0.8, 9, 8, 6), (1.95, 12, 10, 0.75), (3, 17, 11, 1.5), (1.2, 26, 20, 4)),
     "1x512": ((0.8, 12, 8, 4), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
     "2x512": ((1.1, 11, 9, 9), (1.7, 10, 10, 1.8), (3.9, 7.7, 10, 10), (1.2, 60, 60, 6)),
 }
+USUALLY_MET = 0.95  # share of rows of taps that met inputs where these were fitted
 END = 6  # multiply-adds of the direct convolution: to begin and end a vector of sums
 FEW, NARROW = 4, 2  # filters that don't take a vector each time, and what those cost beside their number
 
@@ -65,28 +67,35 @@ def takes(task: Task) -> bool | Mask:
 
 def gain(task: Task) -> NDArray[np.floating[Any]]:
     """By how much it is expected to be faster than the direct convolution, for each sample."""
-    direct = np.multiply.reduce(task.target.shapes, axis=1) * _Costs.of(task).output
-    found: NDArray[np.floating[Any]] = direct / np.maximum(spent(task), 1)
+    found: NDArray[np.floating[Any]] = direct(task) / np.maximum(spent(task), 1)
     return found
 
 
 def spent(task: Task) -> NDArray[np.floating[Any]]:
     """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
-    costs, kernel, sizes = _Costs.of(task), task.geometry[0], task.target.shapes
-    found: NDArray[np.floating[Any]] = frequencies(task) * costs.frequency
-    if costs.weight:
-        each = np.multiply.reduce(costs.spread * (kernel - 1 + _tiles(kernel, costs.spread, sizes)), axis=1)
-        found = found + each * costs.weight
-    return found
+    known: NDArray[np.floating[Any]] | None = task.problem.memo.get(_Costs)
+    if known is None:
+        costs = _Costs.of(task)
+        tiles, size = _tiled(task)
+        known = np.multiply.reduce(tiles * size, axis=1) * costs.frequency
+        if costs.weight:
+            known = known + np.multiply.reduce(costs.spread * size, axis=1) * costs.weight
+        task.problem.memo[_Costs] = known
+    return known
 
 
 def frequencies(task: Task) -> Ints:
     """Of all tiles of each sample."""
-    spread, kernel, sizes = _Costs.of(task).spread, task.geometry[0], task.target.shapes
-    outputs = _tiles(kernel, spread, sizes)
-    tiles = spread * _ceil(_ceil(sizes, spread), outputs)
-    found: Ints = np.multiply.reduce(tiles * (kernel - 1 + outputs), axis=1)
+    tiles, size = _tiled(task)
+    found: Ints = np.multiply.reduce(tiles * size, axis=1)
     return found
+
+
+def _tiled(task: Task) -> tuple[Ints, Ints]:
+    """How many tiles of how many frequencies each sample has on each axis."""
+    spread, kernel, sizes = _Costs.of(task).spread, task.geometry[0], task.problem.like
+    outputs = _tiles(kernel, spread, sizes)
+    return spread * _ceil(_ceil(sizes, spread), outputs), kernel - 1 + outputs
 
 
 def tile_frequencies(task: Task) -> int:
@@ -102,7 +111,6 @@ class _Costs:
     spread: Ints  # interleaved tilings on each axis
     frequency: float  # of a tile
     weight: float  # of a frequency of the weight
-    output: float  # the direct convolution's
     never: bool  # even tiles full of outputs cost more
 
     @classmethod
@@ -124,7 +132,7 @@ class _Costs:
         tiles = [tile[kernel] for tile in (_LARGE, _SMALL, *([_LONG] if axes == 1 else []))]
         share = np.min([(kernel + outputs - 1) / outputs for outputs in tiles], axis=0).prod()
         spread = np.where(kernel > 1, dilation, 1)
-        return cls(spread, frequency, weight * product, output, bool(share * frequency >= output))
+        return cls(spread, frequency, weight * product, bool(share * frequency >= output))
 
 
 def tiles_alike(problem: Problem) -> bool:
@@ -162,6 +170,28 @@ def whole_vectors(count: int, groups: int, task: Task) -> int:
     return -(-count // groups // lanes) * lanes * groups
 
 
+def direct(task: Task, tap: float = 1) -> NDArray[np.floating[Any]]:
+    """What the direct convolution is expected to cost for each sample; a tap ``tap`` times as much as usual."""
+    outputs = np.multiply.reduce(task.problem.like, axis=1)
+    windows = np.multiply.reduce(_windows(task) / np.maximum(task.target.shapes, 1), axis=1)
+    taps = outputs * np.minimum(windows * rows_met(task), 1) * task.geometry[0].prod()
+    found: NDArray[np.floating[Any]] = taps * (tap * direct_products(task)) + outputs * direct_end(task)
+    return found
+
+
+def rows_met(task: Task) -> NDArray[np.floating[Any]]:
+    """The share of rows of taps that meet inputs, of those that usually do: the others cost the direct convolution
+    nothing. A row of which some taps meet inputs takes about as long as a whole one."""
+    met = task.problem.met[:, :-1] * task.target.shapes[:, :-1] / np.maximum(_windows(task)[:, :-1], 1)
+    found: NDArray[np.floating[Any]] = np.minimum(met.prod(axis=1) / USUALLY_MET, 1)
+    return found
+
+
+def _windows(task: Task) -> Ints:
+    """How many windows there are on each axis: on the way back they are the source's."""
+    return (task.source if task.kind == "transposed" else task.target).shapes
+
+
 def direct_products(task: Task) -> float:
     """What a tap of an output costs the direct convolution."""
     channels, width, near = task.channels, task.filters // task.groups, (task.geometry[1] == 1).all()
@@ -192,24 +222,31 @@ def _tiles(kernel: Ints, spread: Ints, sizes: Ints) -> Ints:
     large, small = _LARGE[kernel], _SMALL[kernel]
     if _frequencies(kernel, large) > MOST_FREQUENCIES:
         return np.broadcast_to(small, sizes.shape)
-    if (kernel > 1).sum() == 1:
+    if np.count_nonzero(kernel > 1) == 1:
         long, row = _LONG[kernel], _ceil(sizes, spread)
         fewer = _ceil(row, long) * (kernel - 1 + long) < _ceil(row, large) * (kernel - 1 + large)
         large = np.where(fewer, long, large)
     return np.where(sizes <= 2, small, large)
 
 
+def _tiles_of(problem: Problem) -> list[tuple[int, ...]]:
+    kernel, _, dilation = problem.operation.geometry
+    tiles = map(tuple, _tiles(kernel, np.where(kernel > 1, dilation, 1), problem.like).tolist())
+    one: dict[tuple[int, ...], tuple[int, ...]] = {}  # of each, as answers are kept
+    return [one.setdefault(tile, tile) for tile in tiles]
+
+
 def _by_tile(problem: Problem) -> Ints | list[tuple[Problem, Ints]]:
     """The outputs of all samples' tiles on each axis; or parts of the batch, and those of theirs."""
     known: Ints | list[tuple[Problem, Ints]] | None = problem.memo.get("tiles")
     if known is None:
-        kernel, _, dilation = problem.operation.geometry
-        tiles = _tiles(kernel, np.where(kernel > 1, dilation, 1), problem.target.shapes)
-        if (tiles == tiles[0]).all():
-            known = np.ascontiguousarray(tiles[0])  # not with the problem, which would keep itself
+        tiles = of_samples(problem, "tiles", _tiles_of)
+        several = sorted(set(tiles))
+        if len(several) == 1:
+            known = np.array(several[0])  # not with the problem, which would keep itself
         else:
-            several = np.unique(tiles, axis=0)
-            known = [(problem.part((tiles == tile).all(axis=1)), tile) for tile in several]
+            of = np.array([several.index(tile) for tile in tiles])
+            known = [(problem.part(of == number), np.array(tile)) for number, tile in enumerate(several)]
         problem.memo["tiles"] = known
     return known
 
