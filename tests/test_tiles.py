@@ -1,8 +1,8 @@
 """The tiles by themselves, in C: every tile of an instruction set against plain loops (tests/tiles/).
 
 One source serves all instruction sets, so a machine tests its own, and NEON too where it has a cross compiler and qemu.
-The tiles are compiled as their CMakeLists.txt says, only with less optimisation. CONVND_ISA, CC and CFLAGS are heeded (say
--fsanitize=address,undefined).
+The tiles are compiled as their CMakeLists.txt says, only with less optimisation. CONVND_ISA, CC and CFLAGS are heeded
+(say -fsanitize=address,undefined).
 """
 
 from __future__ import annotations
