@@ -294,13 +294,21 @@ def test_killed_at_twenty_moments_and_continued(put, prepare, tmp_path, monkeypa
     for number in range(30):
         put(f"{number:02}.fake", f"ok {number + 1}")
     put("17.fake", "raise")
+    def slowly(out, workers):
+        prepare(out, workers=workers, progress=lambda *step: time.sleep(0.003))
+
+    longest = {}
+    for workers in (1, 2):
+        begun = time.monotonic()
+        slowly("whole.h5", workers)
+        longest[workers] = time.monotonic() - begun
+        (tmp_path / "whole.h5").unlink()
     prepare("whole.h5")
     kills = rounds = 0
     sealed = set()
     while kills < 20:
-        workers, longest = (2, 0.6) if kills % 5 == 4 else (1, 0.15)
-        given = {"workers": workers, "progress": lambda *step: time.sleep(0.003)}
-        done = killed_after(rng.uniform(0, longest), partial(prepare, **given))
+        workers = 2 if kills % 5 == 4 else 1
+        done = killed_after(rng.uniform(0, longest[workers]), partial(slowly, "a.h5", workers))
         if done:
             assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
             (tmp_path / "a.h5").unlink()
