@@ -20,7 +20,7 @@ from .._core import rowwise_blocks as core_blocks
 from .._core import rowwise_weight as core_weight
 from . import phased, winograd
 from .checks import Array, empty
-from .task import Mask, Operation, Problem, Task, of_samples
+from .task import Mask, Operation, Problem, Task, of_samples, parts_of
 
 algorithm = "winograd"
 
@@ -177,8 +177,7 @@ def _by_cut(problem: Problem) -> list[tuple[Cut, Problem | None]]:
         return known
     cuts = _cuts(problem.operation)
     numbers = of_samples(problem, Costs, lambda some: _spent(some).argmin(axis=0).tolist())
-    several, of = sorted(set(numbers)), np.array(numbers)
-    made = [(cuts[number], None if len(several) == 1 else problem.part(of == number)) for number in several]
+    made = [(cuts[number], None if part is problem else part) for number, part in parts_of(problem, numbers)]
     problem.memo[Cut] = made
     return made
 

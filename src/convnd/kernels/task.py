@@ -280,6 +280,15 @@ def of_samples(problem: Problem, name: Any, ask: Callable[[Problem], Sequence[An
     return [known[sample] for sample in problem.samples]
 
 
+def parts_of(problem: Problem, answers: Sequence[Any]) -> list[tuple[Any, Problem]]:
+    """For each answer the samples that have it, in ascending order; all of the problem where they agree."""
+    several = sorted(set(answers))
+    if len(several) == 1:
+        return [(several[0], problem)]
+    of = np.array([several.index(answer) for answer in answers])
+    return [(answer, problem.part(of == number)) for number, answer in enumerate(several)]
+
+
 def choose(task: Task, implementations: Sequence[Implementation], algorithm: str) -> list[Part]:
     """Each sample gets the first implementation that takes it; one of ``algorithm``, unless that is "auto"."""
     able = _able(task, implementations, algorithm)
@@ -290,11 +299,7 @@ def choose(task: Task, implementations: Sequence[Implementation], algorithm: str
         numbers = _numbers(task, able)
     else:
         numbers = of_samples(task.problem, ("way", algorithm), lambda problem: _numbers(Task(problem, x, x), able))
-    several = sorted(set(numbers))
-    if len(several) == 1:
-        return [(able[several[0]], task.problem)]
-    of = np.array(numbers)
-    return [(able[number], task.problem.part(of == number)) for number in several]
+    return [(able[number], problem) for number, problem in parts_of(task.problem, numbers)]
 
 
 def _numbers(task: Task, able: Sequence[Implementation]) -> list[int]:

@@ -16,7 +16,7 @@ from .._core.winograd_tiles import Fold
 from ..layout import Ints
 from . import narrow
 from .checks import Array, empty
-from .task import Mask, Problem, Task, of_samples
+from .task import Mask, Problem, Task, of_samples, parts_of
 
 algorithm = "winograd"
 
@@ -240,13 +240,9 @@ def _by_tile(problem: Problem) -> Ints | list[tuple[Problem, Ints]]:
     """The outputs of all samples' tiles on each axis; or parts of the batch, and those of theirs."""
     known: Ints | list[tuple[Problem, Ints]] | None = problem.memo.get("tiles")
     if known is None:
-        tiles = of_samples(problem, "tiles", _tiles_of)
-        several = sorted(set(tiles))
-        if len(several) == 1:
-            known = np.array(several[0])  # not with the problem, which would keep itself
-        else:
-            of = np.array([several.index(tile) for tile in tiles])
-            known = [(problem.part(of == number), np.array(tile)) for number, tile in enumerate(several)]
+        parts = parts_of(problem, of_samples(problem, "tiles", _tiles_of))
+        several = [(part, np.array(tile)) for tile, part in parts]
+        known = several if len(several) > 1 else several[0][1]  # alone: the problem would keep itself
         problem.memo["tiles"] = known
     return known
 
