@@ -295,7 +295,7 @@ def test_over_channels_on_threads(rng, channels):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("positions", [1, 2, 37, 1000])
+@pytest.mark.parametrize("positions", [1, 2, 37, 300, 1000])
 def test_sums(rng, positions, channels, dtype):
     g, x = rng.standard_normal((2, positions, channels)).astype(dtype)
     x += 3
@@ -303,6 +303,9 @@ def test_sums(rng, positions, channels, dtype):
     found = kernels.column_sum(x)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, x.sum(axis=0, dtype=np.float64), **limit)
+    found = kernels.column_squares(x)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, (x.astype(np.float64) ** 2).sum(axis=0), rtol=10 * RELATIVE[dtype])
     mean, variance = kernels.moments(x)
     assert mean.dtype == variance.dtype == np.float64
     np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), **limit)
@@ -347,6 +350,7 @@ def test_sums_on_threads(rng, channels):
     mean = np.zeros(channels)
     scale, shift = rng.standard_normal((2, channels)).astype(np.float32)
     same_on_threads(lambda: kernels.column_sum(x))
+    same_on_threads(lambda: kernels.column_squares(x))
     same_on_threads(lambda: kernels.moments(x))
     same_on_threads(lambda: kernels.batch_norm_sums(g, x, mean, scale, shift, "relu"))
 

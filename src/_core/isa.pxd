@@ -372,6 +372,7 @@ cdef extern from "tile/tile.h":
     ctypedef struct convnd_pool_tiles:
         convnd_pool_tile max
         convnd_pool_tile sum
+        convnd_pool_tile squares
         convnd_pool_grad_tile grad
         convnd_pool_scatter_tile scatter
         convnd_pool_scatter_part_tile scatter_part
@@ -431,6 +432,7 @@ cdef extern from "tile/tile.h":
 
     ctypedef struct convnd_segment_tiles:
         convnd_sum_tile sum
+        convnd_sum_tile square
         convnd_deviation_tile deviation
         convnd_product_tile product
         void (*count)(const convnd_count_args *) noexcept nogil

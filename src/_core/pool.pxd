@@ -9,7 +9,7 @@ cdef enum:
     WORK = 16   # what a number costs, in multiply-adds of a convolution
 
 cdef enum Mode:
-    MAX, MEAN, SUM, MEAN_PADDED
+    MAX, MEAN, SUM, MEAN_PADDED, SQUARES
 
 cdef struct Regions:
     int64_t rank, samples
@@ -42,6 +42,7 @@ cdef struct Job:
     const char *b       # of its gradient, by channel
     const char *c
     int64_t channels
+    int64_t first, end  # the channels that are pooled
     Block *blocks
     char *scratch
     int64_t scratch_size

@@ -54,19 +54,19 @@ cdef int64_t block_list(const Job *job, const int64_t *shapes, const int64_t *of
         cols = (inner + most - 1) // most
         cols = (inner + cols - 1) // cols
         per = max(1, most // cols)
-        width = job.channels
+        width = job.end - job.first
         if by_channels and cost > LARGE and offsets[job.regions.samples] < FEW:
             width = min(width, CHANNEL_BYTES // job.tiles.itemsize)
         row = 0
         while row < rows:
             col = 0
             while col < inner:
-                channel = 0
-                while channel < job.channels:
+                channel = job.first
+                while channel < job.end:
                     if blocks:
                         blocks[n].sample, blocks[n].row, blocks[n].col, blocks[n].channel = s, row, col, channel
                         blocks[n].rows, blocks[n].cols = min(per, rows - row), min(cols, inner - col)
-                        blocks[n].channels = min(width, job.channels - channel)
+                        blocks[n].channels = min(width, job.end - channel)
                     n += 1
                     channel += width
                 col += cols
@@ -142,6 +142,12 @@ cdef int64_t outer_runs(const Job *job, int64_t sample, const int64_t *at, int64
     return n
 
 
+cdef inline convnd_pool_tile tile_of(const Job *job) noexcept nogil:
+    if job.mode == MAX:
+        return job.tiles.pool.max
+    return job.tiles.pool.squares if job.mode == SQUARES else job.tiles.pool.sum
+
+
 cdef void run_outputs(const Job *job, const Block *block, const int64_t *outer, int64_t n_outer, convnd_pool_args *args,
                       const char *x, char *out, int32_t *index) noexcept nogil:
     """The block's columns of one row; x is at the sample, out and index at the row. Neighbours alike go together."""
@@ -149,7 +155,7 @@ cdef void run_outputs(const Job *job, const Block *block, const int64_t *outer, 
     cdef int64_t last = r.rank - 1, size = job.tiles.itemsize, q = block.col, n
     cdef const int64_t *first = r.first + r.out_tables[block.sample * r.rank + last]
     cdef const int64_t *count = r.count + r.out_tables[block.sample * r.rank + last]
-    cdef convnd_pool_tile tile = job.tiles.pool.max if job.mode == MAX else job.tiles.pool.sum
+    cdef convnd_pool_tile tile = tile_of(job)
     args.runs, args.n_runs, args.x_step = outer, n_outer, r.step[last]
     while q < block.col + block.cols:
         n = 1
@@ -181,10 +187,7 @@ cdef void run_merged(const Job *job, const Block *block, const int64_t *at, int6
     args.first = r.first[q] * inner
     args.x = x + args.first * job.channels * job.tiles.itemsize
     args.out, args.index, args.winner = out, index, job.winner + (out - job.out)    # the row's only output
-    if job.mode == MAX:
-        job.tiles.pool.max(args)
-    else:
-        job.tiles.pool.sum(args)
+    tile_of(job)(args)
 
 
 cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
@@ -221,8 +224,10 @@ cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
 def pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
          const int64_t[::1] in_offsets, const int64_t[::1] out_offsets, const int64_t[::1] in_tables,
          const int64_t[::1] out_tables, const int64_t[::1] step, const int64_t[:, ::1] outputs,
-         const int64_t[:, ::1] inputs, int64_t mode, double window, real[:, ::1] out, int32_t[:, ::1] index):
-    """out = max, mean, sum or sum / window of each region; index (of max, or empty): the winner's position.
+         const int64_t[:, ::1] inputs, int64_t mode, double window, int64_t first, int64_t end, real[:, ::1] out,
+         int32_t[:, ::1] index):
+    """out = max, mean, sum, sum / window or sum of squares of each region, of the channels from `first` to `end`; index
+    (of max, or empty): the winner's position.
 
     outputs holds the rows first and count, inputs begin and end. There is at least one axis."""
     cdef Job job
@@ -230,7 +235,7 @@ def pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
                  inputs)
     job.x, job.out, job.index = <const char *>&x[0, 0], <char *>&out[0, 0], &index[0, 0] if index.shape[0] else NULL
-    job.winner, job.norm.scale, job.channels = job.out, NULL, x.shape[1]
+    job.winner, job.norm.scale, job.channels, job.first, job.end = job.out, NULL, x.shape[1], first, end
     run_pool(&job, x.shape[0], out.shape[0])
 
 
@@ -247,6 +252,7 @@ def norm_pool(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64
     job.x, job.out, job.index = <const char *>&x[0, 0], <char *>&out[0, 0], &index[0, 0]
     job.norm.scale, job.norm.shift = <const char *>&scale[0], <const char *>&shift[0]
     job.winner, job.norm.activation, job.channels = <char *>&winner[0, 0], activation, x.shape[1]
+    job.first, job.end = 0, x.shape[1]
     run_pool(&job, x.shape[0], out.shape[0])
 
 

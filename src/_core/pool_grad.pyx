@@ -207,6 +207,7 @@ def norm_pool_grad(const real[:, ::1] g, const real[:, ::1] x, const int64_t[:, 
 cdef int run_grad(Job *job, int64_t inputs, int64_t outputs) except -1:
     cdef int64_t region, work = max(inputs, outputs) * job.channels * WORK
     cdef bint done = True   # scattering takes no memory
+    job.first, job.end = 0, job.channels
     with nogil:
         region = largest_region(&job.regions, job.regions.rank)
         if job.mode == MAX and not job.x and region >= SCATTER * job.tiles.lanes:

@@ -1,8 +1,9 @@
 # cython: cdivision=True, boundscheck=False, wraparound=False, initializedcheck=False
 """Sums over positions by channel, of a whole batch or of each segment (a sample): cut by shapes, added in a fixed tree.
 
-A block is what the first-level cache holds. Its sums are in the element type; blocks are added in float64, those of a
-chunk in order and the chunks' totals pairwise. The number of chunks follows from the shape, never from the threads.
+A block is some hundred rows; of what is read twice, as many as stay near. Its sums are in the element type; blocks are
+added in float64, those of a chunk in order and the chunks' totals pairwise. The number of chunks follows from the
+shape, never from the threads.
 """
 
 from libc.stdint cimport int64_t
@@ -17,8 +18,7 @@ ctypedef fused real:
     float
     double
 
-cdef int64_t BLOCK = 8192       # numbers
-cdef int64_t TWICE = 4096       # of what is read twice: in float32 half of a first-level cache
+cdef int64_t TWICE = 16384      # numbers of a block that is read twice: a share of the second-level cache
 cdef int64_t BLOCK_ROWS = 256   # the longest sum in the element type
 cdef int64_t COLUMNS = 512      # of a task
 cdef int64_t CHUNKS = 64
@@ -26,7 +26,7 @@ cdef int64_t LINE = 64          # bytes of a cache line, which threads don't sha
 cdef int64_t WORK = 16          # what a number costs, in multiply-adds of a convolution
 
 cdef enum What:
-    SUM, MOMENTS, PRODUCTS
+    SUM, SQUARES, MOMENTS, PRODUCTS
 
 cdef struct Job:
     const convnd_tiles *tiles
@@ -66,7 +66,7 @@ cdef void cut(Job *job) noexcept nogil:
     job.splits = (c + COLUMNS - 1) // COLUMNS
     job.columns = (c + job.splits - 1) // job.splits
     job.width = job.repeat * job.columns
-    job.rows = job.repeat * max(1, min(BLOCK_ROWS, (TWICE if job.what == MOMENTS else BLOCK) // job.width))
+    job.rows = job.repeat * (max(1, min(BLOCK_ROWS, TWICE // job.width)) if job.what == MOMENTS else BLOCK_ROWS)
     job.blocks = (job.positions + job.rows - 1) // job.rows
     job.chunks = min(CHUNKS, job.blocks)
     job.scratch_size = 2 * job.columns * sizeof(double) + 5 * job.width * job.tiles.itemsize
@@ -125,8 +125,11 @@ cdef void add_piece(const Job *job, const Piece *piece, int64_t done, double *fi
     cdef convnd_norm norm
     cdef int64_t c, step = job.channels * job.repeat
     cdef double inverse = 1 / <double>piece.positions
-    if job.what == SUM:
-        job.tiles.segment.sum(piece.x, <char *>sums, piece.rows, step, piece.width)
+    if job.what == SUM or job.what == SQUARES:
+        if job.what == SUM:
+            job.tiles.segment.sum(piece.x, <char *>sums, piece.rows, step, piece.width)
+        else:
+            job.tiles.segment.square(piece.x, <char *>sums, piece.rows, step, piece.width)
         fold(sums, piece.width, a, columns)
         for c in range(columns):
             first[c] += a[c]
@@ -263,11 +266,11 @@ cdef int finish(bint done) except -1:
     return 0
 
 
-def column_sum(const real[:, ::1] x, double[::1] sums, double[::1] spare):
-    """The sum of each channel."""
+def column_sum(const real[:, ::1] x, bint squares, double[::1] sums, double[::1] spare):
+    """The sum of each channel, or of its squares."""
     cdef Job job
     cdef bint done
-    start(&job, SUM, <const char *>&x[0, 0], x.shape[0], x.shape[1], sizeof(real))
+    start(&job, SQUARES if squares else SUM, <const char *>&x[0, 0], x.shape[0], x.shape[1], sizeof(real))
     job.centre = &spare[0]
     with nogil:
         done = run(&job, 1, &sums[0], &spare[0])

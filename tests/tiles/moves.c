@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-/* Channels taken by number: `shape` 0 next to each other, 1 anywhere, 2 in runs of both, with zeros. */
+/* Channels taken by number: `shape` 0 next to each other, 1 anywhere, 2 in runs of both, with zeros; below 0 all, as a
+ * matrix of so many columns that is transposed. */
 static void check_take(int64_t channels, int64_t width, int shape) {
     const int64_t rows = draw(1, 70), x_step = channels + draw(0, 1) * draw(1, 2 * tiles->lanes), out_step = width + draw(0, 2);
     const int64_t n = (rows - 1) * out_step + width;
@@ -14,6 +15,11 @@ static void check_take(int64_t channels, int64_t width, int shape) {
     if (shape == 0) {
         runs[n_runs++] = (convnd_run){0, draw(0, channels - width), width};
         for (int64_t j = 0; j < width; j++) index[j] = runs[0].from + j;
+    } else if (shape < 0) {
+        const int64_t apart = -shape, groups = channels / apart;
+        runs[n_runs++] = (convnd_run){0, RUN_PICK, width};
+        for (int64_t j = 0; j < width; j++) index[j] = j % groups * apart + j / groups;
+        if (draw(0, 5) == 0) index[draw(0, width - 1)] = draw(0, channels - 1); /* nearly */
     } else if (shape == 1) {
         runs[n_runs++] = (convnd_run){0, RUN_PICK, width};
         for (int64_t j = 0; j < width; j++) index[j] = draw(0, channels - 1);
@@ -107,6 +113,8 @@ static void check_maxout(int64_t groups, int64_t pieces) {
 }
 
 void check_moves(void) {
+    for (int64_t apart = 1; apart <= 16; apart++)
+        for (int64_t groups = 1; groups <= 16; groups++) check_take(apart * groups, apart * groups, (int)-apart);
     for (int64_t n = 1; n <= 4 * tiles->lanes + 1; n++) {
         check_pairs(n);
         check_rows(n);

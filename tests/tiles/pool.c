@@ -78,8 +78,8 @@ static void check_max(int64_t channels, int64_t activation) {
     if (of_winner) compare(args.winner, of_winner, s.n_out);
 }
 
-static void check_sum(int64_t channels, int64_t length) {
-    begin("pool: sum of %lld channels, runs of %lld", (long long)channels, (long long)length);
+static void check_sum(int squares, int64_t channels, int64_t length) {
+    begin("pool: sum of %lld channels%s, runs of %lld", (long long)channels, squares ? "' squares" : "", (long long)length);
     const regions s = draw_regions(channels, length);
     const convnd_pool_args args = arguments(&s, numbers(s.n_x));
     wanted *want = as_is(args.out, s.n_out);
@@ -87,10 +87,12 @@ static void check_sum(int64_t channels, int64_t length) {
         for (int64_t c = 0; c < channels; c++) {
             wanted *to = &want[o * s.pitch + c];
             *to = (wanted){0, 0};
-            for (int64_t k = 0; k < s.n_runs * length; k++)
-                add(to, get(args.x, position(&s, o, k) * s.pitch + c) / args.divisor);
+            for (int64_t k = 0; k < s.n_runs * length; k++) {
+                const double t = get(args.x, position(&s, o, k) * s.pitch + c);
+                add(to, (squares ? t * t : t) / args.divisor);
+            }
         }
-    tiles->pool->sum(&args);
+    (squares ? tiles->pool->squares : tiles->pool->sum)(&args);
     compare(args.out, want, s.n_out);
 }
 
@@ -165,10 +167,11 @@ void check_pool(void) {
         for (int round = 0; round < 4; round++) {
             check_max(channels, -1);
             check_max(channels, draw(ACT_NONE, ACT_ELU));
-            check_sum(channels, draw(1, 5));
+            for (int squares = 0; squares < 2; squares++) check_sum(squares, channels, draw(1, 5));
             check_grad(channels, round & 1, round & 2);
             check_scatter(channels, round & 1);
         }
-    check_sum(tiles->lanes + 1, 700);
-    check_sum(1, 40000);
+    check_sum(0, tiles->lanes + 1, 700);
+    check_sum(1, tiles->lanes + 1, 700);
+    check_sum(0, 1, 40000);
 }

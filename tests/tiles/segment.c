@@ -3,25 +3,26 @@
 
 #include <math.h>
 
-typedef enum { SUM, DEVIATION, PRODUCT } kind;
+typedef enum { SUM, SQUARE, DEVIATION, PRODUCT } kind;
 
 /* The activation is that of a normalisation, whose slope multiplies g; without one it has no vectors either. */
 static void check_sums(kind what, int64_t width, int64_t activation) {
     const int64_t rows = draw(0, 9) ? draw(1, 40) : 0, step = width + draw(0, 3), n = rows ? (rows - 1) * step + width : 0;
     begin("segment: kind %d, %lld rows of %lld columns", what, (long long)rows, (long long)width);
     char *x = numbers(n), *g = numbers(n), *mean = numbers(width), *sum = numbers(width), *second = numbers(width);
+    const int pairs = what == DEVIATION || what == PRODUCT;
     const convnd_norm none = {.activation = ACT_NONE};
     const convnd_norm norm = activation ? (convnd_norm){numbers(width), numbers(width), activation} : none;
     wanted *of_sum = as_is(sum, width), *of_second = as_is(second, width);
     for (int64_t c = 0; c < width; c++) {
         of_sum[c] = (wanted){0, 0};
-        if (what != SUM) of_second[c] = (wanted){0, 0};
+        if (pairs) of_second[c] = (wanted){0, 0};
         for (int64_t r = 0; r < rows; r++) {
             const double t = get(x, r * step + c), d = t - get(mean, c), full = get(g, r * step + c);
             const double y = activation ? activated(t * get(norm.scale, c) + get(norm.shift, c), activation) : 0;
             const double s = full * slope(y, activation);
-            add(&of_sum[c], what == SUM ? t : what == DEVIATION ? d : s);
-            if (what != SUM) add(&of_second[c], what == DEVIATION ? d * d : s * d);
+            add(&of_sum[c], what == SUM ? t : what == SQUARE ? t * t : what == DEVIATION ? d : s);
+            if (pairs) add(&of_second[c], what == DEVIATION ? d * d : s * d);
             if (what == PRODUCT) {
                 of_sum[c].scale += fabs(full);
                 of_second[c].scale += fabs(full * d);
@@ -29,6 +30,7 @@ static void check_sums(kind what, int64_t width, int64_t activation) {
         }
     }
     if (what == SUM) tiles->segment->sum(x, sum, rows, step, width);
+    else if (what == SQUARE) tiles->segment->square(x, sum, rows, step, width);
     else if (what == DEVIATION) tiles->segment->deviation(x, mean, sum, second, rows, step, width);
     else tiles->segment->product(g, x, mean, &norm, sum, second, rows, step, width);
     compare(sum, of_sum, width);

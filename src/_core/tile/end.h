@@ -28,6 +28,7 @@
 #undef MULTIPLY_LESS
 #undef ABOUT_INVERSE
 #undef PERMUTE
+#undef IN_BLOCK
 #undef EXP_LOW
 #undef GAUSS_MOST
 #undef TAIL_CENTRE

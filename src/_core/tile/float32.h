@@ -1,6 +1,7 @@
 /* Constants of the element type float. */
 #define real float
 #define integer int32_t
+#define IN_BLOCK 4 /* numbers of 16 bytes */
 #define EXP_LOW (-87.3f)
 #define GAUSS_MOST 13.2f
 #define TAIL_CENTRE 4.75f

@@ -1,6 +1,7 @@
 /* Constants of the element type double. */
 #define real double
 #define integer int64_t
+#define IN_BLOCK 2 /* numbers of 16 bytes */
 #define EXP_LOW (-708.0)
 #define GAUSS_MOST 37.62
 #define TAIL_CENTRE 5.25

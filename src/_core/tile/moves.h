@@ -53,6 +53,79 @@ INLINE void NAME(pick)(const real *x, int64_t x_step, real *out, int64_t out_ste
 }
 #endif
 
+/* Blocks of a transposition: as many rows of as many numbers as 16 bytes hold. */
+typedef real NAME(short_vec) __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));
+enum { NAME(BLOCK) = IN_BLOCK };
+#if defined(__clang__)
+#define WEAVE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef integer NAME(short_mask) __attribute__((vector_size(16)));
+#define WEAVE(a, b, ...) __builtin_shuffle(a, b, (NAME(short_mask)){__VA_ARGS__})
+#endif
+INLINE void NAME(turn_block)(const real *x, int64_t x_step, real *out, int64_t out_step) {
+    NAME(short_vec) row[NAME(BLOCK)];
+    UNROLL for (int i = 0; i < NAME(BLOCK); i++) row[i] = *(const NAME(short_vec) *)(x + i * x_step);
+#define PUT(i, ...) *(NAME(short_vec) *)(out + (i) * out_step) = WEAVE(__VA_ARGS__)
+#if IN_BLOCK == 4
+    const NAME(short_vec) low = WEAVE(row[0], row[1], 0, 4, 1, 5), low_after = WEAVE(row[2], row[3], 0, 4, 1, 5);
+    const NAME(short_vec) high = WEAVE(row[0], row[1], 2, 6, 3, 7), high_after = WEAVE(row[2], row[3], 2, 6, 3, 7);
+    PUT(0, low, low_after, 0, 1, 4, 5);
+    PUT(1, low, low_after, 2, 3, 6, 7);
+    PUT(2, high, high_after, 0, 1, 4, 5);
+    PUT(3, high, high_after, 2, 3, 6, 7);
+#else
+    PUT(0, row[0], row[1], 0, 2);
+    PUT(1, row[0], row[1], 1, 3);
+#endif
+#undef PUT
+}
+
+/* Two rows of whole vectors woven into one, or taken apart: the transposition of 2 x many, or of many x 2. */
+INLINE void NAME(weave)(const real *x, real *out, int64_t half, const int apart) {
+    for (int64_t i = 0; i < half; i += NAME(BLOCK)) {
+        const real *first = x + (apart ? 2 * i : i);
+        const NAME(short_vec) a = *(const NAME(short_vec) *)first;
+        const NAME(short_vec) b = *(const NAME(short_vec) *)(first + (apart ? (int64_t)NAME(BLOCK) : half));
+        real *to = out + (apart ? i : 2 * i);
+#if IN_BLOCK == 4
+        *(NAME(short_vec) *)to = apart ? WEAVE(a, b, 0, 2, 4, 6) : WEAVE(a, b, 0, 4, 1, 5);
+        *(NAME(short_vec) *)(to + (apart ? half : 4)) = apart ? WEAVE(a, b, 1, 3, 5, 7) : WEAVE(a, b, 2, 6, 3, 7);
+#else
+        *(NAME(short_vec) *)to = WEAVE(a, b, 0, 2);
+        *(NAME(short_vec) *)(to + (apart ? half : 2)) = WEAVE(a, b, 1, 3);
+#endif
+    }
+}
+
+/* How many channels stand between neighbours of the result where the channels, as a matrix, are transposed in whole
+ * blocks or from or to two rows; 0 where they go other ways. */
+static int64_t NAME(transposed)(const int64_t *index, int64_t count) {
+    const int64_t apart = count > 1 ? index[1] : 0, block = NAME(BLOCK);
+    if (apart < 2 || apart == count || count % apart) return 0;
+    const int64_t groups = count / apart;
+    if (!((apart % block == 0 && groups % block == 0) || (apart == 2 && groups % block == 0)
+          || (groups == 2 && apart % block == 0)))
+        return 0;
+    for (int64_t k = 0; k < apart; k++)
+        for (int64_t j = 0; j < groups; j++)
+            if (index[k * groups + j] != j * apart + k) return 0;
+    return apart;
+}
+
+static void NAME(transpose)(const real *x, int64_t x_step, real *out, int64_t out_step, int64_t rows, int64_t count,
+                            int64_t apart) {
+    const int64_t groups = count / apart, block = NAME(BLOCK);
+    for (; rows > 0; rows--, x += x_step, out += out_step) {
+        if (groups == 2) NAME(weave)(x, out, apart, 0);
+        else if (apart == 2) NAME(weave)(x, out, groups, 1);
+        else
+            for (int64_t k = 0; k < apart; k += block)
+                for (int64_t j = 0; j < groups; j += block)
+                    NAME(turn_block)(x + j * apart + k, apart, out + k * groups + j, groups);
+    }
+}
+#undef WEAVE
+
 static void NAME(take)(const char *x_, int64_t x_step, int64_t channels, char *out_, int64_t out_step, int64_t rows,
                        const convnd_run *runs, int64_t n_runs, const int64_t *index, int64_t streams) {
     const real *x = (const real *)x_;
@@ -69,7 +142,13 @@ static void NAME(take)(const char *x_, int64_t x_step, int64_t channels, char *o
         return;
     }
 #endif
-    (void)channels;
+    if (n_runs == 1 && runs[0].from == RUN_PICK && runs[0].count == channels) {
+        const int64_t apart = NAME(transposed)(index, channels);
+        if (apart) {
+            NAME(transpose)(x, x_step, out, out_step, rows, channels, apart);
+            return;
+        }
+    }
     for (; rows > 0; rows--, x += x_step, out += out_step)
         for (int64_t r = 0; r < n_runs; r++) {
             real *to = out + runs[r].to;

@@ -117,7 +117,8 @@ INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_p
     }
 }
 
-INLINE void NAME(sum_body)(const int vectors, const convnd_pool_args *a, const real *x, real *out, int64_t lanes) {
+INLINE void NAME(sum_body)(const int squares, const int vectors, const convnd_pool_args *a, const real *x, real *out,
+                           int64_t lanes) {
     const int64_t step = a->x_step * a->pitch;
     vec sum[NAME(SUM_GROUP)], middle[NAME(SUM_GROUP)], high[NAME(SUM_GROUP)];
     int64_t filled = 0, full = 0;
@@ -128,7 +129,11 @@ INLINE void NAME(sum_body)(const int vectors, const convnd_pool_args *a, const r
         while (left > 0) {
             const int64_t n = left < NAME(LEVEL) - filled ? left : NAME(LEVEL) - filled;
             for (int64_t k = 0; k < n; k++) {
-                UNROLL for (int v = 0; v < vectors; v++) sum[v] += NAME(load_lanes)(p + v * VL, a->x_end, lanes);
+                UNROLL for (int v = 0; v < vectors; v++) {
+                    const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes);
+                    if (squares) sum[v] += t * t;
+                    else sum[v] += t;
+                }
                 p += step;
             }
             left -= n;
@@ -163,15 +168,18 @@ static void NAME(pool_max)(const convnd_pool_args *a) {
 #undef ALL
 }
 
-static void NAME(pool_sum)(const convnd_pool_args *a) {
+INLINE void NAME(sum_all)(const int squares, const convnd_pool_args *a) {
     for (int64_t o = 0; o < a->outputs; o++) {
         const real *x = (const real *)a->x + o * a->x_next * a->pitch;
         real *out = (real *)a->out + o * a->pitch;
-#define BODY(vectors, f, lanes) NAME(sum_body)(vectors, a, x + (f), out + (f), lanes)
+#define BODY(vectors, f, lanes) NAME(sum_body)(squares, vectors, a, x + (f), out + (f), lanes)
         EACH_GROUP(BODY, NAME(SUM_GROUP), a->channels);
 #undef BODY
     }
 }
+
+static void NAME(pool_sum)(const convnd_pool_args *a) { NAME(sum_all)(0, a); }
+static void NAME(pool_squares)(const convnd_pool_args *a) { NAME(sum_all)(1, a); }
 
 SLOW mask NAME(load_index_part)(const int32_t *p, int64_t lanes) {
     integer a[VL];
@@ -265,5 +273,5 @@ static void NAME(pool_scatter_part)(const char *g_, const int32_t *index, char *
 }
 
 const convnd_pool_tiles NAME(convnd_pool_tiles) = {
-    .max = NAME(pool_max), .sum = NAME(pool_sum), .grad = NAME(pool_grad), .scatter = NAME(pool_scatter),
-    .scatter_part = NAME(pool_scatter_part)};
+    .max = NAME(pool_max), .sum = NAME(pool_sum), .squares = NAME(pool_squares), .grad = NAME(pool_grad),
+    .scatter = NAME(pool_scatter), .scatter_part = NAME(pool_scatter_part)};

@@ -4,17 +4,18 @@
 #include "activation.h"
 #include "moments.h"
 
-enum { NAME(OF_X), NAME(OF_DEVIATION), NAME(OF_PRODUCT) };
+enum { NAME(OF_X), NAME(OF_SQUARE), NAME(OF_DEVIATION), NAME(OF_PRODUCT) };
 
 INLINE void NAME(column_body)(const int what, const int64_t kind, const int vectors, const real *g, const real *x,
                               const real *mean, const real *scale, const real *shift, real *sum, real *second,
                               int64_t rows, int64_t step, int64_t lanes) {
+    const int pairs = what == NAME(OF_DEVIATION) || what == NAME(OF_PRODUCT);
     vec first[4][2], other[4][2], centre[4], by[4], plus[4];
     const int64_t ahead = rows * step; /* the rows that come next, while these are read again */
 #define PART(p) (lanes >= VL ? load(p) : load_part(p, lanes))
     UNROLL for (int v = 0; v < vectors; v++) {
         first[v][0] = first[v][1] = other[v][0] = other[v][1] = (vec){0};
-        if (what != NAME(OF_X)) centre[v] = PART(mean + v * VL);
+        if (pairs) centre[v] = PART(mean + v * VL);
         if (kind != ACT_NONE) by[v] = PART(scale + v * VL), plus[v] = PART(shift + v * VL);
     }
 #define ADD(row) do { \
@@ -22,6 +23,8 @@ INLINE void NAME(column_body)(const int what, const int64_t kind, const int vect
         const vec t = PART(x + v * VL); \
         if (what == NAME(OF_X)) { \
             first[v][row] += t; \
+        } else if (what == NAME(OF_SQUARE)) { \
+            first[v][row] += t * t; \
         } else if (what == NAME(OF_DEVIATION)) { \
             const vec d = t - centre[v]; \
             __builtin_prefetch(x + ahead + v * VL, 0, 2); \
@@ -44,10 +47,10 @@ INLINE void NAME(column_body)(const int what, const int64_t kind, const int vect
     UNROLL for (int v = 0; v < vectors; v++) {
         if (lanes >= VL) {
             store(sum + v * VL, first[v][0] + first[v][1]);
-            if (what != NAME(OF_X)) store(second + v * VL, other[v][0] + other[v][1]);
+            if (pairs) store(second + v * VL, other[v][0] + other[v][1]);
         } else {
             store_part(sum, first[v][0] + first[v][1], lanes);
-            if (what != NAME(OF_X)) store_part(second, other[v][0] + other[v][1], lanes);
+            if (pairs) store_part(second, other[v][0] + other[v][1], lanes);
         }
     }
 #undef PART
@@ -60,6 +63,34 @@ INLINE void NAME(column_body)(const int what, const int64_t kind, const int vect
 #define WIDE 2
 #endif
 
+/* Some rows of whole vectors of columns, added to sums that lie in memory: wide rows are read as they lie. */
+INLINE void NAME(through)(const int what, const int64_t kind, const int deep, const real *g, const real *x,
+                          const real *mean, const real *scale, const real *shift, real *sum, real *second,
+                          int64_t step, int64_t width) {
+    const int pairs = what == NAME(OF_DEVIATION) || what == NAME(OF_PRODUCT);
+    for (int64_t f = 0; f < width; f += VL) {
+        vec first[4], other[4];
+        UNROLL for (int r = 0; r < deep; r++) {
+            const vec t = load(x + r * step + f);
+            first[r] = t;
+            if (what == NAME(OF_SQUARE)) first[r] = t * t;
+            if (pairs) {
+                const vec d = t - load(mean + f);
+                vec s = d;
+                if (what == NAME(OF_PRODUCT)) s = load(g + r * step + f);
+                if (kind != ACT_NONE) s = NAME(fused_grad)(t * load(scale + f) + load(shift + f), s, kind);
+                first[r] = s;
+                other[r] = s * d;
+            }
+        }
+        if (deep == 4) first[0] = (first[0] + first[1]) + (first[2] + first[3]);
+        store(sum + f, load(sum + f) + first[0]);
+        if (!pairs) continue;
+        if (deep == 4) other[0] = (other[0] + other[1]) + (other[2] + other[3]);
+        store(second + f, load(second + f) + other[0]);
+    }
+}
+
 /* The last vector begins early where columns don't fill it: it repeats some. */
 INLINE void NAME(columns)(const int what, const int64_t kind, const int vectors, const char *g_, const char *x_,
                           const char *mean_, const char *scale_, const char *shift_, char *sum_, char *second_,
@@ -68,6 +99,19 @@ INLINE void NAME(columns)(const int what, const int64_t kind, const int vectors,
     const real *scale = (const real *)scale_, *shift = (const real *)shift_;
     real *sum = (real *)sum_, *second = (real *)second_;
     int64_t f = 0;
+    if (width > 2 * vectors * VL) {
+        f = width - width % VL;
+        for (int64_t i = 0; i < f; i += VL) {
+            store(sum + i, (vec){0});
+            if (what == NAME(OF_DEVIATION) || what == NAME(OF_PRODUCT)) store(second + i, (vec){0});
+        }
+#define THROUGH(deep, r) \
+    NAME(through)(what, kind, deep, g + (r) * step, x + (r) * step, mean, scale, shift, sum, second, step, f)
+        int64_t r = 0;
+        for (; r + 4 <= rows; r += 4) THROUGH(4, r);
+        for (; r < rows; r++) THROUGH(1, r);
+#undef THROUGH
+    }
 #define BODY(vectors, f, lanes) \
     NAME(column_body)(what, kind, vectors, g + (f), x + (f), mean + (f), scale + (f), shift + (f), sum + (f), \
                       second + (f), rows, step, lanes)
@@ -80,6 +124,10 @@ INLINE void NAME(columns)(const int what, const int64_t kind, const int vectors,
 
 static void NAME(column_sum)(const char *x, char *sum, int64_t rows, int64_t step, int64_t width) {
     NAME(columns)(NAME(OF_X), ACT_NONE, 4, x, x, x, x, x, sum, sum, rows, step, width);
+}
+
+static void NAME(column_square)(const char *x, char *sum, int64_t rows, int64_t step, int64_t width) {
+    NAME(columns)(NAME(OF_SQUARE), ACT_NONE, 4, x, x, x, x, x, sum, sum, rows, step, width);
 }
 
 static void NAME(column_deviation)(const char *x, const char *mean, char *sum, char *square, int64_t rows, int64_t step,
@@ -146,6 +194,6 @@ static void NAME(count_rows)(const convnd_count_args *args) {
 }
 
 const convnd_segment_tiles NAME(convnd_segment_tiles) = {
-    .sum = NAME(column_sum), .deviation = NAME(column_deviation), .product = NAME(column_product),
-    .count = NAME(count_rows)};
+    .sum = NAME(column_sum), .square = NAME(column_square), .deviation = NAME(column_deviation),
+    .product = NAME(column_product), .count = NAME(count_rows)};
 #undef WIDE

@@ -399,7 +399,7 @@ typedef struct {
 } convnd_rowwise_tiles;
 
 typedef struct {
-    convnd_pool_tile max, sum;
+    convnd_pool_tile max, sum, squares;
     convnd_pool_grad_tile grad;
     convnd_pool_scatter_tile scatter;
     convnd_pool_scatter_part_tile scatter_part;
@@ -448,7 +448,7 @@ typedef struct {
 } convnd_pointwise_tiles;
 
 typedef struct {
-    convnd_sum_tile sum;
+    convnd_sum_tile sum, square;
     convnd_deviation_tile deviation;
     convnd_product_tile product;
     convnd_count_tile count;

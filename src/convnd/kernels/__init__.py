@@ -29,6 +29,7 @@ from .pointwise import (
     batch_norm_sums,
     centred,
     centred_grad,
+    column_squares,
     column_sum,
     dropout_mask,
     layer_norm,
@@ -44,7 +45,7 @@ from .pointwise import (
     softmax_grad,
     standardise,
 )
-from .pool import pool, pool_grad, scale_shift_pool, scale_shift_pool_grad
+from .pool import pool, pool_channels, pool_grad, scale_shift_pool, scale_shift_pool_grad
 from .system import config, get_num_threads, multiply_adds, set_num_threads, show_config
 from .tiled import tiled_conv, tiled_conv_transpose, tiled_conv_weight
 from .update import adam, descent
@@ -59,6 +60,7 @@ __all__ = [
     "centred",
     "centred_grad",
     "chosen",
+    "column_squares",
     "column_sum",
     "config",
     "conv",
@@ -83,6 +85,7 @@ __all__ = [
     "multiply",
     "multiply_adds",
     "pool",
+    "pool_channels",
     "pool_grad",
     "put_channels",
     "sample_moments",

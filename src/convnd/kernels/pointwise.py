@@ -251,8 +251,18 @@ def column_sum(x: Array) -> Array:
         return sum_few(x)
     sums, spare = np.zeros((2, x.shape[1]))
     if x.size:
-        segment.column_sum(x, sums, spare)
+        segment.column_sum(x, False, sums, spare)
     return sums.astype(x.dtype)
+
+
+def column_squares(x: Array) -> Doubles:
+    """The sum of the squares of each channel, float64 (C,)."""
+    floats(x=x)
+    x = _matrix("x", x)
+    sums, spare = np.zeros((2, x.shape[1]))
+    if x.size:
+        segment.column_sum(x, True, sums, spare)
+    return sums
 
 
 def moments(x: Array) -> tuple[Doubles, Doubles]:

@@ -18,16 +18,17 @@ from .conv import activation_number
 Index = NDArray[np.int32]
 INDEX = np.dtype(np.int32)
 
-MODES = ("max", "mean", "sum", "mean_padded")
+MODES = ("max", "mean", "sum", "mean_padded")  # those with a gradient
+ALL_MODES = (*MODES, "squares")
 
 
-def _mode_number(mode: str, regions: Regions) -> tuple[int, float]:
+def _mode_number(mode: str, regions: Regions, modes: tuple[str, ...] = MODES) -> tuple[int, float]:
     """The core's number of a mode, and the positions of the whole window."""
-    if mode not in MODES:
-        raise ArgumentError(f"mode must be one of {', '.join(MODES)}. Received: mode={mode!r}")
+    if mode not in modes:
+        raise ArgumentError(f"mode must be one of {', '.join(modes)}. Received: mode={mode!r}")
     if mode == "mean_padded" and regions.window is None:
         raise ArgumentError("mode='mean_padded' needs the regions of a window, all of one size")
-    return MODES.index(mode), float(math.prod(regions.window or ()))
+    return modes.index(mode), float(math.prod(regions.window or ()))
 
 
 def _starts(shapes: Ints) -> Ints:
@@ -70,7 +71,7 @@ def _check_index_range(regions: Regions) -> None:
 
 
 def pool(x: Array, regions: Regions, mode: str, indexed: bool = True) -> tuple[Array, Index | None]:
-    """The "max", "mean", "sum" or "mean_padded" of each region, (P_out, C).
+    """The "max", "mean", "sum", "mean_padded" or "squares", the sum of them, of each region, (P_out, C).
 
     With "max" and ``indexed`` also the winner's position in its sample, int32 (P_out, C): the first of equals; NaN
     wins. "mean" is over true positions, "mean_padded" divides by the window's. A region without positions has mean and
@@ -78,16 +79,25 @@ def pool(x: Array, regions: Regions, mode: str, indexed: bool = True) -> tuple[A
     """
     floats(x=x)
     x = rows("x", x, regions.input.positions)
-    number, window = _mode_number(mode, regions)
     out = empty(regions.output.positions, x.shape[1], x.dtype)
-    index: Index = np.empty((0, 0), dtype=np.int32)
-    indexed = indexed and mode == "max"
-    if indexed:
+    index = empty(len(out), x.shape[1], INDEX) if indexed and mode == "max" else None
+    pool_channels(x, regions, mode, 0, x.shape[1], out, index)
+    return out, index
+
+
+def pool_channels(
+    x: Array, regions: Regions, mode: str, first: int, count: int, out: Array, index: Index | None
+) -> None:
+    """:func:`pool` of ``count`` channels from ``first`` on, to those of ``out`` and, with "max", of ``index`` where it
+    is given; both have the channels of x."""
+    floats(x=x, out=out)
+    x = rows("x", x, regions.input.positions)
+    number, window = _mode_number(mode, regions, ALL_MODES)
+    if index is not None:
         _check_index_range(regions)
-        index = empty(len(out), x.shape[1], INDEX)
-    if out.size:
-        core.pool(x, *_tables(regions), number, window, out, index)
-    return out, index if indexed else None
+    if out.size and count:
+        none: Index = np.empty((0, 0), dtype=np.int32)
+        core.pool(x, *_tables(regions), number, window, first, first + count, out, none if index is None else index)
 
 
 def scale_shift_pool(

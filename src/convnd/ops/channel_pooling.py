@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import kernels
 from ..errors import ArgumentError, ShapeError
+from ..kernels.checks import empty
 from ..layout import Ints
 from ..tensor import Array, Tensor, X, record
 from ..window import Regions
@@ -145,15 +146,22 @@ def channel_numbers(channels: Any, count: int) -> Ints:
 
 
 def _pool_channels(x: Tensor, pooled: Ints, regions: Regions, mode: str) -> Tensor:
-    others = np.setdiff1d(np.arange(x.channels), pooled)
-    back = np.argsort(np.concatenate([pooled, others]))  # where each channel is among both
-    part, index = kernels.pool(kernels.take_channels(x.values, pooled), regions, mode)
     central, rows = _central(regions)
-    rest = kernels.take_channels(kernels.take_rows(x.values, rows), others)
-    y = _in_order([part, rest], back)
+    y = kernels.take_rows(x.values, rows)
+    index = None
+    if mode == "max":  # of all channels the position that each came from
+        index = empty(len(y), x.channels, central.dtype)
+        index[...] = central
+    numbers = np.sort(pooled)
+    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
+        kernels.pool_channels(x.values, regions, mode, int(run[0]), len(run), y, index)
 
     def grad_fn(g: Array) -> tuple[Array]:
-        to_part = kernels.pool_grad(kernels.take_channels(g, pooled), regions, mode, index)
+        if index is not None:
+            return (kernels.pool_grad(g, regions, mode, index),)
+        others = np.setdiff1d(np.arange(x.channels), pooled)
+        back = np.argsort(np.concatenate([pooled, others]))  # where each channel is among both
+        to_part = kernels.pool_grad(kernels.take_channels(g, pooled), regions, mode)
         chosen = np.repeat(central, len(others), axis=1)
         to_rest = kernels.pool_grad(kernels.take_channels(g, others), regions, "max", chosen)
         return (_in_order([to_part, to_rest], back),)

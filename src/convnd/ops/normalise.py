@@ -323,7 +323,7 @@ def weight_norm(v: Array | Tensor, g: Array | Tensor) -> Array | Tensor:
         raise ShapeError(f"g must have shape {shape[-1:]}. Received: g of shape {gain.values.shape}")
     v__kf = direction.values.reshape(-1, shape[-1])
     zeros, ones = np.zeros_like(gain.values), np.ones_like(gain.values)
-    norm = np.sqrt(kernels.batch_norm_sums(v__kf, v__kf, zeros, ones, zeros)[1])
+    norm = np.sqrt(kernels.column_squares(v__kf))
     if not norm.all():
         raise ArgumentError(f"v must have a direction in every filter. Received: filter {int(np.argmin(norm))} is zero")
     factor = (gain.values / norm).astype(v__kf.dtype)

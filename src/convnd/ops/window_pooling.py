@@ -84,15 +84,17 @@ def _lp(x: Tensor, regions: Regions, p: float) -> Tensor:
     Powers are summed as they are. Only sums that overflow, or come so close to underflow that terms may be lost, are
     made again of values relative to their window's largest.
     """
-    magnitude = kernels.activate(x.values, "absolute")
-    limits = np.finfo(x.dtype)
-    least = math.prod(regions.window or ()) * float(limits.tiny / limits.eps)
+    values = x.values
+    if p == 2:
+        total, _ = kernels.pool(values, regions, "squares")
+    else:
+        total, _ = kernels.pool(_power(values, p), regions, "sum")
+    plain = _plain(total, regions)
     with np.errstate(all="ignore"):
-        total, _ = kernels.pool(_power(magnitude, p), regions, "sum")
-        y = total ** (1 / p)
-        plain = (total >= least) & (total <= limits.max)
+        y = np.sqrt(total, out=total) if p == 2 else total ** (1 / p)
     rows: Ints = np.zeros(0, dtype=np.int64)
-    if not plain.all():
+    if plain is not None:
+        magnitude = kernels.activate(values, "absolute")
         largest, _ = kernels.pool(magnitude, regions, "max", indexed=False)
         again = ~plain & (largest != 0)
         rows = np.flatnonzero(again.any(axis=1))
@@ -101,33 +103,56 @@ def _lp(x: Tensor, regions: Regions, p: float) -> Tensor:
 
     def grad_fn(g: Array) -> tuple[Array]:
         with np.errstate(all="ignore"):
-            slope = _power(magnitude, p - 1)
-            if not slope.max(initial=0) < math.inf:
-                slope[~np.isfinite(slope)] = 0  # what overflows lies in no window that is plain, or in none
-            to_x = kernels.pool_grad(np.where(plain, g * y ** (1 - p), 0), regions, "sum") * slope
+            slope = _slope(values, p)
+            if not np.isfinite(kernels.column_sum(slope)).all():
+                slope = np.where(np.isinf(slope), 0, slope)  # it lies in no window that is plain, or in none
+            part = np.divide(g, y, out=empty_like(g)) if p == 2 else g * y ** (1 - p)
+            if plain is not None:
+                part = np.where(plain, part, 0)
+            to_x = kernels.multiply(kernels.pool_grad(part, regions, "sum"), slope)
             if len(rows):
                 norm, part = y[rows], np.where(again, g[rows], 0)
                 for having, inputs in taps(regions, rows):
-                    share = (magnitude[inputs] / norm[having]) ** (p - 1)
+                    share = (magnitude[inputs] / norm[having]) ** (p - 1) * np.sign(values[inputs])
                     to_x[inputs] += np.where(again[having], part[having] * share, 0)
-            to_x *= np.sign(x.values)
         return (to_x,)
 
     return record(y, regions.output, x.kind, (x,), grad_fn)
 
 
+def _plain(total: Array, regions: Regions) -> NDArray[np.bool_] | None:
+    """Which sums of positive terms didn't overflow and are far from underflow; None if all."""
+    limits = np.finfo(total.dtype)
+    least, most = math.prod(regions.window or ()) * float(limits.tiny / limits.eps), limits.max
+    if total.min(initial=most) >= least and total.max(initial=0) <= most:
+        return None
+    plain: NDArray[np.bool_] = (total >= least) & (total <= most)
+    return plain
+
+
 def _power(values: Array, p: float) -> Array:
-    """values ** p: products where p is a small whole number, which are a multiple as fast as powers."""
+    """``|values| ** p``: products where p is a small whole number, which are a multiple as fast as powers."""
+    base = kernels.activate(values, "absolute") if p % 2 else values
     if p not in range(1, 9):
-        powers: Array = values**p
+        with np.errstate(all="ignore"):
+            powers: Array = base**p
         return powers
-    product = empty_like(values)
-    product[...] = values
+    product = base
     for digit in f"{int(p):b}"[1:]:
-        product *= product
+        product = kernels.multiply(product, product)
         if digit == "1":
-            product *= values
+            product = kernels.multiply(product, base)
     return product
+
+
+def _slope(values: Array, p: float) -> Array:
+    """``sign(values) |values| ** (p - 1)``."""
+    if p == 2:
+        return values
+    if p in (4, 6, 8):
+        return kernels.multiply(_power(values, p - 2), values)
+    signs: Array = np.sign(values)
+    return signs if p == 1 else kernels.multiply(_power(values, p - 1), signs)
 
 
 def _lp_relative(magnitude: Array, regions: Regions, p: float, rows: Ints, largest: Array) -> Array:
@@ -372,23 +397,32 @@ def _expected(x: Tensor, regions: Regions) -> Tensor:
     """In the dtype of x. Windows whose squares overflow in float32, or come so close to underflow that terms may be
     lost, are done again in float64, and so is their way back."""
     values = x.values
-    total, squares, zero = _sums(values, regions)
-    limits = np.finfo(x.dtype)
-    least = math.prod(regions.window or ()) * float(limits.tiny / limits.eps)
-    again = (squares < least) & ~zero | ~(squares <= limits.max)
-    with np.errstate(all="ignore"):
-        y = np.divide(squares, total if not zero.any() else np.where(zero, 1, total), out=squares)
-    total64 = total
-    if again.any():
-        total64, squares64, _ = _sums(values.astype(np.float64), regions)
-        y[again] = squares64[again] / total64[again]
+    total, squares = _sums(values, regions)
+    plain = _plain(squares, regions)
+    if plain is None:
+        y = np.divide(squares, total, out=squares)
+    else:
+        zero = total == 0
+        left = ~plain | zero
+        again = left & ~zero
+        with np.errstate(all="ignore"):
+            y = np.divide(squares, np.where(zero, 1, total), out=squares)
+        if again.any():
+            total64, squares64 = _sums(values.astype(np.float64), regions)
+            y[again] = squares64[again] / total64[again]
 
     def grad_fn(g: Array) -> tuple[Array]:
-        left = zero | again
-        part = np.divide(g, total, out=np.zeros_like(g), where=~left) if left.any() else g / total
+        part = empty_like(g)
+        if plain is None:
+            np.divide(g, total, out=part)
+        else:
+            part[...] = 0
+            np.divide(g, total, out=part, where=~left)
         to_x = kernels.multiply(values, kernels.pool_grad(part, regions, "sum"))
         to_x *= 2
-        to_x -= kernels.pool_grad(part * y, regions, "sum")
+        to_x -= kernels.pool_grad(kernels.multiply(part, y), regions, "sum")
+        if plain is None:
+            return (to_x,)
         if again.any():
             part = np.divide(g, total64, out=np.zeros_like(total64), where=again)
             more = 2 * (values * kernels.pool_grad(part, regions, "sum"))
@@ -406,8 +440,6 @@ def _add_where(to_x: Array, outputs: NDArray[np.bool_], more: Array, regions: Re
     to_x[read] += more[read].astype(to_x.dtype)
 
 
-def _sums(values: Array, regions: Regions) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """The sums of the values and of their squares, and where the first are 0."""
-    total, _ = kernels.pool(values, regions, "sum")
-    squares, _ = kernels.pool(kernels.multiply(values, values), regions, "sum")
-    return total, squares, total == 0
+def _sums(values: Array, regions: Regions) -> tuple[Array, Array]:
+    """The sums of the values and of their squares."""
+    return kernels.pool(values, regions, "sum")[0], kernels.pool(values, regions, "squares")[0]
