@@ -42,6 +42,10 @@ CASES = {  # shapes, channels, filters, kernel, settings
     "windows apart, in groups": ([[300], [41]], 32, 64, (4,), {"stride": 4, "groups": 2}),
     "windows apart, beyond the edge": ([[21, 30]], 9, 16, (2, 2), {"stride": 2, "padding": (1, 0)}),
     "windows apart, four axes": ([[4, 6, 5, 4]], 8, 16, (2, 1, 2, 2), {"stride": 2}),
+    "put side by side": ([[30, 23], [11, 40], [1, 1]], 45, 648, (1, 1), {}),
+    "put side by side, a power of two": ([[700], [1], [33]], 256, 400, (1,), {}),
+    "put side by side, both in place": ([[30, 23], [11, 9]], 40, 256, (1, 1), {}),
+    "put side by side, windows apart": ([[40, 9], [3, 2], [17, 12]], 20, 640, (2, 2), {"stride": 2}),
     "a large weight": ([[9, 6]], 130, 150, (3, 3), {"padding": 1}),
     "padding beyond the window": ([[6, 7]], 10, 11, (2, 2), {"padding": 4}),
 }

@@ -37,6 +37,15 @@ cdef int64_t WIDE = 8
 # whose channels take so many vectors at most.
 cdef int64_t FEW_TILES = 3
 cdef int64_t FEW_VECTORS = 12
+# Where x is read in place, tiles' rows are put side by side if they serve so many panels: fewer where g lies apart as
+# well, or positions are a multiple of so many bytes apart and share a few sets of the first-level cache; and so many
+# bytes of them at a time.
+cdef int64_t GATHER_PANELS = 10
+cdef int64_t GATHER_PANELS_APART = 6
+cdef int64_t GATHER_PANELS_IN_PLACE = 4
+cdef int64_t GATHER_DEPTH_IN_PLACE = 32
+cdef int64_t APART = 1024
+cdef int64_t GATHERED_BYTES = 128 * 1024
 # Tasks to cut an operation into; at most so many for each of several threads, if they split panels and taps; the
 # multiply-adds each should have, and memory of their sums beside the result.
 cdef int64_t TASKS = 16
@@ -58,6 +67,8 @@ cdef struct Scratch:
     int64_t step        # bytes from one request to the next
     int64_t *segments
     int64_t *rows
+    char *near          # a tile's rows of x, side by side
+    int64_t *near_segments
 
 cdef struct Weight:
     Cut cut
@@ -67,6 +78,7 @@ cdef struct Weight:
     int64_t size         # numbers of the weight
     bint wide           # tap by tap
     bint streams        # g goes by where it lies
+    bint gathered       # a tile's rows of x are put side by side for the panels
     int64_t chunks, panel_splits, tap_splits
     Scratch *scratch
 
@@ -166,19 +178,62 @@ cdef int64_t tallest(const Weight *job, int64_t first, int64_t last) noexcept no
     return job.cut.tiles.weight.height[widest]
 
 
+cdef void sum_tile(const Weight *job, convnd_weight_args *args, int64_t first, int64_t p, int64_t tap, int64_t row,
+                   int64_t height, int64_t positions, Scratch *s, char *sums) noexcept nogil:
+    """`height` rows of the gradient from `row` of the tap on, of panel p, at whose rows args.x is."""
+    cdef const convnd_weight_tiles *table = job.cut.tiles.weight
+    cdef const Panel *panel = &job.cut.panels[p]
+    cdef int64_t vectors = 0 if job.cut.dot else panel.vectors, bytes = job.cut.tiles.itemsize
+    cdef convnd_weight_tile tile = table.plain[vectors][height] if job.wide else table.rows[vectors][height]
+    args.g = job.cut.g + panel.filter * bytes if job.cut.in_place else (
+        s.copy.g + (p - first) * job.cut.positions * job.cut.width * bytes)
+    args.acc = sums + ((tap * job.depth + row) * job.cut.filters + panel.filter) * bytes
+    args.rows, args.lanes = s.rows + row, panel.lanes
+    ask(s, positions, args)
+    tile(args)
+
+
+cdef void sum_gathered(const Weight *job, convnd_weight_args *args, int64_t first, int64_t last, int64_t tap,
+                       int64_t positions, Scratch *s, char *sums) noexcept nogil:
+    """A tap whose tiles' rows of x are put side by side, some tiles at a time.
+
+    A tile's are less than a panel, which stays nearest while they go by.
+    """
+    cdef int64_t high = tallest(job, first, last), bytes = job.cut.tiles.itemsize, size = high * positions * bytes
+    cdef int64_t at = 0, m = 0, n = ceil_div(job.depth, high), i, k, p, some, row, height = 0, x_step = args.x_step
+    for k in range(args.n_segments):
+        s.near_segments[3 * k], s.near_segments[3 * k + 1] = at * high, s.segments[3 * k + 1]
+        s.near_segments[3 * k + 2] = s.segments[3 * k + 2]
+        at += s.segments[3 * k + 2]
+    args.segments, args.x_step = s.near_segments, high
+    while n:
+        some, row = max(1, min(n, GATHERED_BYTES // max(1, size))), m
+        for i in range(some):
+            height = ceil_div(job.depth - row, n - i)
+            for k in range(args.n_segments):
+                job.cut.tiles.weight.copy(
+                    s.near + i * size + s.near_segments[3 * k] * bytes, high,
+                    job.cut.x + (s.segments[3 * k] + row) * bytes, x_step, s.segments[3 * k + 2], height)
+            row += height
+        for p in range(first, last):
+            row = m
+            for i in range(some):
+                height = ceil_div(job.depth - row, n - i)
+                args.x = s.near + i * size
+                sum_tile(job, args, first, p, tap, row, height, positions, s, sums)
+                row += height
+        m, n = row, n - some
+
+
 cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t first, int64_t last, int64_t tap,
                    int64_t taps, Scratch *s, bint fresh, char *sums) noexcept nogil:
     """Add `taps` taps of the panels from `first` to `last`.
 
     All panels take a tile's rows of x one after the other: those lie apart in the box, and a panel is one run.
     """
-    cdef const convnd_weight_tiles *table = job.cut.tiles.weight
     cdef convnd_weight_args args
-    cdef const Panel *panel
-    cdef convnd_weight_tile tile
     cdef const char *x = job.cut.x if job.cut.x_in_place else s.copy.x
-    cdef int64_t p, i, m = 0, rows = taps * job.depth, n, height, vectors, positions = 0
-    cdef int64_t bytes = job.cut.tiles.itemsize
+    cdef int64_t p, i, m = 0, rows = taps * job.depth, n, height, positions = 0
     args.x_step, args.g_step, args.acc_step = box.cols.out * job.cut.pitch, job.cut.width, job.cut.filters
     if job.cut.x_in_place:
         args.x_step = job.cut.window.stride[job.cut.window.rank - 1] * job.cut.pitch
@@ -188,20 +243,15 @@ cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t 
         return
     for i in range(args.n_segments):
         positions += s.segments[3 * i + 2]
+    if job.gathered:
+        sum_gathered(job, &args, first, last, tap, positions, s, sums)
+        return
     n = ceil_div(rows, tallest(job, first, last))
     while m < rows:
         height = ceil_div(rows - m, n)
         for p in range(first, last):
-            panel = &job.cut.panels[p]
-            vectors = 0 if job.cut.dot else panel.vectors
-            tile = table.plain[vectors][height] if job.wide else table.rows[vectors][height]
-            args.x = x + (panel.x + (m if job.wide else 0)) * bytes
-            args.g = job.cut.g + panel.filter * bytes if job.cut.in_place else (
-                s.copy.g + (p - first) * job.cut.positions * job.cut.width * bytes)
-            args.acc = sums + ((tap * job.depth + m) * job.cut.filters + panel.filter) * bytes
-            args.rows, args.lanes = s.rows + m, panel.lanes
-            ask(s, positions, &args)
-            tile(&args)
+            args.x = x + (job.cut.panels[p].x + (m if job.wide else 0)) * job.cut.tiles.itemsize
+            sum_tile(job, &args, first, p, tap, m, height, positions, s, sums)
         m += height
         n -= 1
 
@@ -296,6 +346,10 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
         cut.positions = STREAM_POSITIONS
     if cut.dot:
         cut.positions = DOT_POSITIONS
+    job.gathered = cut.x_in_place and job.wide and groups == 1 and (
+        cut.n_panels >= GATHER_PANELS
+        or (cut.n_panels >= GATHER_PANELS_APART and cut.pitch * bytes % APART == 0)
+        or (cut.n_panels >= GATHER_PANELS_IN_PLACE and cut.in_place and job.depth >= GATHER_DEPTH_IN_PLACE))
 
 
 cdef bint cut_up(Weight *job, int64_t work) noexcept nogil:
@@ -328,6 +382,7 @@ cdef bint allocate(Weight *job) noexcept nogil:
     cdef int64_t panels = 0 if cut.in_place else ceil_div(cut.n_panels, job.panel_splits)
     cdef int64_t grad = lines(panels * cut.positions * cut.width * bytes)
     cdef int64_t rows = 0 if job.wide else job.taps * job.depth
+    cdef int64_t near = 0
     cdef char *at
     cdef Scratch *s
     for u in range(cut.n_units):
@@ -335,8 +390,11 @@ cdef bint allocate(Weight *job) noexcept nogil:
             box = max(box, cut.units[u].pieces * make_box(cut, cut.units[u].rows, cut.units[u].cols).piece)
         pieces = max(pieces, cut.units[u].pieces)
     box = lines(box * bytes)
-    each = lines(box + grad + pieces * sizeof(Spot)
-                 + ((2 + pieces) * cut.slabs + 3 * cut.positions + rows) * sizeof(int64_t))
+    if job.gathered:
+        near = tallest(job, 0, cut.n_panels) * cut.positions * bytes
+        near = lines(max(near, min(GATHERED_BYTES, near * job.depth)))
+    each = lines(box + grad + near + pieces * sizeof(Spot)
+                 + ((2 + pieces) * cut.slabs + 6 * cut.positions + rows) * sizeof(int64_t))
     job.partial = <char *>malloc(max(1, (job.chunks - 1) * job.size * bytes))
     job.scratch = <Scratch *>malloc(n * (sizeof(Scratch) + each) + LINE)
     if not job.partial or not job.scratch:
@@ -347,10 +405,12 @@ cdef bint allocate(Weight *job) noexcept nogil:
         s = &job.scratch[i]
         s.copy.x = at + i * each
         s.copy.g = s.copy.x + box
-        s.copy.spots = <Spot *>(s.copy.g + grad)
+        s.near = s.copy.g + grad
+        s.copy.spots = <Spot *>(s.near + near)
         s.copy.taps = <int64_t *>(s.copy.spots + pieces)
         s.segments = s.copy.taps + 2 * cut.slabs
-        s.rows = s.segments + 3 * cut.positions
+        s.near_segments = s.segments + 3 * cut.positions
+        s.rows = s.near_segments + 3 * cut.positions
         s.copy.found = s.rows + rows
     return True
 

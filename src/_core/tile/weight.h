@@ -125,6 +125,11 @@ INLINE void NAME(copy_rows)(real *to, int64_t to_step, const real *from, int64_t
         from += from_step;
     }
 }
+/* The same of a few, in one piece or two. */
+INLINE void NAME(copy_few)(real *to, int64_t to_step, const real *from, int64_t from_step, int64_t rows,
+                           const int width) {
+    for (int64_t r = 0; r < rows; r++, to += to_step, from += from_step) memcpy(to, from, width * sizeof(real));
+}
 static void NAME(weight_copy)(char *to_, int64_t to_step, const char *from_, int64_t from_step, int64_t rows,
                               int64_t width) {
     real *to = (real *)to_;
@@ -133,6 +138,9 @@ static void NAME(weight_copy)(char *to_, int64_t to_step, const char *from_, int
     else if (width == 4 * VL) NAME(copy_rows)(to, to_step, from, from_step, rows, 4 * VL);
     else if (width == 2 * VL) NAME(copy_rows)(to, to_step, from, from_step, rows, 2 * VL);
     else if (width == 4) NAME(copy_rows)(to, to_step, from, from_step, rows, 4);
+    else if (width == 5) NAME(copy_few)(to, to_step, from, from_step, rows, 5);
+    else if (width == 6) NAME(copy_few)(to, to_step, from, from_step, rows, 6);
+    else if (width == 7) NAME(copy_few)(to, to_step, from, from_step, rows, 7);
     else NAME(copy_rows)(to, to_step, from, from_step, rows, width);
 }
 
