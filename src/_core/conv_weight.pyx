@@ -37,9 +37,9 @@ cdef int64_t WIDE = 8
 # whose channels take so many vectors at most.
 cdef int64_t FEW_TILES = 3
 cdef int64_t FEW_VECTORS = 12
-# Where x is read in place, tiles' rows are put side by side if they serve so many panels: fewer where g lies apart as
-# well, or positions are a multiple of so many bytes apart and share a few sets of the first-level cache; and so many
-# bytes of them at a time.
+# Tiles' rows of a tap are put side by side if they serve so many panels; of x that is read in place fewer, where g lies
+# apart as well, or positions are a multiple of so many bytes apart and share a few sets of the first-level cache. So
+# many bytes of them at a time.
 cdef int64_t GATHER_PANELS = 10
 cdef int64_t GATHER_PANELS_APART = 6
 cdef int64_t GATHER_PANELS_IN_PLACE = 4
@@ -193,8 +193,8 @@ cdef void sum_tile(const Weight *job, convnd_weight_args *args, int64_t first, i
     tile(args)
 
 
-cdef void sum_gathered(const Weight *job, convnd_weight_args *args, int64_t first, int64_t last, int64_t tap,
-                       int64_t positions, Scratch *s, char *sums) noexcept nogil:
+cdef void sum_gathered(const Weight *job, convnd_weight_args *args, const char *x, int64_t first, int64_t last,
+                       int64_t tap, int64_t positions, Scratch *s, char *sums) noexcept nogil:
     """A tap whose tiles' rows of x are put side by side, some tiles at a time.
 
     A tile's are less than a panel, which stays nearest while they go by.
@@ -213,7 +213,7 @@ cdef void sum_gathered(const Weight *job, convnd_weight_args *args, int64_t firs
             for k in range(args.n_segments):
                 job.cut.tiles.weight.copy(
                     s.near + i * size + s.near_segments[3 * k] * bytes, high,
-                    job.cut.x + (s.segments[3 * k] + row) * bytes, x_step, s.segments[3 * k + 2], height)
+                    x + (s.segments[3 * k] + row) * bytes, x_step, s.segments[3 * k + 2], height)
             row += height
         for p in range(first, last):
             row = m
@@ -244,7 +244,7 @@ cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t 
     for i in range(args.n_segments):
         positions += s.segments[3 * i + 2]
     if job.gathered:
-        sum_gathered(job, &args, first, last, tap, positions, s, sums)
+        sum_gathered(job, &args, x, first, last, tap, positions, s, sums)
         return
     n = ceil_div(rows, tallest(job, first, last))
     while m < rows:
@@ -346,10 +346,9 @@ cdef void choose(Weight *job, int64_t groups) noexcept nogil:
         cut.positions = STREAM_POSITIONS
     if cut.dot:
         cut.positions = DOT_POSITIONS
-    job.gathered = cut.x_in_place and job.wide and groups == 1 and (
-        cut.n_panels >= GATHER_PANELS
-        or (cut.n_panels >= GATHER_PANELS_APART and cut.pitch * bytes % APART == 0)
-        or (cut.n_panels >= GATHER_PANELS_IN_PLACE and cut.in_place and job.depth >= GATHER_DEPTH_IN_PLACE))
+    job.gathered = job.wide and groups == 1 and (cut.n_panels >= GATHER_PANELS or (cut.x_in_place and (
+        (cut.n_panels >= GATHER_PANELS_APART and cut.pitch * bytes % APART == 0)
+        or (cut.n_panels >= GATHER_PANELS_IN_PLACE and cut.in_place and job.depth >= GATHER_DEPTH_IN_PLACE))))
 
 
 cdef bint cut_up(Weight *job, int64_t work) noexcept nogil:
