@@ -123,12 +123,12 @@ static void check_group(int64_t group, int64_t height, int full, int streams) {
 void check_narrow(void) {
     for (int64_t filters = 1; filters <= 4; filters++)
         for (int64_t height = 1; height <= tiles->narrow->height[filters]; height++)
-            for (int round = 0; round < 4; round++) {
+            for (int round = 0; round < (filters == 1 ? 16 : 4); round++) {
                 check_dot(filters, height);
                 check_along(filters, height, round & 1);
             }
     for (int64_t height = 1; height <= CONVND_MAX_BELOW; height++)
-        for (int round = 0; round < 8; round++) check_below(height);
+        for (int round = 0; round < 16; round++) check_below(height);
     for (int64_t group = 2; group <= least(8, tiles->lanes / 2); group *= 2)
         for (int64_t height = 1; height <= tiles->height[2]; height++)
             for (int round = 0; round < 4; round++) check_group(group, height, round & 1, round == 3);

@@ -59,8 +59,33 @@ INLINE void NAME(dot_taps)(const int height, const int taps, const convnd_conv_a
         }
 }
 
+/* Three taps of so many vectors of channels: what surrounds the sums would take as long as they do. */
+INLINE void NAME(dot_threes)(const int height, const int vectors, const convnd_conv_args *a,
+                             vec sum[CONVND_MAX_HEIGHT][4]) {
+    for (int64_t r = 0; r < a->n_runs; r++) {
+        const real *x = (const real *)a->x + a->runs[2 * r], *w = (const real *)a->w + a->runs[2 * r + 1];
+        const int64_t ahead = r < 64 && a->fresh >> r & 1 ? a->ahead : 0;
+        UNROLL for (int c = 0; c < vectors; c++) {
+            vec b[3];
+            UNROLL for (int j = 0; j < 3; j++) b[j] = load(w + (j * vectors + c) * VL);
+            UNROLL for (int p = 0; p < height + 2; p++) {
+                vec s = load(x + (p * vectors + c) * VL);
+                HELD(s);
+                if (c % (IN_LINE / VL) == 0) __builtin_prefetch(x + (p * vectors + c) * VL + ahead);
+                UNROLL for (int j = 0; j < 3; j++)
+                    if (p >= j && p - j < height) sum[p - j][0] += s * b[j];
+            }
+        }
+    }
+}
+
 INLINE void NAME(dot_sums)(const int height, const convnd_conv_args *a, vec sum[CONVND_MAX_HEIGHT][4]) {
     const int64_t depth = a->depth;
+    if (a->length == 3 * depth && a->x_step == depth && (depth == VL || depth == 2 * VL)) {
+        if (depth == VL) NAME(dot_threes)(height, 1, a, sum);
+        else NAME(dot_threes)(height, 2, a, sum);
+        return;
+    }
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *x = (const real *)a->x + a->runs[2 * r];
         const real *w = (const real *)a->w + a->runs[2 * r + 1];
@@ -154,7 +179,27 @@ INLINE void NAME(along_body)(const int height, const int filters, const convnd_c
 #else
 #define ACROSS 2
 #endif
-INLINE void NAME(below_body)(const int height, const convnd_conv_args *args) {
+INLINE void NAME(below_row)(const int height, const int64_t depth, const int64_t row, int64_t r, const real *x,
+                            const convnd_conv_args *a, vec sum[CONVND_MAX_BELOW][ACROSS]) {
+    const real *w[CONVND_MAX_BELOW];
+    UNROLL for (int m = 0; m < height; m++) {
+        const int64_t tap = row - m;
+        w[m] = tap < 0 || tap >= depth ? NULL : (const real *)a->w + a->runs[2 * (r + tap) + 1] * VL;
+    }
+    UNROLL for (int v = 0; v < ACROSS; v++) __builtin_prefetch(x + (2 * ACROSS + v) * VL);
+    for (int64_t k = 0; k < a->length; k++) {
+        vec s[ACROSS];
+        UNROLL for (int v = 0; v < ACROSS; v++) s[v] = load(x + k + v * VL);
+        UNROLL for (int m = 0; m < height; m++) {
+            if (row < m || row - m >= depth) continue;
+            const vec b = splat(w[m][k * VL]);
+            UNROLL for (int v = 0; v < ACROSS; v++) sum[m][v] += s[v] * b;
+        }
+    }
+}
+
+/* `known` rows of taps, or as many as the arguments say. */
+INLINE void NAME(below_body)(const int height, const int known, const convnd_conv_args *args) {
     const convnd_conv_args own = *args, *const a = &own; /* a copy that no store can change */
     vec sum[CONVND_MAX_BELOW][ACROSS];
     real *out = (real *)a->out;
@@ -162,24 +207,12 @@ INLINE void NAME(below_body)(const int height, const convnd_conv_args *args) {
         UNROLL for (int v = 0; v < ACROSS; v++) sum[m][v] = splat(*(const real *)a->start);
     for (int64_t r = 0; r < a->n_runs; r += a->depth) {
         const real *x = (const real *)a->x + a->runs[2 * r];
-        for (int64_t row = 0; row < height + a->depth - 1; row++) {
-            const real *w[CONVND_MAX_BELOW];
-            UNROLL for (int m = 0; m < height; m++) {
-                const int64_t tap = row - m;
-                w[m] = tap < 0 || tap >= a->depth ? NULL : (const real *)a->w + a->runs[2 * (r + tap) + 1] * VL;
-            }
-            UNROLL for (int v = 0; v < ACROSS; v++) __builtin_prefetch(x + (2 * ACROSS + v) * VL);
-            for (int64_t k = 0; k < a->length; k++) {
-                vec s[ACROSS];
-                UNROLL for (int v = 0; v < ACROSS; v++) s[v] = load(x + k + v * VL);
-                UNROLL for (int m = 0; m < height; m++) {
-                    if (!w[m]) continue;
-                    const vec b = splat(w[m][k * VL]);
-                    UNROLL for (int v = 0; v < ACROSS; v++) sum[m][v] += s[v] * b;
-                }
-            }
-            x += a->x_step;
-        }
+        if (known)
+            UNROLL for (int row = 0; row < height + known - 1; row++, x += a->x_step)
+                NAME(below_row)(height, known, row, r, x, a, sum);
+        else
+            for (int64_t row = 0; row < height + a->depth - 1; row++, x += a->x_step)
+                NAME(below_row)(height, a->depth, row, r, x, a, sum);
     }
     UNROLL for (int m = 0; m < height; m++)
         UNROLL for (int v = 0; v < ACROSS; v++) store(out + m * a->out_step + v * VL, sum[m][v]);
@@ -252,7 +285,12 @@ EACH_HEIGHT_2(TILES)
 #undef TILES
 #undef GROUP_TILE
 #undef EACH_TILE
-#define TILES(H, V) static void NAME(below_##H)(const convnd_conv_args *a) { NAME(below_body)(H, a); }
+#define TILES(H, V) \
+    static void NAME(below_##H)(const convnd_conv_args *a) { \
+        if (a->depth == 3) NAME(below_body)(H, 3, a); \
+        else if (a->depth == 5) NAME(below_body)(H, 5, a); \
+        else NAME(below_body)(H, 0, a); \
+    }
 HEIGHTS_6(TILES, 1)
 #undef TILES
 
