@@ -100,10 +100,17 @@ def conv(
     >>> conv(r, np.ones((3, 1, 1))).layout
     Layout([[1], [3]])
     """
+    options = "conv", stride, padding, dilation, groups, activation, algorithm
+    known = _known(x, weight, bias, options)
+    if known is not None:
+        y: X = _dense(
+            kernels.conv(*known, groups=groups, flip=flip, activation=activation, algorithm=algorithm), known[1].output
+        )
+        return y
     t, w = batch(x), fixed(weight, "weight")
     b = None if bias is None else fixed(bias, "bias")
     layout = layout_of(t)
-    key = _key("conv", t, w, b, stride, padding, dilation, groups, activation, algorithm)
+    key = _key(t.values, w.values, None if b is None else b.values, options)
     place: Placement | None = layout.memo.find(key)
     if place is None:
         _check_algorithm(algorithm)
@@ -115,17 +122,29 @@ def conv(
     return give_back(_conv(t, w, b, place, groups, flip, activation, algorithm, moments), x, weight, bias)
 
 
-def _key(
-    name: str, x: Tensor, w: Tensor, b: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: Any,
-    *options: Any,
-) -> tuple[Any, ...]:
+def _key(x: Array, w: Array, b: Array | None, options: tuple[Any, ...]) -> tuple[Any, ...]:
     """All that is checked, for the memo of the layout of ``x``: what was right once is right again."""
-    x_values, w_values = x.values, w.values
-    of_bias = None if b is None else (b.values.shape, b.values.dtype)
-    return (
-        name, x_values.shape, x_values.dtype, w_values.shape, w_values.dtype, of_bias, stride,
-        type(stride), padding, type(padding), dilation, type(dilation), groups, type(groups), options,
-    )
+    of_bias = None if b is None else (b.shape, b.dtype)
+    return x.shape, x.dtype, w.shape, w.dtype, of_bias, options, tuple(map(type, options))
+
+
+def _known(x: Any, w: Any, b: Any, options: tuple[Any, ...]) -> tuple[Array, Placement, Array, Array | None] | None:
+    """The values of ``x``, the place, ``w`` and ``b``, where these are arrays and such a call was right before: it
+    needs no tensors and no checks."""
+    if type(x) is not np.ndarray or type(w) is not np.ndarray or (b is not None and type(b) is not np.ndarray):
+        return None
+    shape = x.shape
+    if len(shape) < 2:
+        return None
+    layout = Layout.dense(shape[0], shape[1:-1])
+    values = x.reshape(layout.positions, shape[-1])
+    place: Placement | None = layout.memo.find(_key(values, w, b, options))
+    return None if place is None else (values, place, w, b)
+
+
+def _dense(values: Array, layout: Layout) -> Any:
+    """Positions of a dense batch as an array (N, *S, C)."""
+    return values.reshape((*layout.box, values.shape[1]))
 
 
 def _conv(
@@ -204,13 +223,18 @@ def conv_transpose(
     >>> conv_transpose(x, np.ones((2, 1, 1)), stride=2, like=np.zeros((1, 5, 1))).shape
     (1, 5, 1)
     """
+    wanted = layout_like(like)
+    options = "conv_transpose", stride, padding, dilation, groups, activation, output_padding, wanted
+    known = _known(x, weight, bias, options)
+    if known is not None:
+        y: X = _dense(
+            kernels.conv_transpose(*known, groups=groups, flip=flip, activation=activation), known[1].input
+        )
+        return y
     t, w = batch(x), fixed(weight, "weight")
     b = None if bias is None else fixed(bias, "bias")
-    layout, wanted = layout_of(t), layout_like(like)
-    key = _key(
-        "conv_transpose", t, w, b, stride, padding, dilation, groups, activation, output_padding, type(output_padding),
-        wanted,
-    )
+    layout = layout_of(t)
+    key = _key(t.values, w.values, None if b is None else b.values, options)
     place: Placement | None = layout.memo.find(key)
     if place is None:
         check_fused(activation)
@@ -283,13 +307,20 @@ def conv_weight(
     >>> conv_weight(np.arange(4.0).reshape(1, 4, 1), np.ones((1, 3, 1)), 2).ravel().tolist()
     [3.0, 6.0]
     """
+    shared: dict[str, Any] = {"groups": groups, "flip": flip}
+    options = "conv_weight", kernel_size, stride, padding, dilation, groups
+    known = _known(x, grad, None, options)
+    if known is not None:
+        values, place, g_values, _ = known
+        return kernels.conv_weight(values, g_values.reshape(place.output.positions, -1), place, **shared)
     t, g = batch(x), batch(grad, "grad")
     check_same_dtype(g.values, "grad", t.values, "x")
-    groups = check_groups(groups, t.channels, g.channels)
+    shared["groups"] = check_groups(groups, t.channels, g.channels)
     place = window(layout_of(t).ndim, kernel_size, stride, padding, dilation).on(layout_of(t))
     if layout_of(g) != place.output:
         raise ShapeError(f"grad must have the convolution's output layout {place.output!r}. Received: {g.layout!r}")
-    shared: dict[str, Any] = {"groups": groups, "flip": flip}
+    if type(grad) is np.ndarray:
+        layout_of(t).memo.keep(_key(t.values, grad, None, options), place)
     w = kernels.conv_weight(t.values, g.values, place, **shared)
 
     def grad_fn(v: Array) -> tuple[Array | None, Array | None]:
@@ -324,13 +355,21 @@ def linear(
     >>> linear(np.array([[1.0, 2.0]]), np.array([[1.0], [10.0]]), np.array([0.5])).tolist()
     [[21.5]]
     """
+    options = "linear", activation
+    known = _known(x, weight, bias, options)
+    if known is not None:
+        y: X = _dense(kernels.conv(*known, activation=activation), known[1].output)
+        return y
     check_fused(activation)
     t = batch(x)
     w = parameter(weight, "weight", t)
     if w.values.ndim != 2 or w.values.shape[0] != t.channels:
         raise ShapeError(f"weight must be ({t.channels}, F): x has {t.channels} channels. Received: {w.values.shape}")
     b = None if bias is None else parameter(bias, "bias", t, (w.channels,))
-    return give_back(_conv(t, w, b, each_position(layout_of(t)), 1, False, activation), x, weight, bias)
+    place = each_position(layout_of(t))
+    if type(x) is np.ndarray:
+        layout_of(t).memo.keep(_key(t.values, w.values, None if b is None else b.values, options), place)
+    return give_back(_conv(t, w, b, place, 1, False, activation), x, weight, bias)
 
 
 def _check_algorithm(algorithm: str) -> None:
