@@ -405,6 +405,8 @@ cdef extern from "tile/tile.h":
             int64_t streams) noexcept nogil
         void (*keep)(const char *x, const char *kept, char *out, int64_t n, int64_t width) noexcept nogil
         void (*sum)(const char *x, int64_t step, int64_t rows, char *out, int64_t width) noexcept nogil
+        void (*turn)(const char *x, int64_t x_step, char *out, int64_t out_step, int64_t rows,
+                     int64_t columns) noexcept nogil
         void (*maxout)(const char *x, char *out, int64_t groups, int64_t pieces) noexcept nogil
         void (*maxout_grad)(const char *x, const char *g, char *out, int64_t groups, int64_t pieces) noexcept nogil
 

@@ -168,6 +168,25 @@ def maxout_grad(const real[:, ::1] x, const real[:, ::1] g, real[:, ::1] out):
         parallel_for(maxout_grad_task, &job, pieces(&job), job.rows * job.channels * WORK)
 
 
+cdef void turn_task(void *context, int64_t number, int64_t slot) noexcept nogil:
+    cdef const Job *job = <const Job *>context
+    cdef int64_t size = job.tiles.itemsize, each = (job.rows + job.piece - 1) // job.piece
+    cdef int64_t matrix = number // each * job.rows * job.channels, first = number % each * job.piece
+    job.tiles.moves.turn(job.x + (matrix + first * job.channels) * size, job.channels,
+                         job.out + (matrix + first) * size, job.rows, min(job.piece, job.rows - first), job.channels)
+
+
+def turn(const real[:, :, ::1] x, real[:, :, ::1] out):
+    """out[i] = x[i] transposed."""
+    cdef Job job
+    job.tiles, job.x, job.out = tiles(sizeof(real)), <const char *>&x[0, 0, 0], <char *>&out[0, 0, 0]
+    job.rows, job.channels = x.shape[1], x.shape[2]
+    job.piece = max(1, PIECE // job.channels)
+    with nogil:
+        parallel_for(turn_task, &job, x.shape[0] * ((job.rows + job.piece - 1) // job.piece),
+                     x.shape[0] * job.rows * job.channels * WORK)
+
+
 # -------------------------------------------------------------------------------------------------------------- numbers
 
 cdef void add_task(void *context, int64_t number, int64_t slot) noexcept nogil:

@@ -186,6 +186,15 @@ cdef void fill_pack(const Packing *job, const Panel *panel, int64_t tap, const r
             memcpy(to + k * size, weight + k * job.columns + panel.filter, panel.lanes * sizeof(real))
             memset(to + k * size + panel.lanes, 0, (size - panel.lanes) * sizeof(real))
         return
+    c = panel.filter % job.width
+    if job.window.transposed and step == 1 and c + panel.lanes <= job.width:
+        tiles(sizeof(real)).moves.turn(
+            <const char *>(weight + c * job.columns + panel.filter // job.width * job.depth), job.columns, <char *>to,
+            size, panel.lanes, job.depth)
+        if panel.lanes < size:
+            for k in range(job.depth):
+                memset(to + k * size + panel.lanes, 0, (size - panel.lanes) * sizeof(real))
+        return
     # Some channels of all filters at a time: their lines stay in the cache until they are full.
     start = 0
     while start < job.depth:

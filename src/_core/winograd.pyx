@@ -171,20 +171,15 @@ cdef int64_t setup(Winograd *job, int64_t itemsize, const int64_t[:, ::1] geomet
     return panel.pack + job.frequencies * job.depth * panel.vectors * job.tiles.lanes
 
 
-cdef void turn(const Pack *pack, const Panel *panel, int64_t first, int64_t last, const real *weight,
-               real *to) noexcept nogil:
+cdef void turn(const Pack *pack, const Panel *panel, int64_t first, int64_t last, char *to) noexcept nogil:
     """Channels first ... last of a transposed weight to (taps, PIECE_CHANNELS, filters of the panel)."""
     cdef const Winograd *job = pack.job
     cdef int64_t width = job.filters // job.groups, filter = panel.filter - panel.x // job.depth * width
-    cdef int64_t step = panel.vectors * job.tiles.lanes, tap, f, k
-    cdef const real *own
-    cdef real *there
+    cdef int64_t step = panel.vectors * job.tiles.lanes, size = job.tiles.itemsize, tap, at
     for tap in range(pack.taps):
-        for f in range(panel.lanes):
-            own = weight + (((pack.taps - 1 - tap if pack.flip else tap) * width + filter + f) * job.channels + panel.x)
-            there = to + tap * PIECE_CHANNELS * step + f
-            for k in range(first, last):
-                there[(k - first) * step] = own[k]
+        at = ((pack.taps - 1 - tap if pack.flip else tap) * width + filter) * job.channels + panel.x + first
+        job.tiles.moves.turn(pack.from_ + at * size, job.channels, to + tap * PIECE_CHANNELS * step * size, step,
+                             panel.lanes, last - first)
 
 
 cdef void pack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
@@ -201,10 +196,7 @@ cdef void pack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     args.to[0] = last - first
     if pack.transposed:
         scratch = pack.scratch + slot * pack.taps * PIECE_CHANNELS * CONVND_MAX_VECTORS * job.tiles.lanes * size
-        if size == sizeof(float):
-            turn(pack, panel, first, last, <const float *>pack.from_, <float *>scratch)
-        else:
-            turn(pack, panel, first, last, <const double *>pack.from_, <double *>scratch)
+        turn(pack, panel, first, last, scratch)
         args.x, args.step[1] = scratch, args.step[2]
         args.step[0] = PIECE_CHANNELS * args.step[1]
     else:

@@ -112,7 +112,20 @@ static void check_maxout(int64_t groups, int64_t pieces) {
     compare(back, grad, n);
 }
 
+static void check_turn(void) {
+    const int64_t rows = draw(1, 70), columns = draw(1, 20), x_step = columns + draw(0, 5), out_step = rows + draw(0, 5);
+    const int64_t n = (columns - 1) * out_step + rows;
+    begin("moves: %lld rows of %lld numbers turned", (long long)rows, (long long)columns);
+    char *x = numbers((rows - 1) * x_step + columns), *out = numbers(n);
+    wanted *want = as_is(out, n);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++) want[c * out_step + r] = (wanted){get(x, r * x_step + c), 0};
+    tiles->moves->turn(x, x_step, out, out_step, rows, columns);
+    compare(out, want, n);
+}
+
 void check_moves(void) {
+    for (int i = 0; i < 100; i++) check_turn();
     for (int64_t apart = 1; apart <= 16; apart++)
         for (int64_t groups = 1; groups <= 16; groups++) check_take(apart * groups, apart * groups, (int)-apart);
     for (int64_t n = 1; n <= 4 * tiles->lanes + 1; n++) {

@@ -80,6 +80,21 @@ INLINE void NAME(turn_block)(const real *x, int64_t x_step, real *out, int64_t o
 #undef PUT
 }
 
+/* out[c][r] = x[r][c], some rows at a time, whose lines stay in the nearest cache. */
+static void NAME(turn)(const char *x_, int64_t x_step, char *out_, int64_t out_step, int64_t rows, int64_t columns) {
+    const real *x = (const real *)x_;
+    real *out = (real *)out_;
+    const int64_t block = NAME(BLOCK), some = 32;
+    for (; rows > 0; rows -= some, x += some * x_step, out += some) {
+        const int64_t n = rows < some ? rows : some, whole = n - n % block, c_whole = columns - columns % block;
+        for (int64_t c = 0; c < c_whole; c += block)
+            for (int64_t r = 0; r < whole; r += block)
+                NAME(turn_block)(x + r * x_step + c, x_step, out + c * out_step + r, out_step);
+        for (int64_t c = 0; c < columns; c++)
+            for (int64_t r = c < c_whole ? whole : 0; r < n; r++) out[c * out_step + r] = x[r * x_step + c];
+    }
+}
+
 /* Two rows of whole vectors woven into one, or taken apart: the transposition of 2 x many, or of many x 2. */
 INLINE void NAME(weave)(const real *x, real *out, int64_t half, const int apart) {
     for (int64_t i = 0; i < half; i += NAME(BLOCK)) {
@@ -276,4 +291,5 @@ static void NAME(maxout_grad)(const char *x_, const char *g_, char *out_, int64_
 
 const convnd_moves_tiles NAME(convnd_moves_tiles) = {
     .take = NAME(take), .add = NAME(add_all), .multiply = NAME(multiply_all), .multiply_rows = NAME(multiply_rows),
-    .keep = NAME(keep), .sum = NAME(sum_rows), .maxout = NAME(maxout), .maxout_grad = NAME(maxout_grad)};
+    .keep = NAME(keep), .sum = NAME(sum_rows), .turn = NAME(turn), .maxout = NAME(maxout),
+    .maxout_grad = NAME(maxout_grad)};

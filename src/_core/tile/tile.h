@@ -427,6 +427,7 @@ typedef struct {
     void (*multiply_rows)(const char *x, const char *factor, char *out, int64_t rows, int64_t channels, int64_t streams);
     void (*keep)(const char *x, const char *kept, char *out, int64_t n, int64_t width);
     void (*sum)(const char *x, int64_t step, int64_t rows, char *out, int64_t width);
+    void (*turn)(const char *x, int64_t x_step, char *out, int64_t out_step, int64_t rows, int64_t columns);
     void (*maxout)(const char *x, char *out, int64_t groups, int64_t pieces);
     void (*maxout_grad)(const char *x, const char *g, char *out, int64_t groups, int64_t pieces);
 } convnd_moves_tiles;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -115,6 +116,17 @@ def keep(x: Array, kept: NDArray[np.bool_]) -> Array:
         bits = np.negative(kept.view(np.int8), dtype=f"i{x.itemsize}").reshape(-1)
         core.keep(x.reshape(-1), bits.view(x.dtype), out.reshape(-1))
     return out
+
+
+def turned(x: Array) -> Array:
+    """Each of some matrices transposed: (..., C, R) of (..., R, C)."""
+    floats(x=x)
+    x = np.ascontiguousarray(x)
+    *count, rows, columns = x.shape
+    out = empty(x.size, 1, x.dtype).reshape(math.prod(count), columns, rows)
+    if x.size:
+        core.turn(x.reshape(len(out), rows, columns), out)
+    return out.reshape(*count, columns, rows)
 
 
 def take_rows(table: Array, numbers: Ints) -> Array:

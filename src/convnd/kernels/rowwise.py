@@ -20,6 +20,7 @@ from .._core import rowwise_blocks as core_blocks
 from .._core import rowwise_weight as core_weight
 from . import phased, winograd
 from .checks import Array, empty
+from .moves import turned
 from .task import Mask, Operation, Problem, Task, of_samples, parts_of
 
 algorithm = "winograd"
@@ -232,7 +233,7 @@ def _packed_weight(task: Task, cut: Cut) -> Array:
     weight, rank = task.weight, task.rank
     assert weight is not None
     if task.kind == "transposed":
-        weight = weight.swapaxes(-1, -2)
+        weight = turned(weight)
     if task.flip != (task.kind == "transposed"):
         weight = np.flip(weight, tuple(range(rank)))
     kernel, (channels, filters) = weight.shape[rank - 1], weight.shape[rank:]
