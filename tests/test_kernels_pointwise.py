@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from convnd import kernels, reference
 from convnd._core import threads
 from convnd.errors import ArgumentError, DtypeError, ShapeError
+from convnd.kernels.moves import turned
 from convnd.layout import Layout
 
 DTYPES = (np.float32, np.float64)
@@ -353,6 +354,16 @@ def test_sums_on_threads(rng, channels):
     same_on_threads(lambda: kernels.column_squares(x))
     same_on_threads(lambda: kernels.moments(x))
     same_on_threads(lambda: kernels.batch_norm_sums(g, x, mean, scale, shift, "relu"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_matrices_turned(rng, dtype):
+    for shape in ((3, 5, 7), (2, 2, 64, 33), (1, 128, 256), (9, 1, 4), (2, 0, 3), (0, 4, 4)):
+        x = rng.standard_normal(shape).astype(dtype)
+        np.testing.assert_array_equal(turned(x), x.swapaxes(-1, -2))
+        np.testing.assert_array_equal(turned(x[..., ::-1]), x[..., ::-1].swapaxes(-1, -2))
+    x = rng.standard_normal((8, ENOUGH // 64, 32)).astype(dtype)
+    same_on_threads(lambda: turned(x))
 
 
 def test_sums_of_nothing():

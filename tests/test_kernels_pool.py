@@ -106,6 +106,11 @@ def check(rng, regions, mode, channels, dtype):
         np.testing.assert_array_equal(alone, out)
     else:
         assert index is None
+    if mode == "sum":
+        squares = kernels.pool(x, regions, "squares")[0]
+        np.testing.assert_allclose(squares, plain_pool(x.astype(np.float64) ** 2, regions, mode)[0], **tolerance(dtype))
+        with pytest.raises(ArgumentError, match="mode must be one of max, mean, sum, mean_padded"):
+            kernels.pool_grad(squares, regions, "squares")
     g = rng.standard_normal(out.shape).astype(dtype)
     back = kernels.pool_grad(g, regions, mode, index)
     np.testing.assert_allclose(back, plain_grad(g, regions, mode, winners), **tolerance(dtype))

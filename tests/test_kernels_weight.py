@@ -47,6 +47,7 @@ CASES = {  # shapes, channels, filters, kernel, settings
     "put side by side, both in place": ([[30, 23], [11, 9]], 40, 256, (1, 1), {}),
     "put side by side, windows apart": ([[40, 9], [3, 2], [17, 12]], 20, 640, (2, 2), {"stride": 2}),
     "put side by side, from a box": ([[9, 6], [20, 17]], 19, 648, (2, 3), {"stride": (1, 2), "padding": 1}),
+    "put side by side, taps without outputs": ([[1, 1], [1, 1]], 9, 648, (3, 3), {"padding": 1}),
     "a large weight": ([[9, 6]], 130, 150, (3, 3), {"padding": 1}),
     "padding beyond the window": ([[6, 7]], 10, 11, (2, 2), {"padding": 4}),
 }

@@ -447,7 +447,7 @@ def test_a_result_has_its_operands_kind(rng):
     assert isinstance(ops.conv_weight(Tensor(x), ops.conv(x, w), 3), Tensor)
 
 
-def test_arrays_that_were_right_before_skip_no_check_and_no_bit(rng):
+def test_arrays_that_were_right_before_skip_no_check_and_no_bit(rng, monkeypatch):
     """The second call with arrays of the same shapes takes a shorter way."""
     x, w, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 9, 7, 4), (3, 3, 2, 6), (6,)))
     g, m = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 9, 7, 6), (4, 6)))
@@ -470,6 +470,19 @@ def test_arrays_that_were_right_before_skip_no_check_and_no_bit(rng):
     np.testing.assert_array_equal(ops.conv_weight(Tensor(x), g, 3, **window).numpy(), calls["conv_weight"](x))
     np.testing.assert_array_equal(ops.linear(Tensor(x), m, b, activation="tanh").numpy(), calls["linear"](x))
     np.testing.assert_array_equal(ops.conv(Tensor(x), w, b, activation="relu", **window).numpy(), calls["conv"](x))
+    with monkeypatch.context() as patch:
+        patch.setattr("convnd.ops.convolution.batch", None)  # nobody asks for tensors again
+        for call in calls.values():
+            call(x)
+    for _ in range(2):
+        none = ops.conv_weight(x[:0], g[:0], 3, **window)
+        assert none.shape == (3, 3, 2, 6)
+        assert not none.any()
+        assert ops.conv(x[:0], w, b, **window).size == 0
+        assert ops.linear(x[:0], m).size == 0
+        assert ops.conv_weight(x, g, 3, padding="same", groups=np.uint8(2)).shape == (3, 3, 2, 6)
+        assert ops.conv_transpose(g, w, stride=2, padding=1, output_padding=1, groups=2).shape == (2, 18, 14, 4)
+        assert ops.conv_transpose(g, w, stride=2, padding=1, groups=2, like=np.zeros((2, 17, 14, 1))).shape[1] == 17
     for wrong, error in (
         (lambda: ops.conv(x, w, b[:5], **window), ShapeError),
         (lambda: ops.conv(x, w.astype(np.float64), b, **window), DtypeError),

@@ -92,6 +92,25 @@ def test_pool_channels_is_the_reference(draw, ndim, mode):
                 close(found, reference.pool_channels(sample, numbers, size, mode, **options))
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_channels_that_are_neighbours_are_pooled_where_they_lie(rng, mode):
+    x = rng.standard_normal((2, 9, 8, 70)).astype(np.float32)
+    x[..., [2, 40]] = np.nan
+    options = {"stride": 2, "padding": 1}
+    for numbers in (range(3, 40), [*range(3, 20), *range(41, 60)]):
+        numbers = list(numbers)
+        t = Tensor(x, requires_grad=True)
+        y = ops.pool_channels(t, numbers, 3, mode, **options)
+        wanted = np.stack([reference.pool_channels(sample, numbers, 3, mode, **options) for sample in x])
+        np.testing.assert_allclose(y.numpy(), wanted, rtol=1e-5, atol=1e-6)
+        g = rng.standard_normal(wanted.shape).astype(np.float32)
+        y.backward(g)
+        every = Tensor(np.nan_to_num(x), requires_grad=True)  # among others, one by one
+        scattered = [number for number in range(70) if number in numbers or number % 2]
+        ops.pool_channels(every, scattered, 3, mode, **options).backward(g)
+        np.testing.assert_array_equal(t.grad[..., numbers], every.grad[..., numbers])
+
+
 def test_channels_that_are_not_pooled_pass(rng):
     x = rng.standard_normal((2, 7, 6, 4))
     y = ops.pool_channels(x, [1], 3, stride=1, padding="same")

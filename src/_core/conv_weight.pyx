@@ -67,7 +67,7 @@ cdef struct Scratch:
     int64_t step        # bytes from one request to the next
     int64_t *segments
     int64_t *rows
-    char *near          # a tile's rows of x, side by side
+    char *near          # the rows of x of some tiles, side by side
     int64_t *near_segments
 
 cdef struct Weight:
@@ -229,7 +229,8 @@ cdef void sum_unit(const Weight *job, const Unit *unit, const Box *box, int64_t 
                    int64_t taps, Scratch *s, bint fresh, char *sums) noexcept nogil:
     """Add `taps` taps of the panels from `first` to `last`.
 
-    All panels take a tile's rows of x one after the other: those lie apart in the box, and a panel is one run.
+    Unless rows are gathered, all panels take a tile's rows of x one after the other: those lie apart in the box, and a
+    panel is one run.
     """
     cdef convnd_weight_args args
     cdef const char *x = job.cut.x if job.cut.x_in_place else s.copy.x
@@ -389,9 +390,8 @@ cdef bint allocate(Weight *job) noexcept nogil:
             box = max(box, cut.units[u].pieces * make_box(cut, cut.units[u].rows, cut.units[u].cols).piece)
         pieces = max(pieces, cut.units[u].pieces)
     box = lines(box * bytes)
-    if job.gathered:
-        near = tallest(job, 0, cut.n_panels) * cut.positions * bytes
-        near = lines(max(near, min(GATHERED_BYTES, near * job.depth)))
+    if job.gathered:    # a tile of the tallest, or some
+        near = lines(max(GATHERED_BYTES, cut.tiles.weight.height[1] * cut.positions * bytes))
     each = lines(box + grad + near + pieces * sizeof(Spot)
                  + ((2 + pieces) * cut.slabs + 6 * cut.positions + rows) * sizeof(int64_t))
     job.partial = <char *>malloc(max(1, (job.chunks - 1) * job.size * bytes))

@@ -1,6 +1,7 @@
 /* Sums over rows, column by column: what a batch is summed by. Included once for each element type.
  *
- * Two chains a column, of the even and of the odd rows, over some hundred rows at most. */
+ * Two chains a column, of the even and of the odd rows, over some hundred rows at most. Of many columns it is one chain,
+ * to which four rows are added at a time. */
 #include "activation.h"
 #include "moments.h"
 

@@ -20,6 +20,8 @@ from ._operands import batch, give_back, layout_of
 from ._regions import output_ranges, positions_of
 from .pooling import MODES, pooled_regions
 
+SHORT = 8  # channels: runs that are shorter on the mean aren't pooled one by one
+
 
 def maxout(x: X, pieces: int) -> X:
     """The largest of each group of ``pieces`` channels, at every position: ``y[p, k] = max_j x[p, k pieces + j]``.
@@ -153,8 +155,15 @@ def _pool_channels(x: Tensor, pooled: Ints, regions: Regions, mode: str) -> Tens
         index = empty(len(y), x.channels, central.dtype)
         index[...] = central
     numbers = np.sort(pooled)
-    for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
-        kernels.pool_channels(x.values, regions, mode, int(run[0]), len(run), y, index)
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    if len(runs) * SHORT <= len(numbers):
+        for run in runs:
+            kernels.pool_channels(x.values, regions, mode, int(run[0]), len(run), y, index)
+    else:  # all, of which some are taken
+        chosen = np.isin(np.arange(x.channels), pooled)
+        every, of_every = kernels.pool(x.values, regions, mode)
+        y = np.where(chosen, every, y)
+        index = None if of_every is None else np.where(chosen, of_every, central)
 
     def grad_fn(g: Array) -> tuple[Array]:
         if index is not None:

@@ -110,7 +110,7 @@ def conv(
     t, w = batch(x), fixed(weight, "weight")
     b = None if bias is None else fixed(bias, "bias")
     layout = layout_of(t)
-    key = _key(t.values, w.values, None if b is None else b.values, options)
+    key = _key(t.values.shape, t.values, w.values, None if b is None else b.values, options)
     place: Placement | None = layout.memo.find(key)
     if place is None:
         _check_algorithm(algorithm)
@@ -122,10 +122,13 @@ def conv(
     return give_back(_conv(t, w, b, place, groups, flip, activation, algorithm, moments), x, weight, bias)
 
 
-def _key(x: Array, w: Array, b: Array | None, options: tuple[Any, ...]) -> tuple[Any, ...]:
-    """All that is checked, for the memo of the layout of ``x``: what was right once is right again."""
+def _key(
+    shape: tuple[int, ...], x: Array, w: Array, b: Array | None, options: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """All that is checked, for the memo of the layout of ``x``, whose values have this shape: what was right once is
+    right again."""
     of_bias = None if b is None else (b.shape, b.dtype)
-    return x.shape, x.dtype, w.shape, w.dtype, of_bias, options, tuple(map(type, options))
+    return shape, x.dtype, w.shape, w.dtype, of_bias, options, tuple(map(type, options))
 
 
 def _known(x: Any, w: Any, b: Any, options: tuple[Any, ...]) -> tuple[Array, Placement, Array, Array | None] | None:
@@ -137,9 +140,9 @@ def _known(x: Any, w: Any, b: Any, options: tuple[Any, ...]) -> tuple[Array, Pla
     if len(shape) < 2:
         return None
     layout = Layout.dense(shape[0], shape[1:-1])
-    values = x.reshape(layout.positions, shape[-1])
-    place: Placement | None = layout.memo.find(_key(values, w, b, options))
-    return None if place is None else (values, place, w, b)
+    rows = layout.positions, shape[-1]
+    place: Placement | None = layout.memo.find(_key(rows, x, w, b, options))
+    return None if place is None else (x.reshape(rows), place, w, b)
 
 
 def _dense(values: Array, layout: Layout) -> Any:
@@ -234,7 +237,7 @@ def conv_transpose(
     t, w = batch(x), fixed(weight, "weight")
     b = None if bias is None else fixed(bias, "bias")
     layout = layout_of(t)
-    key = _key(t.values, w.values, None if b is None else b.values, options)
+    key = _key(t.values.shape, t.values, w.values, None if b is None else b.values, options)
     place: Placement | None = layout.memo.find(key)
     if place is None:
         check_fused(activation)
@@ -312,7 +315,8 @@ def conv_weight(
     known = _known(x, grad, None, options)
     if known is not None:
         values, place, g_values, _ = known
-        return kernels.conv_weight(values, g_values.reshape(place.output.positions, -1), place, **shared)
+        shared["groups"] = int(groups)
+        return kernels.conv_weight(values, g_values.reshape(place.output.positions, g_values.shape[-1]), place, **shared)
     t, g = batch(x), batch(grad, "grad")
     check_same_dtype(g.values, "grad", t.values, "x")
     shared["groups"] = check_groups(groups, t.channels, g.channels)
@@ -320,7 +324,7 @@ def conv_weight(
     if layout_of(g) != place.output:
         raise ShapeError(f"grad must have the convolution's output layout {place.output!r}. Received: {g.layout!r}")
     if type(grad) is np.ndarray:
-        layout_of(t).memo.keep(_key(t.values, grad, None, options), place)
+        layout_of(t).memo.keep(_key(t.values.shape, t.values, grad, None, options), place)
     w = kernels.conv_weight(t.values, g.values, place, **shared)
 
     def grad_fn(v: Array) -> tuple[Array | None, Array | None]:
@@ -368,7 +372,8 @@ def linear(
     b = None if bias is None else parameter(bias, "bias", t, (w.channels,))
     place = each_position(layout_of(t))
     if type(x) is np.ndarray:
-        layout_of(t).memo.keep(_key(t.values, w.values, None if b is None else b.values, options), place)
+        key = _key(t.values.shape, t.values, w.values, None if b is None else b.values, options)
+        layout_of(t).memo.keep(key, place)
     return give_back(_conv(t, w, b, place, 1, False, activation), x, weight, bias)
 
 

@@ -403,7 +403,7 @@ def _expected(x: Tensor, regions: Regions) -> Tensor:
         y = np.divide(squares, total, out=squares)
     else:
         zero = total == 0
-        left = ~plain | zero
+        left = ~plain
         again = left & ~zero
         with np.errstate(all="ignore"):
             y = np.divide(squares, np.where(zero, 1, total), out=squares)
