@@ -159,11 +159,11 @@ def _pool_channels(x: Tensor, pooled: Ints, regions: Regions, mode: str) -> Tens
     if len(runs) * SHORT <= len(numbers):
         for run in runs:
             kernels.pool_channels(x.values, regions, mode, int(run[0]), len(run), y, index)
-    else:  # all, of which some are taken
-        chosen = np.isin(np.arange(x.channels), pooled)
-        every, of_every = kernels.pool(x.values, regions, mode)
-        y = np.where(chosen, every, y)
-        index = None if of_every is None else np.where(chosen, of_every, central)
+    else:
+        part, own = kernels.pool(kernels.take_channels(x.values, numbers), regions, mode)
+        y = _put(part, numbers, y)
+        if index is not None and own is not None:  # int32 as float32: they are only moved
+            index = _put(own.view(np.float32), numbers, index.view(np.float32)).view(index.dtype)
 
     def grad_fn(g: Array) -> tuple[Array]:
         if index is not None:
@@ -176,6 +176,13 @@ def _pool_channels(x: Tensor, pooled: Ints, regions: Regions, mode: str) -> Tens
         return (_in_order([to_part, to_rest], back),)
 
     return record(y, regions.output, x.kind, (x,), grad_fn)
+
+
+def _put(part: Array, numbers: Ints, whole: Array) -> Array:
+    """``whole`` with the channels of these numbers replaced by those of ``part``."""
+    order = np.arange(len(numbers), len(numbers) + whole.shape[1])
+    order[numbers] = np.arange(len(numbers))
+    return kernels.take_channels(kernels.join_channels([part, whole]), order)
 
 
 def _in_order(parts: list[Array], back: Ints) -> Array:

@@ -314,9 +314,9 @@ def conv_weight(
     options = "conv_weight", kernel_size, stride, padding, dilation, groups
     known = _known(x, grad, None, options)
     if known is not None:
-        values, place, g_values, _ = known
+        values, place, other, _ = known
         shared["groups"] = int(groups)
-        return kernels.conv_weight(values, g_values.reshape(place.output.positions, g_values.shape[-1]), place, **shared)
+        return kernels.conv_weight(values, other.reshape(place.output.positions, other.shape[-1]), place, **shared)
     t, g = batch(x), batch(grad, "grad")
     check_same_dtype(g.values, "grad", t.values, "x")
     shared["groups"] = check_groups(groups, t.channels, g.channels)
