@@ -138,7 +138,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     cdef Rowwise job
     cdef Panel panels[2]
     cdef int64_t total, blocks, f, lanes, whole
-    cdef bint counts = moments is not None, whole_line
+    cdef bint counts = moments is not None, together
     cdef real *start
     read_geometry(&job, sizeof(real), geometry, apart, taps, alpha, x.shape[1])
     job.samples, job.filters = in_shapes.shape[0], out.shape[1]
@@ -149,8 +149,8 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     job.in_offsets, job.out_offsets = &in_offsets[0], &out_offsets[0]
     job.activation = activation
-    whole_line = job.tiles.lanes == lanes or apart * job.filters * <int64_t>sizeof(real) <= TOGETHER
-    job.streams = whole_line and lanes * <int64_t>sizeof(real) == STREAM_LINE and streams(
+    together = job.tiles.lanes == lanes or apart * job.filters * <int64_t>sizeof(real) <= TOGETHER
+    job.streams = together and lanes * <int64_t>sizeof(real) == STREAM_LINE and streams(
         job.out, out.shape[1] * sizeof(real), out.shape[0] * out.shape[1] * sizeof(real))
     job.asks = job.rank <= 2 and x.shape[0] * x.shape[1] * <int64_t>sizeof(real) >= ASK_BYTES
     indices = Buffer((job.samples * (job.rank + 1) + 1) * sizeof(int64_t))

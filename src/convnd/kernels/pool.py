@@ -71,7 +71,7 @@ def _check_index_range(regions: Regions) -> None:
 
 
 def pool(x: Array, regions: Regions, mode: str, indexed: bool = True) -> tuple[Array, Index | None]:
-    """The "max", "mean", "sum", "mean_padded" or "squares", the sum of them, of each region, (P_out, C).
+    """The "max", "mean", "sum", "mean_padded" or "squares" (their sum) of each region, (P_out, C).
 
     With "max" and ``indexed`` also the winner's position in its sample, int32 (P_out, C): the first of equals; NaN
     wins. "mean" is over true positions, "mean_padded" divides by the window's. A region without positions has mean and
