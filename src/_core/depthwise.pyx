@@ -9,10 +9,10 @@ go through all rows.
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
-from convnd._core.isa cimport convnd_depthwise_args, convnd_tiles, tiles
+from convnd._core.isa cimport convnd_depthwise_args, convnd_depthwise_tiles, convnd_tiles, tiles
 from convnd._core.panels cimport Batch, count_taps, packed_tap, read_window
 from convnd._core.plan cimport (
-    MAX_RANK, Axis, Window, count_rows, first_height, outer_taps, output_row, output_row_step, outputs_from,
+    MAX_RANK, Axis, Window, count_rows, first_height, gcd, outer_taps, output_row, output_row_step, outputs_from,
     outputs_to, phases, place, row_step, rows_alike, taps_for_one, taps_from, taps_to)
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
@@ -24,6 +24,10 @@ ctypedef fused real:
     double
 
 cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convolutions
+
+# Taps of a row, and outputs of a tile, from which tall tiles are faster. (Of 7 outputs the chains of sums are too few.)
+cdef int64_t LONG = 5, TALL = 9
+cdef int64_t WAY_BYTES = 4096, WAYS = 8     # of the first-level cache
 
 # Numbers of the output that a task makes, about.
 cdef int64_t TASK_NUMBERS = 1 << 17
@@ -58,7 +62,6 @@ cdef struct Row:        # a row of outputs: its place in the sample's x, and in 
     const Axis *inner
     const char *x
     char *out
-    int64_t n_outer
 
 
 cdef int64_t share_list(const Depthwise *job, Share *shares) noexcept nogil:
@@ -76,21 +79,35 @@ cdef int64_t share_list(const Depthwise *job, Share *shares) noexcept nogil:
     return n
 
 
+cdef int64_t tallest(const Depthwise *job, const Span *span, const convnd_depthwise_args *args, int64_t taps,
+                     int64_t outputs) noexcept nogil:
+    """How many of the outputs a tile has at most. Tall ones need their lines to stay in the first-level cache."""
+    cdef const convnd_depthwise_tiles *tiles = job.tiles.depthwise
+    cdef int64_t tall = tiles.tall[span.vectors], height, lines, n
+    if taps < LONG or tall == tiles.height[span.vectors]:
+        return tiles.height[span.vectors]
+    height = first_height(outputs, tall, &n)
+    lines = args.n_runs * (height + taps - 1) + 3 * height // 2     # and its outputs, and some of the next tile's
+    if height < TALL or lines > WAYS * WAY_BYTES // gcd(job.channels * job.tiles.itemsize, WAY_BYTES):
+        return tiles.height[span.vectors]
+    return tall
+
+
 cdef void run_outputs(const Depthwise *job, const Row *row, convnd_depthwise_args *args, int64_t q, int64_t step,
                       int64_t count) noexcept nogil:
     """Outputs q, q + step ... of a row, `count` of them, all channels."""
     cdef const Axis *inner = row.inner
     cdef const Span *span
-    cdef int64_t s, tallest, left, height, first, last, at, size = job.tiles.itemsize
+    cdef int64_t s, most, left, height, first, last, at, size = job.tiles.itemsize
     for s in range(job.n_spans):
         span = &job.spans[s]
-        tallest = job.tiles.depthwise.height[span.vectors]
+        most = tallest(job, span, args, inner.taps, count)
         args.panels, args.pack = span.panels, job.taps * span.vectors * job.tiles.lanes
         args.start = job.start + span.lane * size
         args.streams = job.streams and span.vectors * job.tiles.lanes * size % STREAM_LINE == 0
         left, at = count, q
         while left > 0:
-            height = first_height(left, tallest, &args.tiles)
+            height = first_height(left, most, &args.tiles)
             last = at + (args.tiles * height - 1) * step
             first = taps_from(inner, last)
             args.taps = max(0, taps_to(inner, at) - first)

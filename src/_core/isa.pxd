@@ -288,6 +288,7 @@ cdef extern from "tile/tile.h":
 
     ctypedef struct convnd_depthwise_tiles:
         int64_t height[3]
+        int64_t tall[3]
         convnd_depthwise_tile forward[3][29]
         convnd_depthwise_weight_tile weight[4][9]
         convnd_depthwise_weight_tile group_weight[9][9]

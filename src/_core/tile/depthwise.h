@@ -6,11 +6,14 @@
  * foresee. */
 #include "activation.h"
 
-/* Taps that a forward tile slides over at a time, outputs that a weight tile does: their vectors stay in registers. */
+/* Taps that a forward tile slides over at a time, outputs that a weight tile does: their vectors stay in registers. So do
+ * sums: a tile of two vectors that has more of them goes through its taps once for each vector. */
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define SLIDE 5
+#define SUMS 16
 #else
 #define SLIDE 3
+#define SUMS 8
 #endif
 #define OUTPUTS 4
 #define MOST_SUMS 16
@@ -30,24 +33,30 @@ INLINE void NAME(ask_twice)(const real *p, int64_t second, const int vectors) {
     NAME(ask)(p, vectors, NAME(TO_READ));
 }
 
-/* `taps` neighbouring taps, the first at position `at`, of outputs `apart` times as far from each other. */
+/* How many inputs that are the dilation apart lie before a distance. */
+INLINE int64_t NAME(inputs_before)(int64_t distance, const convnd_depthwise_args *a) {
+    return distance <= 0 ? 0 : a->dilation == 1 ? distance : (distance + a->dilation - 1) / a->dilation;
+}
+
+/* `taps` neighbouring taps of outputs `apart` times as far from each other. Of the inputs from the first one's on, those
+ * from `low` to `high` exist; `whole`: all. */
 INLINE void NAME(depthwise_slide)(const int height, const int vectors, const int apart, const int taps, const int whole,
                                   const convnd_depthwise_args *a, vec (*sum)[2], const real *x, const real *w,
-                                  int64_t at) {
+                                  const int64_t w_tap, const int64_t low, const int64_t high) {
     const int64_t step = a->dilation * a->x_step;
     vec b[SLIDE][2];
     UNROLL for (int j = 0; j < taps; j++)
-        UNROLL for (int v = 0; v < vectors; v++) b[j][v] = load(w + (j * vectors + v) * VL);
+        UNROLL for (int v = 0; v < vectors; v++) b[j][v] = load(w + j * w_tap + v * VL);
     UNROLL for (int p = 0; p < apart * (height - 1) + taps; p++) {
-        if (whole || EXISTS(at))
+        const int taken = taps > 1 || p % apart == 0;
+        if (taken && (whole || (p >= low && p < high)))
             UNROLL for (int v = 0; v < vectors; v++) {
-                vec s = load(x + v * VL);
+                vec s = load(x + p % 4 * step + v * VL);
                 if (taps > apart) HELD(s);
                 UNROLL for (int j = 0; j < taps; j++)
                     if (p >= j && (p - j) % apart == 0 && (p - j) / apart < height) sum[(p - j) / apart][v] += s * b[j][v];
             }
-        ONWARD(x, step)
-        if (!whole) ONWARD(at, a->dilation)
+        if (p % 4 == 3) ONWARD(x, 4 * step)
     }
 }
 
@@ -67,21 +76,64 @@ INLINE void NAME(depthwise_tap)(const int height, const int vectors, const int w
 /* `apart`: what a tile that slides has; else 0. */
 INLINE void NAME(depthwise_runs)(const int height, const int vectors, const int whole, const int apart,
                                  const convnd_depthwise_args *a, vec (*sum)[2], const real *x0, const real *w0,
-                                 int64_t at) {
-    const int64_t taps = a->taps, x_tap = a->dilation * a->x_step, w_tap = vectors * VL;
+                                 const int64_t w_tap, int64_t at) {
+    const int64_t taps = a->taps, x_tap = a->dilation * a->x_step;
+    int64_t low = 0, high = 0;
+    if (!whole && apart) low = NAME(inputs_before)(a->low - at, a), high = NAME(inputs_before)(a->high - at, a);
     for (int64_t r = 0; r < a->n_runs; r++) {
         const real *x = x0 + a->runs[2 * r], *w = w0 + a->runs[2 * r + 1] * w_tap;
         int64_t j = 0;
 #define SLIDES(TAPS) { NAME(depthwise_slide)(height, vectors, apart, TAPS, whole, a, sum, x + j * x_tap, w + j * w_tap, \
-                                             at + j * a->dilation); j += TAPS; }
+                                             w_tap, low - j, high - j); j += TAPS; }
         if (apart) {
             if (apart > 1) while (j + SLIDE <= taps) SLIDES(SLIDE)
             while (j + 3 <= taps) SLIDES(3)
             if (j + 2 <= taps) SLIDES(2)
-        }
-#undef SLIDES
-        for (; j < taps; j++)
+            else if (j < taps) SLIDES(1)
+        } else for (; j < taps; j++)
             NAME(depthwise_tap)(height, vectors, whole, a, sum, x + j * x_tap, w + j * w_tap, at + j * a->dilation);
+#undef SLIDES
+    }
+}
+
+/* The outputs of a tile in one panel. */
+INLINE void NAME(depthwise_outputs)(const int height, const int vectors, const int whole, const int apart,
+                                    const convnd_depthwise_args *a, const real *x, const real *w, const real *start,
+                                    real *out, int64_t at) {
+    const int together = height * vectors > SUMS ? 1 : vectors;
+    const int64_t panel = vectors * VL, out_step = a->out_step;
+    vec half[CONVND_MAX_HEIGHT]; /* what waits for the other half of its line: that goes past the caches whole */
+    for (int64_t lane = 0; lane < panel; lane += together * VL) {
+        vec sum[CONVND_MAX_HEIGHT][2];
+        real *to = out + lane;
+        UNROLL for (int m = 0; m < height; m++)
+            UNROLL for (int v = 0; v < together; v++) sum[m][v] = load(start + lane + v * VL);
+#define RUNS(WHOLE, APART) NAME(depthwise_runs)(height, together, WHOLE, APART, a, sum, x + lane, w + lane, panel, at)
+        if (whole && apart == 1) RUNS(1, 1);
+        else if (whole && apart == 2) RUNS(1, 2);
+        else if (whole) RUNS(1, 0);
+        else if (apart == 1) RUNS(0, 1);
+        else if (apart == 2) RUNS(0, 2);
+        else RUNS(0, 0);
+#undef RUNS
+        if (!a->streams)
+            UNROLL for (int m = 0; m < height; m++) {
+                UNROLL for (int v = 0; v < together; v++) store(to + v * VL, sum[m][v]);
+                ONWARD(to, out_step)
+            }
+        else if (together == vectors)
+            UNROLL for (int m = 0; m < height; m++) {
+                UNROLL for (int v = 0; v < together; v++) stream(to + v * VL, sum[m][v]);
+                ONWARD(to, out_step)
+            }
+        else if (lane == 0)
+            UNROLL for (int m = 0; m < height; m++) half[m] = sum[m][0];
+        else
+            UNROLL for (int m = 0; m < height; m++) {
+                stream(to - VL, half[m]);
+                stream(to, sum[m][0]);
+                ONWARD(to, out_step)
+            }
     }
 }
 
@@ -89,8 +141,8 @@ INLINE void NAME(depthwise_runs)(const int height, const int vectors, const int 
 INLINE void NAME(depthwise_body)(const int height, const int vectors, const convnd_depthwise_args *args) {
     const convnd_depthwise_args own = *args, *const a = &own; /* a copy that no store can change */
     const int64_t panel = vectors * VL, step = a->stride * a->x_step, out_step = a->out_step, panels = a->panels;
-    const int slides = height > 1 && a->stride == a->dilation, far = height > 1 && a->stride == 2 * a->dilation;
-    const int64_t streams = a->streams;
+    const int slides = height > 1 && a->stride == a->dilation;
+    const int apart = height == 1 ? 0 : slides ? 1 : a->stride == 2 * a->dilation ? 2 : 0;
     /* What the next tile is the first to read, or the next row's: dilated outputs leave what is between to others. What
      * the tile after it reads is brought into the second-level cache: the first has too few fill buffers to wait for
      * memory in. */
@@ -113,11 +165,8 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
             const real *w = (const real *)a->w, *start = (const real *)a->start, *x_next = x + ahead;
             real *out_next = out + out_ahead;
             for (int64_t p = 0; p < panels; p++) {
-                vec sum[CONVND_MAX_HEIGHT][2];
-                UNROLL for (int m = 0; m < height; m++) {
-                    UNROLL for (int v = 0; v < vectors; v++) sum[m][v] = load(start + v * VL);
-                    if (!streams) NAME(ask)(out_next + m * out_line, vectors, NAME(TO_WRITE));
-                }
+                if (!a->streams) UNROLL for (int m = 0; m < height; m++)
+                    NAME(ask)(out_next + m * out_line, vectors, NAME(TO_WRITE));
                 for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++) {
                     const real *next = x_next + a->runs[2 * r];
                     if (slides) UNROLL for (int i = 0; i < height; i++) ASK(next + i * x_line)
@@ -125,16 +174,7 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
                     if (a->below && t == 1) /* what the columns beside have left out */
                         for (int64_t i = 0; i < edge; i++) ASK(x + ahead + a->runs[2 * r] + (asks + i) * ask_step)
                 }
-                if (whole && slides) NAME(depthwise_runs)(height, vectors, 1, 1, a, sum, x, w, at);
-                else if (whole && far) NAME(depthwise_runs)(height, vectors, 1, 2, a, sum, x, w, at);
-                else if (whole) NAME(depthwise_runs)(height, vectors, 1, 0, a, sum, x, w, at);
-                else if (slides) NAME(depthwise_runs)(height, vectors, 0, 1, a, sum, x, w, at);
-                else if (far) NAME(depthwise_runs)(height, vectors, 0, 2, a, sum, x, w, at);
-                else NAME(depthwise_runs)(height, vectors, 0, 0, a, sum, x, w, at);
-                UNROLL for (int m = 0; m < height; m++)
-                    UNROLL for (int v = 0; v < vectors; v++)
-                        if (streams) stream(out + m * out_step + v * VL, sum[m][v]);
-                        else store(out + m * out_step + v * VL, sum[m][v]);
+                NAME(depthwise_outputs)(height, vectors, whole, apart, a, x, w, start, out, at);
                 if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);
                 x += panel;
                 out += panel;
@@ -282,17 +322,20 @@ static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, i
 #undef ASK
 #undef EXISTS
 #undef SLIDE
+#undef SUMS
 #undef OUTPUTS
 #undef MOST_SUMS
 
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define EACH_DEPTHWISE_2(F) HEIGHTS_6(F, 2) F(7, 2) F(8, 2)
 #define DEPTHWISE_HEIGHTS {0, 12, 8}
+#define DEPTHWISE_TALL {0, 12, 8}
 #define EACH_GROUP_WEIGHT(F) F(2, 1) F(2, 2) F(2, 3) F(2, 4) F(2, 5) F(4, 1) F(4, 2) F(4, 3) F(8, 1) F(8, 2)
 #define GROUP_TAPS {[2] = 5, [4] = 3, [8] = 2}
 #else
-#define EACH_DEPTHWISE_2(F) F(1, 2) F(2, 2) F(3, 2) F(4, 2)
+#define EACH_DEPTHWISE_2(F) HEIGHTS_12(F, 2)
 #define DEPTHWISE_HEIGHTS {0, 12, 4}
+#define DEPTHWISE_TALL {0, 12, 12}
 #define EACH_GROUP_WEIGHT(F) F(2, 1) F(2, 2) F(2, 3) F(2, 4) F(4, 1) F(4, 2) F(8, 1)
 #define GROUP_TAPS {[2] = 4, [4] = 2, [8] = 1}
 #endif
@@ -320,7 +363,7 @@ EACH_GROUP_WEIGHT(TILE)
 #define GROUP_WEIGHT(G, J) .group_weight[G][J] = NAME(group_weight_##G##_##J),
 const convnd_depthwise_tiles NAME(convnd_depthwise_tiles) = {
     EACH_DEPTHWISE_1(ENTRY) EACH_DEPTHWISE_2(ENTRY) EACH_WEIGHT(WEIGHT) EACH_GROUP_WEIGHT(GROUP_WEIGHT)
-    .height = DEPTHWISE_HEIGHTS, .group_taps = GROUP_TAPS, .forward_part = NAME(depthwise_part), .weight_part = NAME(depthwise_weight_part),
+    .height = DEPTHWISE_HEIGHTS, .tall = DEPTHWISE_TALL, .group_taps = GROUP_TAPS, .forward_part = NAME(depthwise_part), .weight_part = NAME(depthwise_weight_part),
 };
 #undef ENTRY
 #undef WEIGHT
@@ -328,6 +371,7 @@ const convnd_depthwise_tiles NAME(convnd_depthwise_tiles) = {
 #undef EACH_DEPTHWISE_1
 #undef EACH_DEPTHWISE_2
 #undef DEPTHWISE_HEIGHTS
+#undef DEPTHWISE_TALL
 #undef EACH_WEIGHT
 #undef EACH_GROUP_WEIGHT
 #undef GROUP_TAPS

@@ -369,6 +369,7 @@ typedef struct {
 
 typedef struct {
     int64_t height[3];   /* tallest tile of panels 1 and 2 vectors wide */
+    int64_t tall[3];     /* the same where rows of taps are long */
     convnd_depthwise_tile forward[3][CONVND_MAX_HEIGHT + 1];
     convnd_depthwise_weight_tile weight[4][CONVND_MAX_TAPS + 1]; /* [rows][taps] */
     convnd_depthwise_weight_tile group_weight[9][CONVND_MAX_TAPS + 1]; /* [channels of a group: 2, 4 or 8][taps], one row */
