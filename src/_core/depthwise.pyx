@@ -82,14 +82,14 @@ cdef int64_t share_list(const Depthwise *job, Share *shares) noexcept nogil:
 cdef int64_t tallest(const Depthwise *job, const Span *span, const convnd_depthwise_args *args, int64_t taps,
                      int64_t outputs) noexcept nogil:
     """How many of the outputs a tile has at most. Tall ones need their lines to stay in the first-level cache."""
-    cdef const convnd_depthwise_tiles *tiles = job.tiles.depthwise
-    cdef int64_t tall = tiles.tall[span.vectors], height, lines, n
-    if taps < LONG or tall == tiles.height[span.vectors]:
-        return tiles.height[span.vectors]
+    cdef const convnd_depthwise_tiles *kinds = job.tiles.depthwise
+    cdef int64_t tall = kinds.tall[span.vectors], height, lines, n
+    if taps < LONG or tall == kinds.height[span.vectors]:
+        return kinds.height[span.vectors]
     height = first_height(outputs, tall, &n)
     lines = args.n_runs * (height + taps - 1) + 3 * height // 2     # and its outputs, and some of the next tile's
     if height < TALL or lines > WAYS * WAY_BYTES // gcd(job.channels * job.tiles.itemsize, WAY_BYTES):
-        return tiles.height[span.vectors]
+        return kinds.height[span.vectors]
     return tall
 
 
