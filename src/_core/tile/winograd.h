@@ -399,7 +399,6 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
     }
 }
 
-#undef EACH_TRANSFORM
 
 /* 1 / N_i for frequency number `index`, the product over axes. */
 INLINE real NAME(frequency_scale)(const convnd_winograd_axis *axes, int64_t index) {
@@ -419,12 +418,42 @@ INLINE int64_t NAME(frequency_scales)(const convnd_winograd_axis *axes, real *sc
     return n;
 }
 
+/* The weight of a line, some rows at a time: without the passes' description, and each frequency scaled as it is made. */
+INLINE void NAME(line_weight)(const int alpha, const int n, const convnd_winograd_args *args) {
+    const convnd_winograd_args a = *args; /* stores may not change it */
+    enum { ROWS = 4 };
+    const int64_t row = a.step[2];
+    real made[ROWS * 8 * CONVND_MAX_VECTORS * VL];
+    for (int64_t k = a.from[0]; k < a.to[0]; k += ROWS) {
+        const int64_t rows = a.to[0] - k < ROWS ? a.to[0] - k : ROWS;
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t c = 0; c < a.channels; c += VL) {
+                const real *x = (const real *)a.x + (k + r) * a.step[1] + c;
+                vec taps[7], v[8];
+                UNROLL for (int t = 0; t < n; t++)
+                    taps[t] = a.channels - c < VL ? load_part(x + t * a.step[0], a.channels - c) : load(x + t * a.step[0]);
+                NAME(evaluated)(alpha, n, taps, v);
+                UNROLL for (int j = 0; j < alpha; j++)
+                    store(made + (j * ROWS + r) * row + c, v[j] * NAME(point_scale)(alpha, j));
+            }
+        UNROLL for (int j = 0; j < alpha; j++) {
+            real *y = (real *)a.y + j * a.frequency_step + k * row;
+            for (int64_t i = 0; i < rows * row; i += VL) store(y + i, load(made + j * ROWS * row + i));
+        }
+    }
+}
 /* All taps, step[0] apart, of input channels from[0] ... to[0] - 1 and of `channels` filters to their frequencies; zeros
  * for the rest of a vector. From one input channel to the next it is step[1] in x and step[2] in y: a row of vectors.
  *
  * Frequencies often lie a power of two apart, where a cache keeps few of them: rows are made side by side first. */
 static void NAME(winograd_weight)(const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args; /* stores may not change it */
+    if (NAME(is_line)(a.axes)) {
+#define CASE(A, N) if (a.axes[3].alpha == A && a.axes[3].taps == N) NAME(line_weight)(A, N, args);
+        EACH_TRANSFORM(CASE)
+#undef CASE
+        return;
+    }
     enum { ROOM = CONVND_WINOGRAD_MOST * CONVND_MAX_VECTORS * VL };
     real copy[CONVND_WINOGRAD_MOST * VL], scale[CONVND_WINOGRAD_MOST], made[ROOM];
     int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
@@ -456,9 +485,32 @@ static void NAME(winograd_weight)(const convnd_winograd_args *args) {
         }
     }
 }
+/* The transpose for a line. */
+INLINE void NAME(line_weight_gradient)(const int alpha, const int n, const convnd_winograd_args *args) {
+    const convnd_winograd_args a = *args;
+    real lines[7 * IN_LINE];
+    for (int64_t k = a.from[0]; k < a.to[0]; k++)
+        for (int64_t c = 0; c < a.channels; c += VL) {
+            const real *x = (const real *)a.x + k * a.step[2] + c;
+            real *y = (real *)a.y + k * a.step[1] + c;
+            vec v[8], taps[7];
+            UNROLL for (int j = 0; j < alpha; j++) v[j] = load(x + j * a.frequency_step) * NAME(point_scale)(alpha, j);
+            NAME(collected)(alpha, n, v, taps);
+            UNROLL for (int t = 0; t < n; t++)
+                if (a.streams) NAME(stream_line)(y + t * a.step[0], taps[t], c, lines + t * IN_LINE);
+                else if (a.channels - c >= VL) store(y + t * a.step[0], taps[t]);
+                else store_part(y + t * a.step[0], taps[t], a.channels - c);
+        }
+}
 /* The transpose: the gradient's frequencies to its taps; step[1] is y's and step[2] is x's. */
 static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args;
+    if (NAME(is_line)(a.axes)) {
+#define CASE(A, N) if (a.axes[3].alpha == A && a.axes[3].taps == N) NAME(line_weight_gradient)(A, N, args);
+        EACH_TRANSFORM(CASE)
+#undef CASE
+        return;
+    }
     real copy[CONVND_WINOGRAD_MOST * VL], result[CONVND_WINOGRAD_MOST * VL], scale[CONVND_WINOGRAD_MOST];
     real lines[CONVND_WINOGRAD_MOST * IN_LINE];
     int64_t taps[CONVND_WINOGRAD_AXES], alpha[CONVND_WINOGRAD_AXES], from[CONVND_WINOGRAD_AXES], to[CONVND_WINOGRAD_AXES];
@@ -489,5 +541,6 @@ const convnd_winograd_tiles NAME(convnd_winograd_tiles) = {
     .input = NAME(winograd_input), .gradient = NAME(winograd_gradient), .output = NAME(winograd_output),
     .weight = NAME(winograd_weight), .weight_gradient = NAME(winograd_weight_gradient),
     .multiply = {NULL, NAME(multiply_1), NAME(multiply_2), NULL, MULTIPLY_4}, .any_count = {ANY_COUNT}};
+#undef EACH_TRANSFORM
 #undef MULTIPLY_4
 #undef ANY_COUNT
