@@ -108,6 +108,11 @@ def fewest_tiles(int64_t itemsize, int64_t alpha):
     return least_tiles(tiles(itemsize), alpha)
 
 
+def tiles_at_once(int64_t itemsize, int64_t alpha):
+    """How many tiles a product takes, as long as there are as many."""
+    return tiles(itemsize).rowwise.height[alpha]
+
+
 def panel_lanes(int64_t itemsize):
     """Filters of a panel."""
     return tiles(itemsize).rowwise.lanes

@@ -124,15 +124,18 @@ def _spent(problem: Problem) -> NDArray[np.float64]:
         return known
     does, shapes = problem.operation, problem.like
     rows, size = np.multiply.reduce(shapes[:, :-1], axis=1), shapes[:, -1]
-    cuts = _cuts(does)
+    cuts, axes = _cuts(does), shapes.shape[1]
     found, read = np.empty((len(cuts), len(shapes))), np.empty(len(shapes))
     for cut, spent in zip(cuts, found, strict=True):
-        each = -(-size // cut.apart)
-        tiles = cut.apart * -(-each // cut.outputs)
+        tiles = cut.apart * winograd.pieces(-(-size // cut.apart), cut.outputs, axes)
         core_blocks.tiles_read(
             shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.dtype.itemsize, read
         )  # fmt: skip
-        spent[:] = rows * tiles * cut.tile + read * (cut.input + cut.row / np.maximum(tiles, 1))
+        count = rows * tiles
+        if does.kind != "weight":  # a sample's last ones take as long as a whole product's
+            at_once = core.tiles_at_once(does.dtype.itemsize, cut.alpha)
+            count = at_once * winograd.pieces(count, at_once, axes)
+        spent[:] = count * cut.tile + read * (cut.input + cut.row / np.maximum(tiles, 1))
         spent += np.where(rows * tiles > 0, cut.sample, 0)
     problem.memo[Costs] = found
     return found
