@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from .._core import rowwise_weight as core_weight
 from . import phased, winograd
 from .checks import Array, empty
 from .moves import turned
-from .task import Mask, Operation, Problem, Task, of_samples, parts_of
+from .task import Mask, Operation, Problem, Task, in_parts, of_samples, parts_of
 
 algorithm = "winograd"
 
@@ -188,15 +189,9 @@ def _by_cut(problem: Problem) -> list[tuple[Cut, Problem | None]]:
 
 def run(task: Task) -> None:
     """Run the core, samples that are cut in the same way together."""
+    run = _run_weight if task.kind == "weight" else _run
     found = _by_cut(task.problem)
-    tasks = [task if problem is None else task.on(problem) for _, problem in found]
-    for (cut, _), part in zip(found, tasks, strict=True):
-        if task.kind == "weight":
-            _run_weight(part, cut)
-        else:
-            _run(part, cut)
-    if task.kind == "weight" and len(tasks) > 1:
-        np.sum([part.out for part in tasks], axis=0, out=task.out)
+    in_parts(task, ((partial(run, cut=cut), task.problem if some is None else some) for cut, some in found))
 
 
 def _run_weight(task: Task, cut: Cut) -> None:

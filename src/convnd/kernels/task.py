@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -14,7 +14,7 @@ from .._core import isa
 from .._core.panels import Geometry
 from ..errors import ArgumentError
 from ..layout import Ints
-from .checks import Array
+from .checks import Array, empty_like
 
 Packs = dict[Any, Any]
 Doubles = NDArray[np.float64]
@@ -218,14 +218,10 @@ class Task:
             positions = int(np.multiply.reduce(self.target.shapes, axis=1).sum())
             self.counted.append((positions, moments))
 
-    def on(self, problem: Problem) -> Task:
-        """The same arrays, for a part of the batch; a weight gradient of it alone gets an array of its own."""
-        out = np.empty_like(self.out) if self.kind == "weight" else self.out
+    def on(self, problem: Problem, out: Array | None = None) -> Task:
+        """The same arrays, but perhaps the result, for a part of the batch."""
+        out = self.out if out is None else out
         return Task(problem, self.x, out, self.weight, self.bias, self.grad, self.packs, self.counted)
-
-    def part(self, mask: Mask) -> Task:
-        """The same for some of the samples."""
-        return self.on(self.problem.part(mask))
 
 
 class Implementation(Protocol):
@@ -255,11 +251,17 @@ def perform(task: Task, parts: Sequence[Part]) -> None:
     if len(parts) == 1:
         parts[0][0].run(task)
         return
-    tasks = [task.on(problem) for _, problem in parts]
-    for (way, _), part in zip(parts, tasks, strict=True):
-        way.run(part)
-    if tasks and task.kind == "weight":
-        np.sum([part.out for part in tasks], axis=0, out=task.out)
+    in_parts(task, ((way.run, problem) for way, problem in parts))
+
+
+def in_parts(task: Task, parts: Iterable[tuple[Callable[[Task], None], Problem]]) -> None:
+    """Each part of the batch in its way; their gradients of a weight are added up in this order."""
+    for number, (run, problem) in enumerate(parts):
+        adds = task.kind == "weight" and number > 0
+        part = task.on(problem, empty_like(task.out) if adds else None)
+        run(part)
+        if adds:
+            np.add(task.out, part.out, out=task.out)
 
 
 def of_samples(problem: Problem, name: Any, ask: Callable[[Problem], Sequence[Any]]) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .._core.winograd_tiles import Fold
 from ..layout import Ints
 from . import narrow
 from .checks import Array, empty
-from .task import Mask, Problem, Task, of_samples, parts_of
+from .task import Mask, Problem, Task, in_parts, of_samples, parts_of
 
 algorithm = "winograd"
 
@@ -157,11 +158,7 @@ def run(task: Task, step: int = 0) -> None:
     if isinstance(found, np.ndarray):
         _run(task, found, step=step)
         return
-    tasks = [task.on(problem) for problem, _ in found]
-    for part, (_, outputs) in zip(tasks, found, strict=True):
-        _run(part, outputs, step=step)
-    if task.kind == "weight":
-        np.sum([part.out for part in tasks], axis=0, out=task.out)
+    in_parts(task, ((partial(_run, outputs=outputs, step=step), problem) for problem, outputs in found))
 
 
 def whole_vectors(count: int, groups: int, task: Task) -> int:
@@ -218,7 +215,7 @@ def _ceil(a: Ints, b: Ints) -> Ints:
 
 
 def pieces(row: Ints, size: Any, axes: int) -> Any:
-    """Pieces of ``size`` that a row takes; on a single axis on the mean of rows about as long, which go the same way."""
+    """Pieces of ``size`` that a row takes; on a single axis the mean of rows about as long, so that they go one way."""
     return np.where(row > 0, (row + (size - 1) / 2) / size, 0) if axes == 1 else -(-row // size)
 
 
