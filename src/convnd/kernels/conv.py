@@ -84,14 +84,16 @@ class _Sides:
     big: Side
     small: Side
     low: Ints
+    samples: list[bytes]
 
     @classmethod
     def of(cls, place: Placement) -> _Sides:
         if place.window.is_position and place.input == place.output:
             row = Side(np.array([[place.input.positions]]), np.array([0, place.input.positions]))
-            return cls(True, row, row, np.zeros((1, 1), dtype=np.int64))
+            low = np.zeros((1, 1), dtype=np.int64)
+            return cls(True, row, row, low, row.samples(row, low))
         big, small = (Side(layout.shapes, layout.offsets) for layout in (place.input, place.output))
-        return cls(False, big, small, place.low)
+        return cls(False, big, small, place.low, big.samples(small, place.low))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -116,7 +118,7 @@ def _plan(
     operation = _operation(
         kind, place.window, sides.flat, channels, filters, groups, x.dtype, flip, activation, isa.current()
     )
-    problem = Problem(operation, source, target, sides.low)
+    problem = Problem(operation, source, target, sides.low, given=sides.samples)
     parts: list[Part] = []
     if len(sides.low) and channels and filters:
         parts = choose(Task(problem, x, x), IMPLEMENTATIONS, algorithm)  # by all but the output

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -35,6 +37,12 @@ class Side:
 
     shapes: Ints
     offsets: Ints
+
+    def samples(self, other: Side, low: Ints) -> list[bytes]:
+        """What each sample is by itself: its shapes at both ends, and its padding."""
+        rows = np.concatenate([self.shapes, other.shapes, low], axis=1, dtype=np.int64)
+        known: list[bytes] = rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0].tolist()
+        return known
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +82,7 @@ class Problem:
     target: Side
     low: Ints
     exact: bool = False
+    given: list[bytes] | None = None  # the samples, where they are known already
     memo: dict[Any, Any] = field(default_factory=dict)  # of the implementations
 
     @cached_property
@@ -119,20 +128,17 @@ class Problem:
     @cached_property
     def samples(self) -> list[bytes]:
         """What each sample is by itself: its shapes and its padding."""
-        rows = np.concatenate([self.source.shapes, self.target.shapes, self.low], axis=1, dtype=np.int64)
-        known: list[bytes] = rows.view(f"V{rows.itemsize * rows.shape[1]}")[:, 0].tolist()
-        return known
+        return self.source.samples(self.target, self.low) if self.given is None else self.given
 
     def part(self, mask: Mask) -> Problem:
         """The same for some of the samples."""
-
-        ends = np.ones(len(mask) + 1, dtype=bool)
-        ends[:-1] = mask
+        ends = np.append(mask, True)
 
         def side(whole: Side) -> Side:
             return Side(whole.shapes[mask], whole.offsets[ends])
 
-        return Problem(self.operation, side(self.source), side(self.target), self.low[mask], self.exact)
+        samples = [*compress(self.samples, mask.tolist())]
+        return Problem(self.operation, side(self.source), side(self.target), self.low[mask], self.exact, samples)
 
 
 class Task:
@@ -273,13 +279,15 @@ def of_samples(problem: Problem, name: Any, ask: Callable[[Problem], Sequence[An
     known: dict[bytes, Any] | None = memo.get(name)
     if known is None or len(known) > MOST_KEPT:
         known = memo[name] = {}
-    new = {sample: place for place, sample in enumerate(problem.samples) if sample not in known}
-    if new:
-        mask = np.zeros(len(problem.low), dtype=bool)
-        mask[list(new.values())] = True
-        asked = problem if mask.all() else problem.part(mask)
-        known.update(zip(asked.samples, ask(asked), strict=True))
-    return [known[sample] for sample in problem.samples]
+    samples = problem.samples
+    with suppress(KeyError):
+        return [known[sample] for sample in samples]
+    new = {sample: place for place, sample in enumerate(samples) if sample not in known}
+    mask = np.zeros(len(samples), dtype=bool)
+    mask[list(new.values())] = True
+    asked = problem if mask.all() else problem.part(mask)
+    known.update(zip(asked.samples, ask(asked), strict=True))
+    return [known[sample] for sample in samples]
 
 
 def parts_of(problem: Problem, answers: Sequence[Any]) -> list[tuple[Any, Problem]]:
