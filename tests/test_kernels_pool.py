@@ -10,8 +10,9 @@ from threadpoolctl import threadpool_limits
 from convnd import kernels, reference
 from convnd._core import threads
 from convnd.errors import ArgumentError, DtypeError, ShapeError
+from convnd.kernels import proportional_regions, window_regions
 from convnd.layout import Layout
-from convnd.window import Regions, Window, proportional_regions, window_regions
+from convnd.window import Regions, Window
 
 MODES = ("max", "mean", "sum", "mean_padded")
 DTYPES = (np.float32, np.float64)

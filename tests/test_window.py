@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from convnd.errors import ArgumentError, ShapeError
+from convnd.kernels import proportional_regions, window_regions
 from convnd.layout import Layout
-from convnd.window import Window, proportional_regions, window_regions
+from convnd.window import Window
 
 SETTINGS = list(itertools.product((1, 2, 3, 5), (1, 2, 3), (1, 2)))  # kernel, stride, dilation
 

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import ArgumentError, ShapeError
+from ..kernels import window_regions
 from ..nn.arguments import count, product
 from ..nn.spec import Spec
-from ..window import Window, per_axis, window_regions
+from ..window import Window, per_axis
 from .connections import check_groups, given_spec, one_sample
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ShapeError
+from ..kernels import window_regions
 from ..ops._operands import fixed
 from ..tensor import Array, Tensor
-from ..window import Window, per_axis, window_regions
+from ..window import Window, per_axis
 from .connections import check_groups, meetings, one_sample, weight_entries
 
 

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from .. import nn
 from ..errors import ArgumentError, ShapeError
+from ..kernels import proportional_regions, window_regions
 from ..layout import Ints
 from ..nn.arguments import product
 from ..nn.layer import Layer
 from ..ops._operands import fixed
 from ..ops.pooling import pooled_regions
 from ..tensor import Array, Tensor, check_same_dtype, record
-from ..window import Window, per_axis, proportional_regions, window_regions
+from ..window import Window, per_axis
 from .connections import Entries, given_spec, meetings, one_sample, weight_entries
 
 MOST_ENTRIES = 2**27  # of a matrix: a GiB of int64

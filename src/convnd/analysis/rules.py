@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import nn
 from ..errors import ArgumentError
+from ..kernels import proportional_regions, window_regions
 from ..layout import Ints
 from ..nn.conv import _Windowed
 from ..nn.graph import INPUT, Graph
@@ -19,7 +20,7 @@ from ..nn.pool import _Pool
 from ..nn.spec import Spec, join, located
 from ..ops.padding import pair_per_axis
 from ..ops.resize import number_per_axis
-from ..window import Placement, proportional_regions, window_regions
+from ..window import Placement
 from .connections import Meetings, axis_meetings, layer_window, one_sample
 
 Number = int | Fraction

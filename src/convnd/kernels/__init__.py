@@ -46,6 +46,7 @@ from .pointwise import (
     standardise,
 )
 from .pool import pool, pool_channels, pool_grad, scale_shift_pool, scale_shift_pool_grad
+from .regions import proportional_regions, window_regions
 from .system import config, get_num_threads, multiply_adds, set_num_threads, show_config
 from .tiled import tiled_conv, tiled_conv_transpose, tiled_conv_weight
 from .update import adam, descent
@@ -87,6 +88,7 @@ __all__ = [
     "pool",
     "pool_channels",
     "pool_grad",
+    "proportional_regions",
     "put_channels",
     "sample_moments",
     "sample_sums",
@@ -106,4 +108,5 @@ __all__ = [
     "tiled_conv",
     "tiled_conv_transpose",
     "tiled_conv_weight",
+    "window_regions",
 ]

@@ -13,7 +13,7 @@ from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout, Ragged
 from ..tensor import Array, Batch, Tensor, X, is_recording, record
-from ..window import Regions, per_axis, proportional_regions, refuse_empty, window_regions
+from ..window import Regions, per_axis, refuse_empty
 from ._operands import batch, give_back, layout_of, window
 from ._regions import coordinates
 
@@ -334,7 +334,7 @@ def pooled_regions(
     place = window(layout.ndim, size, stride, padding, dilation, ceil_mode, name="size").on(layout)
     known = place.__dict__  # a placement is kept by its layout, so the regions are as well
     if "regions" not in known:
-        regions = window_regions(place)
+        regions = kernels.window_regions(place)
         _refuse_padding_alone(regions, padding)
         known["regions"] = regions
     found: Regions = known["regions"]
@@ -354,5 +354,5 @@ def _refuse_padding_alone(regions: Regions, padding: Any) -> None:
 def _proportional(layout: Layout, bins: tuple[int, ...]) -> Regions:
     known: dict[tuple[int, ...], Regions] = layout.__dict__.setdefault("proportional", {})
     if bins not in known:
-        known[bins] = proportional_regions(layout, bins)
+        known[bins] = kernels.proportional_regions(layout, bins)
     return known[bins]

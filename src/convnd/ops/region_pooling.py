@@ -15,7 +15,7 @@ from .. import kernels
 from ..errors import ArgumentError, ShapeError
 from ..layout import Ints, Layout, Ragged
 from ..tensor import Array, Batch, Tensor, X, record
-from ..window import per_axis, proportional_regions, refuse_empty
+from ..window import per_axis, refuse_empty
 from ._operands import batch, give_back, layout_of
 from ._regions import coordinates, scatter_add
 from .pooling import MODES, proportional_pool
@@ -245,7 +245,7 @@ def _refuse_boxes(
 def _roi_pool(x: Tensor, owner: Ints, begin: Ints, end: Ints, bins: tuple[int, ...], mode: str) -> Tensor:
     layout = layout_of(x)
     crops = Layout.own(end - begin)
-    regions = proportional_regions(crops, bins)
+    regions = kernels.proportional_regions(crops, bins)
     box, places = coordinates(crops)
     sample = owner[box]
     rows = np.zeros(len(box), dtype=np.int64)
