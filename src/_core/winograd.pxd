@@ -18,6 +18,7 @@ cdef struct Pack:
     bint flip
     int64_t taps
     int64_t pieces      # of a panel
+    int64_t size        # of all, numbers
     char *scratch       # each slot's: the weights of a piece
 
 

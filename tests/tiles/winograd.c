@@ -152,7 +152,7 @@ static void check_weight_and_back(const convnd_winograd_axis *axes, const int64_
     begin("winograd: weight%s, %lld channels", back ? " gradient" : "", (long long)channels);
     const convnd_winograd_args args = {.axes = axes, .x = numbers(back ? n_y : n_w), .y = numbers(back ? n_w : n_y),
                                        .frequency_step = step, .step = {tap_step, w_row, y_row}, .to = {rows},
-                                       .channels = channels};
+                                       .channels = channels, .streams = !back && draw(0, 1)};
     wanted *want = back ? as_is(args.y, n_w) : frequencies_as_is(args.y, n_y, rows * n_f, width, channels);
     make_matrix(EVALUATE, axes, size, 1);
     for (int64_t row = 0; row < rows; row++)

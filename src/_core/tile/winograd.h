@@ -418,6 +418,14 @@ INLINE int64_t NAME(frequency_scales)(const convnd_winograd_axis *axes, real *sc
     return n;
 }
 
+/* A frequency's rows of vectors to where they belong. */
+INLINE void NAME(weight_rows)(const real *x, real *y, int64_t n, real scale, int64_t streams) {
+    const vec by = splat(scale);
+    if (streams)
+        for (int64_t j = 0; j < n; j += VL) stream(y + j, load(x + j) * by);
+    else
+        for (int64_t j = 0; j < n; j += VL) store(y + j, load(x + j) * by);
+}
 /* The weight of a line, some rows at a time: without the passes' description, and each frequency scaled as it is made. */
 INLINE void NAME(line_weight)(const int alpha, const int n, const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args; /* stores may not change it */
@@ -438,7 +446,7 @@ INLINE void NAME(line_weight)(const int alpha, const int n, const convnd_winogra
             }
         UNROLL for (int j = 0; j < alpha; j++) {
             real *y = (real *)a.y + j * a.frequency_step + k * row;
-            for (int64_t i = 0; i < rows * row; i += VL) store(y + i, load(made + j * ROWS * row + i));
+            NAME(weight_rows)(made + j * ROWS * row, y, rows * row, 1, a.streams);
         }
     }
 }
@@ -465,11 +473,19 @@ static void NAME(winograd_weight)(const convnd_winograd_args *args) {
     NAME(pack_steps)(from, taps, VL);
     NAME(pack_steps)(to, alpha, most * row);
     NAME(prepare)(&passes, NAME(EVALUATE), a.axes, NAME(TAPS), from, to);
+    const int is_plane = passes.plane && passes.n == 1;
     for (int64_t k = a.from[0]; k < a.to[0]; k += most) {
         const int64_t rows = a.to[0] - k < most ? a.to[0] - k : most;
         for (int64_t r = 0; r < rows; r++)
             for (int64_t c = 0; c < a.channels; c += VL) {
                 const real *x = (const real *)a.x + (k + r) * a.step[1] + c;
+                if (is_plane && a.channels - c >= VL) {
+                    real *y = made + r * row + c;
+#define CASE(N) if (taps[3] == N) NAME(evaluate6_plane)(N, x, N * a.step[0], a.step[0], y, 6 * most * row, most * row);
+                    CASE(2) CASE(3) CASE(4) CASE(5)
+#undef CASE
+                    continue;
+                }
                 if (a.channels - c >= VL)
                     for (int64_t t = 0; t < n_taps; t++) store(copy + t * VL, load(x + t * a.step[0]));
                 else
@@ -478,10 +494,8 @@ static void NAME(winograd_weight)(const convnd_winograd_args *args) {
                 NAME(run)(&passes, copy, made + r * row + c, NULL, VL);
             }
         for (int64_t i = 0; i < n; i++) {
-            const vec by = splat(scale[i]);
-            const real *x = made + i * most * row;
             real *y = (real *)a.y + i * a.frequency_step + k * row;
-            for (int64_t j = 0; j < rows * row; j += VL) store(y + j, load(x + j) * by);
+            NAME(weight_rows)(made + i * most * row, y, rows * row, scale[i], a.streams);
         }
     }
 }
