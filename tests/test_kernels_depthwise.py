@@ -207,3 +207,14 @@ def test_more_shares_than_columns(rng):
     np.testing.assert_allclose(back[:, :, 0], g * w1, rtol=1e-6)
     after = np.concatenate([g[:, 1:] * w0, np.zeros((2, 1, channels), np.float32)], axis=1)
     np.testing.assert_allclose(back[:, :, 1], g * w2 + after, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_tall_tiles_and_results_that_go_past_the_caches(stride, rng):
+    channels, taps, size = 48, 7, 24_000 * stride
+    place = Window.of(1, taps, stride, 3).on(Layout([[size]]))
+    x = rng.standard_normal((size, channels)).astype(np.float32)
+    w = rng.standard_normal((taps, 1, channels)).astype(np.float32)
+    padded = np.pad(x.astype(np.float64), [(3, 3), (0, 0)])
+    wanted = sum(padded[j : j + size : stride] * w[j].astype(np.float64) for j in range(taps))
+    np.testing.assert_allclose(kernels.conv(x, place, w, groups=channels), wanted, rtol=1e-4, atol=1e-4)

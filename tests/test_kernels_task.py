@@ -1,6 +1,7 @@
 """The choice among implementations: of each sample by itself, kept for the batches to come."""
 
 import importlib
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -90,6 +91,20 @@ def test_the_choice_is_each_samples_own(kind, channels, filters, kernel, longest
     for _ in range(30):
         batch = [shapes[n] for n in rng.integers(0, 40, 6)]
         assert ways(batch) == [alone[tuple(shape)] for shape in batch]
+
+
+@pytest.mark.parametrize("units", ["2x256", "1x512", "2x512"])
+@pytest.mark.parametrize("kind", ["forward", "transposed", "weight"])
+@pytest.mark.parametrize(("channels", "filters"), [(64, 64), (64, 128), (128, 256)])
+def test_sequences_of_like_length_go_the_same_way(kind, channels, filters, units, monkeypatch):
+    """A batch of many lengths pays for each way: as they grow, none is taken again that was left before."""
+    monkeypatch.setattr(module.isa, "units", lambda: units)
+    module._operation.cache_clear()
+    layout = Layout(np.arange(3, 600)[:, None])
+    ways = ways_of(Window.of(1, 3, padding="same").on(layout), kind, channels, filters, (3,))
+    module._operation.cache_clear()
+    changes = [ways[0], *(after for before, after in itertools.pairwise(ways) if after != before)]
+    assert 2 <= len(changes) == len(set(changes)) <= 3
 
 
 def test_threads_of_python_ask_at_once(operation, rng, monkeypatch):

@@ -34,6 +34,11 @@ def by_threads(call):
     return found
 
 
+def beside_a_line(positions, channels, dtype):
+    """As kernels.checks.empty, but not at the start of a line."""
+    return np.empty(positions * channels + 1, dtype)[1:].reshape(positions, channels)
+
+
 class Draw:
     """A random convolution of stride 1 with a kernel of at most 5 taps an axis, 7 on one alone."""
 
@@ -232,9 +237,6 @@ def test_results_that_go_past_the_caches(
             return kernels.conv(x, place, weight, groups=groups, algorithm=algorithm)
         return kernels.conv_transpose(grad, place, weight, groups=groups, algorithm=algorithm)
 
-    def beside_a_line(positions, channels, dtype):
-        return np.empty(positions * channels + 1, dtype)[1:].reshape(positions, channels)
-
     got = by_threads(call)
     assert got[0].nbytes > 4 << 20
     assert error(got[0], call("direct")) < ERROR[dtype]
@@ -242,6 +244,20 @@ def test_results_that_go_past_the_caches(
     assert np.array_equal(got[0], got[2])
     monkeypatch.setattr(importlib.import_module("convnd.kernels.conv"), "empty", beside_a_line)
     assert np.array_equal(got[0], call())
+
+
+@pytest.mark.parametrize("filters", [512, 520])  # of 520 the last panel may be half a line wide
+@pytest.mark.parametrize("kind", ["forward", "transposed"])
+def test_a_weight_whose_frequencies_go_past_the_caches(kind, filters, rng, monkeypatch):
+    place = Window.of(2, 3, padding=1).on(Layout([[4, 5]]))
+    weight = rng.standard_normal((3, 3, filters, filters)).astype(np.float32)
+    x = rng.standard_normal((20, filters)).astype(np.float32)
+    call = kernels.conv if kind == "forward" else kernels.conv_transpose
+    got = call(x, place, weight, algorithm="winograd")
+    wanted = call(x.astype(np.float64), place, weight.astype(np.float64), algorithm="direct")
+    assert error(got, wanted) < ERROR[np.float32]
+    monkeypatch.setattr(winograd, "empty", beside_a_line)
+    assert np.array_equal(got, call(x, place, weight, algorithm="winograd"))
 
 
 def test_a_mixed_batch_is_divided_by_the_samples_own_sizes(rng):

@@ -1,6 +1,7 @@
 """Shape arithmetic, against brute force that walks the padded axis."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -95,6 +96,9 @@ def test_regions_cover_what_the_formula_says(kernel, stride, dilation, ceil_mode
             begin, end = int(regions.begin[at_input + p]), int(regions.end[at_input + p])
             holders = [q for q, positions in enumerate(covered) if p in positions]
             assert all(begin <= q < end for q in holders)
+            reach = p + pad
+            assert begin == max(0, math.ceil((reach - (kernel - 1) * dilation) / stride))
+            assert end == min(outputs, reach // stride + 1)
         at_output += outputs
         at_input += size
 

@@ -81,13 +81,14 @@ cdef int64_t share_list(const Depthwise *job, Share *shares) noexcept nogil:
 
 cdef int64_t tallest(const Depthwise *job, const Span *span, const convnd_depthwise_args *args, int64_t taps,
                      int64_t outputs) noexcept nogil:
-    """How many of the outputs a tile has at most. Tall ones need their lines to stay in the first-level cache."""
+    """How many outputs a tile has at most. Tall ones slide, and need their lines to stay in the first-level cache."""
     cdef const convnd_depthwise_tiles *kinds = job.tiles.depthwise
-    cdef int64_t tall = kinds.tall[span.vectors], height, lines, n
-    if taps < LONG or tall == kinds.height[span.vectors]:
+    cdef int64_t tall = kinds.tall[span.vectors], apart = args.stride // args.dilation, height, lines, n
+    if taps < LONG or tall == kinds.height[span.vectors] or apart > 2 or args.stride % args.dilation:
         return kinds.height[span.vectors]
     height = first_height(outputs, tall, &n)
-    lines = args.n_runs * (height + taps - 1) + 3 * height // 2     # and its outputs, and some of the next tile's
+    # Inputs, outputs, and some of the next tile's.
+    lines = args.n_runs * (apart * (height - 1) + taps) + 3 * height // 2
     if height < TALL or lines > WAYS * WAY_BYTES // gcd(job.channels * job.tiles.itemsize, WAY_BYTES):
         return kinds.height[span.vectors]
     return tall

@@ -1,4 +1,4 @@
-"""Windows and shapes to ranges of taps: the only compiled code that knows rank.
+"""Windows and shapes to ranges of taps: what compiled code knows of rank, beside the tables of `regions`.
 
 One description serves a convolution, and each phase of a transposed one. On an axis, output number q of a
 phase lies at out_phase + q out_step, and its tap j reads input q in_step + base + j base_step, if that exists.

@@ -39,8 +39,8 @@ cdef int64_t BLOCKS = 16
 cdef int64_t TRANSFORM_WORK = 20
 # A weight is transformed so many channels of a panel at a time.
 cdef int64_t PIECE_CHANNELS = 16
-# Its frequencies go past the caches where they are so many times as large as results that do: they are read at once.
-cdef int64_t WEIGHT_STREAMS = 8
+# Frequencies go past the caches from so many times the size of results that do: what reads them comes next.
+cdef int64_t STREAM_TIMES = 8
 # Bytes of an input from which on memory is asked for what the next block reads.
 cdef int64_t ASK_BYTES = 4 * 1024 * 1024
 
@@ -196,7 +196,7 @@ cdef void pack_task(void *context, int64_t index, int64_t slot) noexcept nogil:
     panel_args(pack, panel, &args)
     args.y = pack.to + (panel.pack + first * args.step[2]) * size
     args.to[0] = last - first
-    args.streams = streams(args.y, args.step[2] * size, pack.size * size // WEIGHT_STREAMS)
+    args.streams = streams(args.y, args.step[2] * size, pack.size * size // STREAM_TIMES)
     if pack.transposed:
         scratch = pack.scratch + slot * pack.taps * PIECE_CHANNELS * CONVND_MAX_VECTORS * job.tiles.lanes * size
         turn(pack, panel, first, last, scratch)

@@ -1,8 +1,8 @@
 """Windows: kernel size, stride, dilation and padding, and where they fall on samples of any size.
 
-All shape arithmetic of convolution and pooling stands here, once: integers, one axis beside the
-other, vectorised over samples. With S the input, k the kernel, s the stride, d the dilation of an
-axis and e = d (k - 1) + 1 the extent of the window:
+All arithmetic of shapes of convolution and pooling stands here, once: integers, one axis beside the
+other, vectorised over samples. (The tables of pooling regions are made in `kernels.regions`.) With S the
+input, k the kernel, s the stride, d the dilation of an axis and e = d (k - 1) + 1 the extent of the window:
 
     output = floor((S + low + high - e) / s) + 1                       (explicit padding)
     output = ceil(S / s),  low + high = max((output - 1) s + e - S, 0) ("same")

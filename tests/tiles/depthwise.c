@@ -11,6 +11,7 @@ static int64_t positions_of(const window *w) { return least(w->high, w->last + 1
 static window draw_window(int64_t outputs, int64_t taps, int64_t n_runs, int64_t width, int clips, int slides) {
     window w = {.stride = draw(1, 3), .x_step = width + draw(0, 3)};
     w.dilation = slides ? w.stride : draw(1, 3);
+    if (!slides && draw(0, 2) == 0) w.stride = 2 * w.dilation;
     w.last = (outputs - 1) * w.stride + (taps - 1) * w.dilation;
     w.high = w.last + 1 + draw(0, 2);
     if (clips) {

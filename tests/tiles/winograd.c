@@ -209,6 +209,10 @@ void check_winograd(void) {
         const convnd_winograd_axis axes[AXES] = {none, none, none, line[round % 6]};
         check_axes(axes, round & 1);
     }
+    for (int round = 0; round < 6; round++) { /* two axes alike */
+        const convnd_winograd_axis axes[AXES] = {none, none, each[round], each[round]};
+        check_axes(axes, round & 1);
+    }
     for (int round = 0; round < 6; round++)
         for (int64_t rank = 1; rank <= AXES; rank++) {
             convnd_winograd_axis axes[AXES] = {none, none, none, none};

@@ -141,8 +141,8 @@ INLINE void NAME(depthwise_outputs)(const int height, const int vectors, const i
 INLINE void NAME(depthwise_body)(const int height, const int vectors, const convnd_depthwise_args *args) {
     const convnd_depthwise_args own = *args, *const a = &own; /* a copy that no store can change */
     const int64_t panel = vectors * VL, step = a->stride * a->x_step, out_step = a->out_step, panels = a->panels;
-    const int slides = height > 1 && a->stride == a->dilation;
-    const int apart = height == 1 ? 0 : slides ? 1 : a->stride == 2 * a->dilation ? 2 : 0;
+    const int apart = height == 1 ? 0 : a->stride == a->dilation ? 1 : a->stride == 2 * a->dilation ? 2 : 0;
+    const int slides = apart == 1; /* from input to input; with 2 it slides over what is between as well */
     /* What the next tile is the first to read, or the next row's: dilated outputs leave what is between to others. What
      * the tile after it reads is brought into the second-level cache: the first has too few fill buffers to wait for
      * memory in. */
@@ -363,7 +363,8 @@ EACH_GROUP_WEIGHT(TILE)
 #define GROUP_WEIGHT(G, J) .group_weight[G][J] = NAME(group_weight_##G##_##J),
 const convnd_depthwise_tiles NAME(convnd_depthwise_tiles) = {
     EACH_DEPTHWISE_1(ENTRY) EACH_DEPTHWISE_2(ENTRY) EACH_WEIGHT(WEIGHT) EACH_GROUP_WEIGHT(GROUP_WEIGHT)
-    .height = DEPTHWISE_HEIGHTS, .tall = DEPTHWISE_TALL, .group_taps = GROUP_TAPS, .forward_part = NAME(depthwise_part), .weight_part = NAME(depthwise_weight_part),
+    .height = DEPTHWISE_HEIGHTS, .tall = DEPTHWISE_TALL, .group_taps = GROUP_TAPS,
+    .forward_part = NAME(depthwise_part), .weight_part = NAME(depthwise_weight_part),
 };
 #undef ENTRY
 #undef WEIGHT

@@ -399,7 +399,6 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
     }
 }
 
-
 /* 1 / N_i for frequency number `index`, the product over axes. */
 INLINE real NAME(frequency_scale)(const convnd_winograd_axis *axes, int64_t index) {
     real scale = 1;

@@ -74,7 +74,7 @@ def _operation(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Sides:
-    """Both ends of a placement, and the padding before.
+    """Both ends of a placement, the padding before, and what each sample is by itself.
 
     Where every window is a single position and nothing is skipped, all positions of the batch are one long row: the
     result of a position doesn't depend on how positions are grouped.
@@ -84,14 +84,13 @@ class _Sides:
     big: Side
     small: Side
     low: Ints
-    samples: list[bytes]
+    samples: list[bytes] | None  # None: a row, which is never met again
 
     @classmethod
     def of(cls, place: Placement) -> _Sides:
         if place.window.is_position and place.input == place.output:
             row = Side(np.array([[place.input.positions]]), np.array([0, place.input.positions]))
-            low = np.zeros((1, 1), dtype=np.int64)
-            return cls(True, row, row, low, row.samples(row, low))
+            return cls(True, row, row, np.zeros((1, 1), dtype=np.int64), None)
         big, small = (Side(layout.shapes, layout.offsets) for layout in (place.input, place.output))
         return cls(False, big, small, place.low, big.samples(small, place.low))
 

@@ -125,19 +125,21 @@ def _spent(problem: Problem) -> NDArray[np.float64]:
         return known
     does, shapes = problem.operation, problem.like
     rows, size = np.multiply.reduce(shapes[:, :-1], axis=1), shapes[:, -1]
-    cuts, axes = _cuts(does), shapes.shape[1]
+    cuts, rank = _cuts(does), shapes.shape[1]
     found, read = np.empty((len(cuts), len(shapes))), np.empty(len(shapes))
     for cut, spent in zip(cuts, found, strict=True):
-        tiles = cut.apart * winograd.pieces(-(-size // cut.apart), cut.outputs, axes)
+        each = -(-size // cut.apart)
+        tiles, whole = (cut.apart * winograd.pieces(each, cut.outputs, axes) for axes in (rank, 0))
         core_blocks.tiles_read(
             shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.dtype.itemsize, read
         )  # fmt: skip
         count = rows * tiles
         if does.kind != "weight":  # a sample's last ones take as long as a whole product's
             at_once = core.tiles_at_once(does.dtype.itemsize, cut.alpha)
-            count = at_once * winograd.pieces(count, at_once, axes)
-        spent[:] = count * cut.tile + read * (cut.input + cut.row / np.maximum(tiles, 1))
-        spent += np.where(rows * tiles > 0, cut.sample, 0)
+            count = at_once * winograd.pieces(count, at_once, rank)
+        again = read / np.maximum(whole, 1)  # how often rows are read
+        spent[:] = count * cut.tile + again * (tiles * cut.input + cut.row)
+        spent += np.where(count > 0, cut.sample, 0)
     problem.memo[Costs] = found
     return found
 
@@ -189,9 +191,9 @@ def _by_cut(problem: Problem) -> list[tuple[Cut, Problem | None]]:
 
 def run(task: Task) -> None:
     """Run the core, samples that are cut in the same way together."""
-    run = _run_weight if task.kind == "weight" else _run
+    way = _run_weight if task.kind == "weight" else _run
     found = _by_cut(task.problem)
-    in_parts(task, ((partial(run, cut=cut), task.problem if some is None else some) for cut, some in found))
+    in_parts(task, ((partial(way, cut=cut), task.problem if some is None else some) for cut, some in found))
 
 
 def _run_weight(task: Task, cut: Cut) -> None:

@@ -85,14 +85,14 @@ def spent(task: Task) -> NDArray[np.floating[Any]]:
     return known
 
 
-def frequencies(task: Task) -> Ints:
+def frequencies(task: Task) -> NDArray[Any]:
     """Of all tiles of each sample."""
     tiles, size = _tiled(task)
-    found: Ints = np.multiply.reduce(tiles * size, axis=1)
+    found: NDArray[Any] = np.multiply.reduce(tiles * size, axis=1)
     return found
 
 
-def _tiled(task: Task) -> tuple[Ints, Ints]:
+def _tiled(task: Task) -> tuple[NDArray[Any], Ints]:
     """How many tiles of how many frequencies each sample has on each axis."""
     spread, kernel, sizes = _Costs.of(task).spread, task.geometry[0], task.problem.like
     outputs = _tiles(kernel, spread, sizes)
@@ -214,9 +214,9 @@ def _ceil(a: Ints, b: Ints) -> Ints:
     return (a + b - 1) // b
 
 
-def pieces(row: Ints, size: Any, axes: int) -> Any:
-    """Pieces of ``size`` that a row takes; on a single axis the mean of rows about as long, so that they go one way."""
-    return np.where(row > 0, (row + (size - 1) / 2) / size, 0) if axes == 1 else -(-row // size)
+def pieces(row: NDArray[Any], size: Any, rank: int) -> Any:
+    """Pieces of ``size`` that a row takes; in 1D the mean of rows about as long, so that they go one way."""
+    return np.where(row > 0, np.maximum((row + (size - 1) / 2) / size, 1), 0) if rank == 1 else -(-row // size)
 
 
 def _tiles(kernel: Ints, spread: Ints, sizes: Ints) -> Ints:
@@ -226,8 +226,8 @@ def _tiles(kernel: Ints, spread: Ints, sizes: Ints) -> Ints:
         return np.broadcast_to(small, sizes.shape)
     if np.count_nonzero(kernel > 1) == 1:
         long, row = _LONG[kernel], _ceil(sizes, spread)
-        axes = len(kernel)
-        fewer = pieces(row, long, axes) * (kernel - 1 + long) <= pieces(row, large, axes) * (kernel - 1 + large)
+        rank = len(kernel)
+        fewer = pieces(row, long, rank) * (kernel - 1 + long) < pieces(row, large, rank) * (kernel - 1 + large)
         large = np.where(fewer, long, large)
     return np.where(sizes <= 2, small, large)
 
