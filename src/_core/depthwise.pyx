@@ -25,7 +25,8 @@ ctypedef fused real:
 
 cdef int64_t WORK = 6   # what a multiply-add costs, in those of other convolutions
 
-# Taps of a row, and outputs of a tile, from which tall tiles are faster. (Of 7 outputs the chains of sums are too few.)
+# Taps of a row, and outputs of a tile, from which tall tiles are faster: of 7 outputs the chains of sums are too few.
+# (Where the first of equal tiles has 9, the others have 8 or more.)
 cdef int64_t LONG = 5, TALL = 9
 cdef int64_t WAY_BYTES = 4096, WAYS = 8     # of the first-level cache
 

@@ -111,6 +111,7 @@ void check_depthwise(void) {
         const int clips = round & 1, slides = round & 2;
         for (int64_t vectors = 1; vectors <= 2; vectors++)
             for (int64_t height = 1; height <= tiles->depthwise->tall[vectors]; height++) {
+                if (!tiles->depthwise->forward[vectors][height]) continue;
                 check_forward(vectors, height, 0, clips, slides);
                 if (vectors == 1) check_forward(1, height, draw(1, part), clips, slides);
             }

@@ -333,9 +333,14 @@ static void NAME(depthwise_weight_part)(const convnd_depthwise_weight_args *a, i
 #define EACH_GROUP_WEIGHT(F) F(2, 1) F(2, 2) F(2, 3) F(2, 4) F(2, 5) F(4, 1) F(4, 2) F(4, 3) F(8, 1) F(8, 2)
 #define GROUP_TAPS {[2] = 5, [4] = 3, [8] = 2}
 #else
-#define EACH_DEPTHWISE_2(F) HEIGHTS_12(F, 2)
-#define DEPTHWISE_HEIGHTS {0, 12, 4}
+#if defined(__AVX2__) /* the tall ones that the driver asks for */
+#define EACH_DEPTHWISE_2(F) F(1, 2) F(2, 2) F(3, 2) F(4, 2) F(8, 2) F(9, 2) F(10, 2) F(11, 2) F(12, 2)
 #define DEPTHWISE_TALL {0, 12, 12}
+#else
+#define EACH_DEPTHWISE_2(F) F(1, 2) F(2, 2) F(3, 2) F(4, 2)
+#define DEPTHWISE_TALL {0, 12, 4}
+#endif
+#define DEPTHWISE_HEIGHTS {0, 12, 4}
 #define EACH_GROUP_WEIGHT(F) F(2, 1) F(2, 2) F(2, 3) F(2, 4) F(4, 1) F(4, 2) F(8, 1)
 #define GROUP_TAPS {[2] = 4, [4] = 2, [8] = 1}
 #endif
