@@ -22,8 +22,8 @@ from .task import Mask, Problem, Task, in_parts, of_samples, parts_of
 algorithm = "winograd"
 
 # Outputs of a tile for kernels of 1 to 5 taps, or 7 where the window has several taps on one axis alone; of a longer
-# one, there and if that takes fewer (in 1D on the mean); and of a small one, where an axis has one or two outputs, or where
-# tiles would take too many.
+# one, there and if that takes fewer frequencies (in 1D on the mean); and of a small one, where an axis has one or two
+# outputs, or where tiles would take too many.
 _LARGE = np.array([0, 1, 5, 4, 3, 2, 3, 2])
 _LONG = np.array([0, 1, 7, 6, 5, 4, 3, 2])
 _SMALL = np.array([0, 1, 3, 2, 3, 2, 3, 2])
