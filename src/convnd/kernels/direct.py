@@ -6,13 +6,13 @@ import numpy as np
 
 from .._core import conv as core
 from .._core import conv_weight as core_weight
-from .._core import panels
+from .._core import isa, panels
 from .checks import Array, empty
-from .task import Mask, Task
+from .task import Mask, Operation, Task
 
 algorithm = "direct"
 
-FEW = 8  # filters, below which vectors are better made of channels
+SWAP = 0.5  # what it costs to make vectors of channels, in filters
 
 
 def refuses(task: Task) -> str | None:
@@ -53,7 +53,7 @@ def run_weight(task: Task) -> None:
     source, target, geometry, low = task.source, task.target, task.geometry, task.low
     x, grad, out = task.x, task.grad, task.out
     assert grad is not None
-    swapped = task.groups == 1 and grad.shape[1] < FEW <= x.shape[1] and bool((geometry[1] == 1).all())
+    swapped = swaps(task.operation)
     if swapped:
         x, grad, source, target = grad, x, target, source
         low = np.ascontiguousarray((geometry[0] - 1) * geometry[2] - low)
@@ -63,6 +63,14 @@ def run_weight(task: Task) -> None:
     )
     if swapped:
         task.out[:] = out[::-1].transpose(0, 2, 1)
+
+
+def swaps(operation: Operation) -> bool:
+    """Whether a weight gradient's vectors are of channels, which fill them better than filters."""
+    channels, filters, lanes = operation.channels, operation.filters, isa.lanes(operation.dtype.itemsize)
+    if operation.groups > 1 or (operation.geometry[1] > 1).any():
+        return False
+    return bool((filters + SWAP) * -(-channels // lanes) < channels * -(-filters // lanes))
 
 
 def packed_weight(task: Task, lanes: str) -> Array:
