@@ -180,7 +180,8 @@ def test_it_never_takes_what_never_pays(rng):
         rank = int(rng.integers(1, 4))
         kernel = tuple(int(k) for k in rng.integers(1, (200, 24, 12)[rank - 1], rank))
         step = tuple(int(s) for s in rng.integers(1, 4, rank))
-        channels = spectral_plan.Channels(*(int(c) for c in 2 ** rng.integers(0, 8, 2)), 1, 8, "2x256")
+        inputs, outputs = (int(c) for c in 2 ** rng.integers(0, 8, 2))
+        channels = spectral_plan.Channels(inputs, outputs, 1, 8, "2x256", inputs * max(8, outputs))
         if spectral_plan.never(kernel, step, math.prod(kernel), channels):
             for most in (8, 100, 5000):
                 outputs = tuple(int(n) for n in rng.integers(1, most, rank))

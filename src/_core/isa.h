@@ -41,11 +41,12 @@ static unsigned convnd_maker(void) {
     return b;
 }
 static int convnd_intel(void) { return convnd_maker() == 0x756e6547u; } /* "Genu" of GenuineIntel */
+static int convnd_amd(void) { return convnd_maker() == 0x68747541u; }   /* "Auth" of AuthenticAMD */
 /* Zen 3 or Zen 4. */
 static int convnd_zen(void) {
     unsigned a = 0, b = 0, c = 0, d = 0;
     __get_cpuid(1, &a, &b, &c, &d);
-    return convnd_maker() == 0x68747541u /* "Auth" of AuthenticAMD */ && (a >> 8 & 15) + (a >> 20 & 255) == 0x19;
+    return convnd_amd() && (a >> 8 & 15) + (a >> 20 & 255) == 0x19;
 }
 /* Whether a core has two multiply-add units as wide as an AVX-512 vector. Zen 4's are half as wide. */
 static int convnd_two_wide(void) { return convnd_has_v4() && !convnd_zen(); }
@@ -58,6 +59,7 @@ static const convnd_level convnd_levels[] = {
 extern const convnd_tiles convnd_tiles_neon_f32, convnd_tiles_neon_f64;
 static int convnd_streams(void) { return 0; }
 static int convnd_intel(void) { return 0; }
+static int convnd_amd(void) { return 0; }
 static int convnd_zen(void) { return 0; }
 static int convnd_two_wide(void) { return 0; }
 static const convnd_level convnd_levels[] = {{"neon", {&convnd_tiles_neon_f32, &convnd_tiles_neon_f64}, convnd_always}};
@@ -65,6 +67,7 @@ static const convnd_level convnd_levels[] = {{"neon", {&convnd_tiles_neon_f32, &
 extern const convnd_tiles convnd_tiles_baseline_f32, convnd_tiles_baseline_f64;
 static int convnd_streams(void) { return 0; }
 static int convnd_intel(void) { return 0; }
+static int convnd_amd(void) { return 0; }
 static int convnd_zen(void) { return 0; }
 static int convnd_two_wide(void) { return 0; }
 static const convnd_level convnd_levels[] = {

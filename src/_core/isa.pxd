@@ -455,6 +455,7 @@ cdef extern from "tile/tile.h":
         const convnd_depthwise_tiles *depthwise
         const convnd_winograd_tiles *winograd
         const convnd_rowwise_tiles *rowwise
+        const convnd_rowwise_tiles *rowwise_pairs
         const convnd_pool_tiles *pool
         const convnd_axes_tiles *axes
         const convnd_moves_tiles *moves
@@ -464,6 +465,9 @@ cdef extern from "tile/tile.h":
         const convnd_peak_tiles *peak
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil
+
+# Whether a core has two multiply-add units as wide as an AVX-512 vector, if that is in use.
+cdef bint two_wide() noexcept nogil
 
 # Bytes of results from which they go straight to memory (see stream).
 cdef int64_t stream_bytes

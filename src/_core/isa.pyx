@@ -11,6 +11,7 @@ cdef extern from "isa.h":
         int (*available)() noexcept nogil
     const convnd_level convnd_levels[]
     int CONVND_LEVELS
+    bint convnd_amd() noexcept nogil
     bint convnd_intel() noexcept nogil
     bint convnd_zen() noexcept nogil
     bint convnd_streams() noexcept nogil
@@ -24,6 +25,10 @@ cdef object chosen_name = None
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil:
     return convnd_levels[chosen].tiles[0 if itemsize == 4 else 1]
+
+
+cdef bint two_wide() noexcept nogil:
+    return wide
 
 
 def built():
@@ -54,10 +59,11 @@ def current():
 def units():
     """A core's multiply-add units, to which costs are fitted: how many, of how many bits.
 
-    "2x512" or "1x512" with AVX-512; "2x256" with AVX2, and with shorter vectors, to which nothing was fitted.
+    "2x512" or "1x512" with AVX-512, and "2x512 Zen" where these are AMD's (Zen 5), which transforms slow down less;
+    "2x256" with AVX2, and with shorter vectors, to which nothing was fitted.
     """
     if chosen_name == "x86-64-v4":
-        return "2x512" if wide else "1x512"
+        return "1x512" if not wide else "2x512 Zen" if convnd_amd() else "2x512"
     return "2x256"
 
 

@@ -9,12 +9,12 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from convnd._core.counted cimport free_counted, join_counted, make_counted, tally_of
-from convnd._core.isa cimport convnd_rowwise_args, convnd_rowwise_tile, convnd_tiles, tiles
+from convnd._core.isa cimport convnd_rowwise_args, convnd_rowwise_tile, convnd_rowwise_tiles
 from convnd._core.panels cimport Panel
 from convnd._core.plan cimport ceil_div
 from convnd._core.rowwise_blocks cimport (
     Block, Rowwise, cut_blocks, find_block, least_tiles, line_numbers, list_runs, list_tiles, panel_filter,
-    read_geometry, transform_rows)
+    read_geometry, tiles_for, transform_rows)
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
 
@@ -48,7 +48,7 @@ cdef void span_of(const Rowwise *job, const Block *block, const char **start, co
 
 cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Rowwise *job = <const Rowwise *>context
-    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.rowwise.lanes, p, f, t
+    cdef int64_t size = job.tiles.itemsize, lanes = job.row_tiles.lanes, p, f, t
     cdef char *data = job.scratch + slot * job.scratch_size
     cdef convnd_rowwise_tile *tile = <convnd_rowwise_tile *>(data + job.tiles_at)
     cdef const char *start
@@ -81,14 +81,15 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
         start = args.ask_end
         if job.counted.moments:
             args.moments = tally_of(&job.counted, index, p * lanes, size).moments
-        job.tiles.rowwise.outputs[job.alpha][job.outputs](&args)
+        job.row_tiles.outputs[job.alpha][job.outputs](&args)
     if job.counted.moments:
         for t in range(args.tiles):
             job.counted.rows[index] += tile[t].exist
 
 
 cdef struct Packing:
-    const convnd_tiles *tiles
+    const convnd_rowwise_tiles *tiles
+    int64_t itemsize
     const char *weight      # (taps, depth, filters)
     char *packed
     int64_t alpha, outputs, depth, filters
@@ -96,37 +97,37 @@ cdef struct Packing:
 
 cdef void pack_panel(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef const Packing *job = <const Packing *>context
-    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.rowwise.lanes
+    cdef int64_t size = job.itemsize, lanes = job.tiles.lanes
     cdef int64_t f = panel_filter(index, job.filters, lanes)
-    job.tiles.rowwise.weight(
+    job.tiles.weight(
         job.alpha, job.outputs, job.weight + f * size, job.depth * job.filters, job.filters, job.depth,
         min(lanes, job.filters), job.packed + index * job.depth * job.alpha * lanes * size)
 
 
-def fewest_tiles(int64_t itemsize, int64_t alpha):
+def fewest_tiles(int64_t itemsize, int64_t filters, int64_t alpha):
     """How many tiles of a row a block has at least, if the row has as many."""
-    return least_tiles(tiles(itemsize), alpha)
+    return least_tiles(tiles_for(itemsize, filters), alpha)
 
 
-def tiles_at_once(int64_t itemsize, int64_t alpha):
+def tiles_at_once(int64_t itemsize, int64_t filters, int64_t alpha):
     """How many tiles a product takes, as long as there are as many."""
-    return tiles(itemsize).rowwise.height[alpha]
+    return tiles_for(itemsize, filters).height[alpha]
 
 
-def panel_lanes(int64_t itemsize):
-    """Filters of a panel."""
-    return tiles(itemsize).rowwise.lanes
+def panel_lanes(int64_t itemsize, int64_t filters):
+    """Filters of a panel, of so many in all."""
+    return tiles_for(itemsize, filters).lanes
 
 
 def pack(const real[:, :, ::1] weight, int64_t alpha, real[::1] packed):
     """A weight (taps, depth, F) to its frequencies, panel by panel: (F in whole panels) * depth * alpha numbers."""
     cdef Packing job
-    job.tiles = tiles(sizeof(real))
+    job.tiles, job.itemsize = tiles_for(sizeof(real), weight.shape[2]), sizeof(real)
     job.weight, job.packed = <const char *>&weight[0, 0, 0], <char *>&packed[0]
     job.alpha, job.outputs = alpha, alpha + 1 - weight.shape[0]
     job.depth, job.filters = weight.shape[1], weight.shape[2]
     with nogil:
-        parallel_for(pack_panel, &job, ceil_div(job.filters, job.tiles.rowwise.lanes),
+        parallel_for(pack_panel, &job, ceil_div(job.filters, job.tiles.lanes),
                      job.depth * job.filters * alpha * 8)
 
 
@@ -145,17 +146,18 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     cdef int64_t total, blocks, f, lanes, whole
     cdef bint counts = moments is not None, together
     cdef real *start
-    read_geometry(&job, sizeof(real), geometry, apart, taps, alpha, x.shape[1])
-    job.samples, job.filters = in_shapes.shape[0], out.shape[1]
-    lanes = job.tiles.rowwise.lanes
+    read_geometry(&job, sizeof(real), geometry, apart, taps, alpha, x.shape[1], out.shape[1])
+    job.samples = in_shapes.shape[0]
+    lanes = job.row_tiles.lanes
     job.n_panels, job.wide = ceil_div(job.filters, lanes), job.width % job.tiles.lanes == 0
     job.panel, whole = job.n_runs * job.width * alpha * lanes, job.n_panels * lanes
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
     job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     job.in_offsets, job.out_offsets = &in_offsets[0], &out_offsets[0]
     job.activation = activation
-    together = job.tiles.lanes == lanes or apart * job.filters * <int64_t>sizeof(real) <= TOGETHER
-    job.streams = together and lanes * <int64_t>sizeof(real) == STREAM_LINE and streams(
+    together = job.tiles.lanes * <int64_t>sizeof(real) == STREAM_LINE or (
+        apart * job.filters * <int64_t>sizeof(real) <= TOGETHER)
+    job.streams = together and lanes * <int64_t>sizeof(real) % STREAM_LINE == 0 and streams(
         job.out, out.shape[1] * sizeof(real), out.shape[0] * out.shape[1] * sizeof(real))
     job.asks = job.rank <= 2 and x.shape[0] * x.shape[1] * <int64_t>sizeof(real) >= ASK_BYTES
     indices = Buffer((job.samples * (job.rank + 1) + 1) * sizeof(int64_t))

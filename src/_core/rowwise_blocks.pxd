@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from convnd._core.counted cimport Counted
-from convnd._core.isa cimport convnd_rowwise_tile, convnd_tiles
+from convnd._core.isa cimport convnd_rowwise_tile, convnd_rowwise_tiles, convnd_tiles
 from convnd._core.plan cimport MAX_RANK
 
 cdef enum:
@@ -11,6 +11,7 @@ cdef enum:
 
 cdef struct Rowwise:
     const convnd_tiles *tiles
+    const convnd_rowwise_tiles *row_tiles
     const char *x
     const char *w
     const char *start       # the bias, whole panels
@@ -62,11 +63,14 @@ cdef struct Block:
 # Where a panel of filters begins. The last one holds filters of the one before it again, so that panels are whole.
 cdef int64_t panel_filter(int64_t p, int64_t filters, int64_t lanes) noexcept nogil
 
+# The tiles for so many filters.
+cdef const convnd_rowwise_tiles *tiles_for(int64_t itemsize, int64_t filters) noexcept nogil
+
 # Of a row, a block has so many tiles at least: two or four products' at once.
-cdef int64_t least_tiles(const convnd_tiles *table, int64_t alpha) noexcept nogil
+cdef int64_t least_tiles(const convnd_rowwise_tiles *table, int64_t alpha) noexcept nogil
 
 cdef void read_geometry(Rowwise *job, int64_t itemsize, const int64_t[:, ::1] geometry, int64_t apart, int64_t taps,
-                        int64_t alpha, int64_t channels) noexcept nogil
+                        int64_t alpha, int64_t channels, int64_t filters) noexcept nogil
 
 # Blocks of all samples, and the scratch that the largest takes; returns how many tiles there are.
 cdef int64_t cut_blocks(Rowwise *job) noexcept nogil

@@ -8,7 +8,8 @@ row once for all rows of outputs and all filters.
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from convnd._core.isa cimport convnd_rowwise_input, convnd_rowwise_tile, convnd_tiles, tiles
+from convnd._core.isa cimport (
+    convnd_rowwise_input, convnd_rowwise_tile, convnd_rowwise_tiles, convnd_tiles, tiles, two_wide)
 from convnd._core.plan cimport MAX_RANK, ceil_div
 from convnd._core.stream cimport STREAM_LINE
 from convnd._core.threads cimport owner_of
@@ -23,8 +24,13 @@ cdef int64_t panel_filter(int64_t p, int64_t filters, int64_t lanes) noexcept no
     return min(p * lanes, max(0, filters - lanes))
 
 
-cdef int64_t least_tiles(const convnd_tiles *table, int64_t alpha) noexcept nogil:
-    return (2 if table.rowwise.turns else 4) * table.rowwise.height[alpha]
+cdef const convnd_rowwise_tiles *tiles_for(int64_t itemsize, int64_t filters) noexcept nogil:
+    cdef const convnd_tiles *table = tiles(itemsize)
+    return table.rowwise_pairs if two_wide() and filters > table.lanes else table.rowwise
+
+
+cdef int64_t least_tiles(const convnd_rowwise_tiles *table, int64_t alpha) noexcept nogil:
+    return (2 if table.turns else 4) * table.height[alpha]
 
 
 cdef int64_t row_tiles(const Rowwise *job, int64_t outputs) noexcept nogil:
@@ -54,7 +60,7 @@ cdef void choose_extents(const Rowwise *job, int64_t sample, int64_t most_tiles,
         extents[a] = 1
         rows *= rows_of(job, a, 1)
     count = row_tiles(job, shape[last])
-    n = max(BLOCK_BYTES // (2 if last else 1) // (tile_bytes * rows), least_tiles(job.tiles, job.alpha))
+    n = max(BLOCK_BYTES // (2 if last else 1) // (tile_bytes * rows), least_tiles(job.row_tiles, job.alpha))
     n = ceil_div(count, min(n, most_tiles))
     extents[last] = ceil_div(count, n)
     count = extents[last]
@@ -144,7 +150,7 @@ cdef void transform_rows(const Rowwise *job, const Block *block, char *data) noe
                 memcpy(line + start * size, row + start * size, (end - start) * size)
                 row = line
             args.x, args.to = row + args.residue * args.step * size, data
-            job.tiles.rowwise.input(&args)
+            job.row_tiles.input(&args)
         else:
             memset(data, 0, row_bytes)
         data += row_bytes
@@ -158,7 +164,7 @@ cdef int64_t list_tiles(const Rowwise *job, const Block *block, convnd_rowwise_t
     cdef int64_t first = block.first[last] // job.apart * job.apart * job.outputs + between
     cdef const int64_t *shape = job.out_shapes + block.sample * job.rank
     cdef int64_t at[MAX_RANK]
-    height = job.tiles.rowwise.height[job.alpha]
+    height = job.row_tiles.height[job.alpha]
     size = shape[last]
     memset(at, 0, sizeof(at))
     while True:
@@ -202,9 +208,9 @@ cdef void list_runs(const Rowwise *job, const Block *block, int64_t *runs) noexc
 
 
 cdef void read_geometry(Rowwise *job, int64_t itemsize, const int64_t[:, ::1] geometry, int64_t apart, int64_t taps,
-                        int64_t alpha, int64_t channels) noexcept nogil:
+                        int64_t alpha, int64_t channels, int64_t filters) noexcept nogil:
     cdef int64_t a, last = geometry.shape[1] - 1
-    job.tiles = tiles(itemsize)
+    job.tiles, job.row_tiles = tiles(itemsize), tiles_for(itemsize, filters)
     job.rank = last + 1
     job.n_runs = 1
     for a in range(last):
@@ -212,7 +218,7 @@ cdef void read_geometry(Rowwise *job, int64_t itemsize, const int64_t[:, ::1] ge
         job.n_runs *= job.kernel[a]
     job.step, job.apart, job.alpha, job.outputs = geometry[1, last], apart, alpha, alpha + 1 - taps
     job.reach = (geometry[0, last] - 1) * geometry[2, last] + 1
-    job.channels = channels
+    job.channels, job.filters = channels, filters
     job.width = channels * (1 if geometry[2, last] > 1 else apart * geometry[1, last])
 
 
@@ -244,19 +250,19 @@ cdef int64_t cut_blocks(Rowwise *job) noexcept nogil:
         data, most = max(data, rows), max(most, tiles_)
         line = max(line, line_numbers(job, job.apart - 1, extents[last], &first))
     job.tiles_at = data * job.width * EIGHT * job.tiles.itemsize
-    job.runs_at = job.tiles_at + (most + job.tiles.rowwise.height[job.alpha]) * sizeof(convnd_rowwise_tile)
+    job.runs_at = job.tiles_at + (most + job.row_tiles.height[job.alpha]) * sizeof(convnd_rowwise_tile)
     job.line_at = job.runs_at + job.n_runs * sizeof(int64_t)
     job.scratch_size = ceil_div(job.line_at + line * job.tiles.itemsize, STREAM_LINE) * STREAM_LINE
     return total
 
 
 def tiles_read(const int64_t[:, ::1] out_shapes, const int64_t[:, ::1] geometry, int64_t apart, int64_t taps,
-               int64_t alpha, int64_t channels, int64_t itemsize, double[::1] found):
+               int64_t alpha, int64_t channels, int64_t filters, int64_t itemsize, double[::1] found):
     """How many tiles of inputs are transformed for each sample (N,): those of rows that two blocks read twice."""
     cdef Rowwise job
     cdef int64_t sample, a
     cdef int64_t extents[MAX_RANK]
-    read_geometry(&job, itemsize, geometry, apart, taps, alpha, channels)
+    read_geometry(&job, itemsize, geometry, apart, taps, alpha, channels, filters)
     job.out_shapes = &out_shapes[0, 0]
     for sample in range(out_shapes.shape[0]):
         found[sample] = row_tiles(&job, out_shapes[sample, job.rank - 1])

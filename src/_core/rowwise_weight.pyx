@@ -35,7 +35,7 @@ cdef void list_rows(const Rowwise *job, const int64_t *runs, int64_t *rows) noex
 cdef void sum_chunk(void *context, int64_t index, int64_t slot) noexcept nogil:
     """A chunk's products, of some panels."""
     cdef const Rowwise *job = <const Rowwise *>context
-    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.rowwise.lanes, b, p, f, t, count
+    cdef int64_t size = job.tiles.itemsize, lanes = job.row_tiles.lanes, b, p, f, t, count
     cdef int64_t blocks = job.first_block[job.samples], part = index % job.parts
     cdef int64_t panel = job.depth * job.alpha * lanes * size
     cdef int64_t first = part * job.n_panels // job.parts, last = (part + 1) * job.n_panels // job.parts
@@ -73,14 +73,14 @@ cdef void sum_chunk(void *context, int64_t index, int64_t slot) noexcept nogil:
                     args.next_g = job.grad + panel_filter(first, job.filters, lanes) * size
                     args.next_tiles = min(args.tiles, count - t - args.tiles)
                 args.g, args.sum = job.grad + f * size, sums + p * panel
-                job.tiles.rowwise.sums[job.alpha][job.outputs](&args)
+                job.row_tiles.sums[job.alpha][job.outputs](&args)
             t += SUM_TILES
 
 
 cdef void end_rows(void *context, int64_t index, int64_t slot) noexcept nogil:
     """The sum over chunks of some rows, of all panels; then their gradient."""
     cdef const Rowwise *job = <const Rowwise *>context
-    cdef int64_t size = job.tiles.itemsize, lanes = job.tiles.rowwise.lanes, p, c, f, first = index * END_ROWS
+    cdef int64_t size = job.tiles.itemsize, lanes = job.row_tiles.lanes, p, c, f, first = index * END_ROWS
     cdef int64_t rows = min(END_ROWS, job.depth - first), numbers = rows * job.alpha * lanes
     cdef char *sums
     for p in range(job.n_panels):
@@ -88,7 +88,7 @@ cdef void end_rows(void *context, int64_t index, int64_t slot) noexcept nogil:
         sums = job.sums + (p * job.depth + first) * job.alpha * lanes * size
         for c in range(1, job.chunks):
             job.tiles.weight.add(sums, sums + c * job.chunk * size, numbers)
-        job.tiles.rowwise.weight_gradient(
+        job.row_tiles.weight_gradient(
             job.alpha, job.outputs, sums, rows, job.filters, job.depth * job.filters, min(lanes, job.filters),
             job.out + (first * job.filters + f) * size)
 
@@ -102,10 +102,10 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     """
     cdef Rowwise job
     cdef int64_t total, room
-    read_geometry(&job, sizeof(real), geometry, apart, taps, alpha, x.shape[1])
-    job.samples, job.filters = in_shapes.shape[0], grad.shape[1]
+    read_geometry(&job, sizeof(real), geometry, apart, taps, alpha, x.shape[1], grad.shape[1])
+    job.samples = in_shapes.shape[0]
     job.wide = False        # a group of rows takes a few channels, not a vector of them
-    job.depth, job.n_panels = job.n_runs * job.width, ceil_div(job.filters, job.tiles.rowwise.lanes)
+    job.depth, job.n_panels = job.n_runs * job.width, ceil_div(job.filters, job.row_tiles.lanes)
     job.x, job.grad, job.out = <const char *>&x[0, 0], <const char *>&grad[0, 0], <char *>&out[0, 0, 0]
     job.in_shapes, job.out_shapes, job.low = &in_shapes[0, 0], &out_shapes[0, 0], &low[0, 0]
     job.in_offsets, job.out_offsets = &in_offsets[0], &out_offsets[0]
@@ -116,9 +116,9 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
     job.first_block[0] = 0
     total = cut_blocks(&job)
     job.gradients_at = job.scratch_size
-    job.rows_at = job.gradients_at + SUM_TILES * alpha * job.tiles.rowwise.lanes * sizeof(real)
+    job.rows_at = job.gradients_at + SUM_TILES * alpha * job.row_tiles.lanes * sizeof(real)
     job.scratch_size = job.rows_at + ceil_div(job.depth * sizeof(int64_t), STREAM_LINE) * STREAM_LINE
-    job.chunk = job.n_panels * job.depth * alpha * job.tiles.rowwise.lanes
+    job.chunk = job.n_panels * job.depth * alpha * job.row_tiles.lanes
     job.chunks = max(1, min(CHUNKS, min(job.first_block[job.samples], CHUNK_BYTES // (
         job.chunk * <int64_t>sizeof(real)))))
     # Each part transforms the inputs anew, so one thread has one of these.

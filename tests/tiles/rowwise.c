@@ -1,8 +1,11 @@
 /* Winograd's convolution along rows, against matrices and plain loops. */
 #include "check.h"
 #include "points.h"
+#include "rowwise.h"
 
 enum { EIGHT = 8 };
+
+static const convnd_rowwise_tiles *rows; /* those under test */
 
 /* Of `count` tiles: where they begin, further than the one before, and how many of their outputs exist. */
 static convnd_rowwise_tile *draw_tiles(int64_t count, int64_t outputs, int64_t x_step, int64_t out_step, int64_t *x_end,
@@ -21,11 +24,11 @@ static convnd_rowwise_tile *draw_tiles(int64_t count, int64_t outputs, int64_t x
 static int64_t input_at(int wide, int64_t width, int64_t c, int64_t f) {
     const int64_t vector = tiles->lanes;
     if (!wide) return c * EIGHT + f;
-    return tiles->rowwise->turns ? f * width + c : (c / vector * EIGHT + f) * vector + c % vector;
+    return rows->turns ? f * width + c : (c / vector * EIGHT + f) * vector + c % vector;
 }
 /* Where a weight's frequency is in a panel. */
 static int64_t weight_at(int64_t alpha, int64_t depth, int64_t d, int64_t f) {
-    return (tiles->rowwise->turns ? f * depth + d : d * alpha + f) * tiles->rowwise->lanes;
+    return (rows->turns ? f * depth + d : d * alpha + f) * rows->lanes;
 }
 
 static void check_input(int64_t alpha, int64_t outputs) {
@@ -50,15 +53,15 @@ static void check_input(int64_t alpha, int64_t outputs) {
                 for (int64_t i = 0; f < alpha && i < alpha; i++)
                     add(to, entry(INTERPOLATE, alpha, alpha, f, i) * get(x, at + i * args.element));
             }
-    tiles->rowwise->input(&args);
+    rows->input(&args);
     compare(args.to, want, count * tile_step);
 }
 
 static void check_outputs(int64_t alpha, int64_t outputs) {
-    const int64_t lanes = tiles->rowwise->lanes, n_runs = draw(1, 3);
-    const int wide = draw(0, 1) == 1, streams = lanes * tiles->itemsize == 64 && draw(0, 2) == 0;
+    const int64_t lanes = rows->lanes, n_runs = draw(1, 3);
+    const int wide = draw(0, 1) == 1, streams = lanes * tiles->itemsize % 64 == 0 && draw(0, 2) == 0;
     const int64_t width = wide ? tiles->lanes * draw(1, 2) : draw(1, 5);
-    const int64_t count = tiles->rowwise->height[alpha] * draw(1, 9), filters = streams ? lanes : draw(1, lanes);
+    const int64_t count = rows->height[alpha] * draw(1, 9), filters = streams ? lanes : draw(1, lanes);
     const int64_t row = filters + (streams ? 0 : draw(0, 3)), between = draw(1, 2), out_step = between * row;
     int64_t x_end, out_end;
     begin("rowwise: outputs, %lld of %lld frequencies, %lld filters%s", (long long)outputs, (long long)alpha,
@@ -82,8 +85,8 @@ static void check_outputs(int64_t alpha, int64_t outputs) {
     }
     if (counts) args.moments = m.have;
     wanted *want = as_is(args.out, out_end);
-    double values[6 * 9 * 7 * 16];
-    int64_t rows = 0;
+    double values[6 * 9 * 7 * 32];
+    int64_t counted = 0;
     for (int64_t t = 0; t < count; t++)
         for (int64_t k = 0; k < tile[t].exist; k++)
             for (int64_t c = 0; c < filters; c++) {
@@ -99,17 +102,17 @@ static void check_outputs(int64_t alpha, int64_t outputs) {
                         }
                 activate(to, args.activation);
             }
-    tiles->rowwise->outputs[alpha][outputs](&args);
+    rows->outputs[alpha][outputs](&args);
     compare(args.out, want, out_end);
     for (int64_t t = 0; t < count; t++)
-        for (int64_t k = 0; k < tile[t].exist; k++, rows++)
+        for (int64_t k = 0; k < tile[t].exist; k++, counted++)
             for (int64_t c = 0; c < filters; c++)
-                values[rows * lanes + c] = get(args.out, tile[t].out + k * out_step + c);
-    if (counts) compare_moments(&m, rows, values);
+                values[counted * lanes + c] = get(args.out, tile[t].out + k * out_step + c);
+    if (counts) compare_moments(&m, counted, values);
 }
 
 static void check_weight_and_back(int64_t alpha, int64_t outputs, int back) {
-    const int64_t taps = alpha + 1 - outputs, lanes = tiles->rowwise->lanes, depth = draw(1, 5), columns = draw(1, lanes);
+    const int64_t taps = alpha + 1 - outputs, lanes = rows->lanes, depth = draw(1, 5), columns = draw(1, lanes);
     const int64_t filters = columns + draw(0, 3), tap_step = depth * filters + draw(0, 2), n = depth * alpha * lanes;
     const int64_t n_w = (taps - 1) * tap_step + (depth - 1) * filters + columns;
     begin("rowwise: weight%s, %lld taps, %lld filters", back ? " gradient" : "", (long long)taps, (long long)columns);
@@ -130,26 +133,26 @@ static void check_weight_and_back(int64_t alpha, int64_t outputs, int back) {
                 }
             }
         }
-    if (back) tiles->rowwise->weight_gradient(alpha, outputs, packed, depth, filters, tap_step, columns, w);
-    else tiles->rowwise->weight(alpha, outputs, w, tap_step, filters, depth, columns, packed);
+    if (back) rows->weight_gradient(alpha, outputs, packed, depth, filters, tap_step, columns, w);
+    else rows->weight(alpha, outputs, w, tap_step, filters, depth, columns, packed);
     if (back) compare(w, want, n_w);
     else compare(packed, want, n);
 }
 
 static void check_sums(int64_t alpha, int64_t outputs) {
-    const int64_t lanes = tiles->rowwise->lanes, columns = draw(1, lanes), rows = draw(1, 20), count = draw(1, 6);
+    const int64_t lanes = rows->lanes, columns = draw(1, lanes), n_rows = draw(1, 40), count = draw(1, 6);
     const int64_t out_step = columns + draw(0, 3);
     int64_t x_end, out_end, rows_end = 0;
-    begin("rowwise: sums, %lld of %lld frequencies, %lld rows", (long long)outputs, (long long)alpha, (long long)rows);
+    begin("rowwise: sums, %lld of %lld frequencies, %lld rows", (long long)outputs, (long long)alpha, (long long)n_rows);
     const convnd_rowwise_tile *tile = draw_tiles(count + 2, outputs, EIGHT, outputs * out_step, &x_end, &out_end);
-    int64_t *places = (int64_t *)guarded(rows * (int64_t)sizeof(int64_t));
-    for (int64_t r = 0; r < rows; r++) rows_end = most(rows_end, places[r] = draw(0, 30));
+    int64_t *places = (int64_t *)guarded(n_rows * (int64_t)sizeof(int64_t));
+    for (int64_t r = 0; r < n_rows; r++) rows_end = most(rows_end, places[r] = draw(0, 30));
     const convnd_rowwise_sums args = {
         .x = numbers(rows_end + x_end), .g = numbers(out_end), .frequencies = numbers(count * alpha * lanes),
-        .sum = numbers(rows * alpha * lanes), .tile = tile, .tiles = count, .out_step = out_step, .rows = places,
-        .n_rows = rows, .lanes = columns, .next = tile, .next_tiles = draw(0, count + 2), .next_g = numbers(out_end)};
-    wanted *want = as_is(args.sum, rows * alpha * lanes);
-    for (int64_t r = 0; r < rows; r++)
+        .sum = numbers(n_rows * alpha * lanes), .tile = tile, .tiles = count, .out_step = out_step, .rows = places,
+        .n_rows = n_rows, .lanes = columns, .next = tile, .next_tiles = draw(0, count + 2), .next_g = numbers(out_end)};
+    wanted *want = as_is(args.sum, n_rows * alpha * lanes);
+    for (int64_t r = 0; r < n_rows; r++)
         for (int64_t f = 0; f < alpha; f++)
             for (int64_t c = 0; c < lanes; c++) {
                 wanted *to = &want[(r * alpha + f) * lanes + c];
@@ -161,11 +164,12 @@ static void check_sums(int64_t alpha, int64_t outputs) {
                         add(to, entry(EVALUATE, alpha, outputs, f, k) * get(args.g, tile[t].out + k * out_step + c) *
                             get(args.x, tile[t].x + places[r] + f));
             }
-    tiles->rowwise->sums[alpha][outputs](&args);
-    compare(args.sum, want, rows * alpha * lanes);
+    rows->sums[alpha][outputs](&args);
+    compare(args.sum, want, n_rows * alpha * lanes);
 }
 
-void check_rowwise(void) {
+void check_rows_of(const convnd_rowwise_tiles *table) {
+    rows = table;
     for (int round = 0; round < 6; round++)
         for (int64_t alpha = 6; alpha <= 8; alpha += 2)
             for (int64_t outputs = alpha - 4; outputs < alpha; outputs++) {
@@ -176,3 +180,5 @@ void check_rowwise(void) {
                 check_sums(alpha, outputs);
             }
 }
+
+void check_rowwise(void) { check_rows_of(tiles->rowwise); }

@@ -7,7 +7,8 @@
  *
  * With 32 registers products are "held": all frequencies of some tiles are summed up at once, and turned into outputs without
  * going through memory. With 16 each frequency has its turn, as with these an input is multiplied by two vectors of filters,
- * and a weight by six inputs, for each time that it is loaded. */
+ * and a weight by six inputs, for each time that it is loaded. Units that multiply two vectors in the time of two loads want
+ * that of 32 registers as well, where there are filters for it: rowwise_pairs.h. */
 #include "activation.h"
 #include "moments.h"
 #include "winograd_points.h"
@@ -16,12 +17,17 @@
 typedef real NAME(eight) __attribute__((vector_size(EIGHT * sizeof(real)), aligned(sizeof(real)), may_alias));
 
 /* Tiles at once, and a panel's vectors. */
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if (defined(__AVX512F__) || defined(__aarch64__)) && !defined(PAIRS)
 #define HOLDS 1
 enum { NAME(TILES_6) = 4, NAME(TILES_8) = 3, NAME(VECTORS) = 1 };
 #else
 #define HOLDS 0
 enum { NAME(TILES_6) = 6, NAME(TILES_8) = 6, NAME(VECTORS) = 2 };
+#endif
+#ifdef PAIRS
+#define TABLE convnd_rowwise_pair_tiles
+#else
+#define TABLE convnd_rowwise_tiles
 #endif
 #define EACH_TILE(F) F(6, 2) F(6, 3) F(6, 4) F(6, 5) F(8, 4) F(8, 5) F(8, 6) F(8, 7)
 #define TILES(A) (A == 6 ? NAME(TILES_6) : NAME(TILES_8))
@@ -209,10 +215,11 @@ static void NAME(rowwise_weight_gradient)(int64_t alpha, int64_t outputs, const 
 }
 
 #define ENTRY(A, N) .outputs[A][N] = NAME(rowwise_##A##_##N), .sums[A][N] = NAME(rowwise_sums_##A##_##N),
-const convnd_rowwise_tiles NAME(convnd_rowwise_tiles) = {
+const convnd_rowwise_tiles NAME(TABLE) = {
     .height = {[6] = NAME(TILES_6), [8] = NAME(TILES_8)}, .lanes = PANEL, .turns = !HOLDS, .input = NAME(rowwise_input),
     .weight = NAME(rowwise_weight), .weight_gradient = NAME(rowwise_weight_gradient), EACH_TILE(ENTRY)};
 #undef ENTRY
+#undef TABLE
 #undef EACH_TILE
 #undef TILES
 #undef VECTORS

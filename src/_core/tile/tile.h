@@ -478,6 +478,7 @@ typedef struct {
     const convnd_depthwise_tiles *depthwise;
     const convnd_winograd_tiles *winograd;
     const convnd_rowwise_tiles *rowwise;
+    const convnd_rowwise_tiles *rowwise_pairs; /* of panels of two vectors; with 32 registers, in turns as well */
     const convnd_pool_tiles *pool;
     const convnd_axes_tiles *axes;
     const convnd_moves_tiles *moves;

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from .._core import isa, spectrum, spectrum_depthwise, spectrum_product
 from ..layout import Ints
-from . import winograd
+from . import rowwise, winograd
 from .checks import Array, empty
 from .spectral_plan import Channels, Size, never, plan
 from .task import Mask, Side, Task
@@ -79,7 +79,7 @@ def refuses(task: Task) -> str | None:
 
 
 def takes(task: Task) -> bool | Mask:
-    """Samples for which it costs less than the direct convolution, and than Winograd's."""
+    """Samples for which it costs less than the direct convolution, and than Winograd's, of all axes or row by row."""
     axes = Axes.of(task)
     taps, of_weight = math.prod(axes.kernel), task.kind == "weight"
     if max(axes.kernel) < LEAST_TAPS or never(axes.extent, axes.down, taps, _channels(task), of_weight):
@@ -91,6 +91,8 @@ def takes(task: Task) -> bool | Mask:
     mask: Mask = gain * task.problem.met.prod(axis=1) > 1
     if winograd.refuses(task) is None:
         mask &= gain * winograd.rows_met(task) > winograd.gain(task)
+    if rowwise.offers(task):
+        mask &= gain * winograd.rows_met(task) > rowwise.gain(task)
     return mask
 
 
@@ -119,7 +121,8 @@ def _alike(shapes: Ints) -> Iterator[tuple[Size, Ints]]:
 
 
 def _channels(task: Task) -> Channels:
-    return Channels(task.channels, task.filters, task.groups, isa.lanes(task.x.itemsize), isa.units())
+    lanes, tap = isa.lanes(task.x.itemsize), winograd.direct_products(task)
+    return Channels(task.channels, task.filters, task.groups, lanes, isa.units(), tap)
 
 
 def _plan(task: Task, outputs: Size) -> tuple[Size, float, float]:

@@ -45,6 +45,7 @@ FITS = {
     "2x256": (Fit(5, 1.12, 0.03, size=0.03, spill=30), Fit(2, 0.98, 0.03, size=0.2)),
     "1x512": (Fit(4, 1.2, 0.06, size=0.05, spill=30), Fit(2, 1.3, 0.04, size=0.08)),
     "2x512": (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
+    "2x512 Zen": (Fit(12, 1.28, 0.03, spill=40), Fit(12, 1.22, 0.0)),
 }
 # With two AVX-512 units, how much longer the way back to less than a vector of channels takes directly than to one.
 NARROW = 2.4
@@ -61,7 +62,7 @@ def refuses(task: Task) -> str | None:
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: of Winograd's convolution, and what copies take, against the direct convolution's."""
     lanes = isa.lanes(task.operation.dtype.itemsize)
-    few, two_wide = task.filters < lanes, isa.units() == "2x512"
+    few, two_wide = task.filters < lanes, isa.units().startswith("2x512")
     if few and task.kind != "transposed" and two_wide:
         return False
     narrow = few and task.filters > winograd.FEW and lanes == 16 and two_wide

@@ -19,7 +19,7 @@ from .._core import isa
 from .._core import rowwise as core
 from .._core import rowwise_blocks as core_blocks
 from .._core import rowwise_weight as core_weight
-from . import phased, winograd
+from . import direct, phased, winograd
 from .checks import Array, empty
 from .moves import turned
 from .task import Mask, Operation, Problem, Task, in_parts, of_samples, parts_of
@@ -49,9 +49,11 @@ class Costs:
     direct: float
     winograd: float
     phased: float
+    partial: float | None = None  # directly, a weight gradient's vectors that filters don't fill; None: as rules say
 
 
-# By isa.units(): forth and back, the gradient of the weight. With two units as wide as AVX-512 it hasn't been measured.
+# By isa.units(): forth and back, the gradient of the weight. On Intel's cores of two AVX-512 units it hasn't been
+# measured.
 COSTS = {
     "1x512": (  # its costs of a weight's number are those of 2x256: they haven't been measured
         Costs(1.07, 0.1, 8.4, 8.4, 11, 7, 2000, 3, 0.9, 1.2, 0.9),
@@ -60,6 +62,16 @@ COSTS = {
     "2x256": (
         Costs(1.28, 0.03, 17, 14, 11.5, 9, 1350, 3, 1.07, 1.17, 0.99),
         Costs(1.3, 0.2, 16, 13, 11.5, 12, 1100, 10, 1, 0.95, 1),
+    ),
+    "2x512 Zen": (
+        Costs(0.81, 0.14, 15, 11, 35, 9.2, 880, 2.8, 1.13, 0.95, 0.69),
+        Costs(0.79, 0.22, 7.4, 14, 31, 39, 780, 15, 0.9, 0.83, 0.67, 1.2),
+    ),
+}
+FEW_COSTS = {  # of no more filters than a vector holds, where others take two at a time and 32 registers
+    "2x512 Zen": (
+        Costs(0.78, 0.35, 9.8, 0, 31, 13, 620, 1.6, 0.91, 1.35, 1.13),
+        Costs(0.73, 0.28, 5.3, 0, 36, 43, 530, 16, 0.74, 0.84, 0.99, 2.4),
     ),
 }  # fmt: skip
 
@@ -81,7 +93,7 @@ def takes(task: Task) -> bool | Mask:
     if isa.units() not in COSTS:
         return False
     costs = _costs(task.operation)
-    rival = costs.direct * winograd.direct(task)
+    rival = _direct(task, costs)
     if winograd.refuses(task) is None:
         rival = np.minimum(rival, costs.winograd * winograd.spent(task))
     elif phased.refuses(task) is None:
@@ -91,7 +103,30 @@ def takes(task: Task) -> bool | Mask:
 
 
 def _costs(operation: Operation) -> Costs:
-    return COSTS.get(isa.units(), COSTS["1x512"])[operation.kind == "weight"]
+    units, few = isa.units(), operation.filters <= isa.lanes(operation.dtype.itemsize)
+    costs = FEW_COSTS if few and units in FEW_COSTS else COSTS
+    return costs.get(units, COSTS["1x512"])[operation.kind == "weight"]
+
+
+def offers(task: Task) -> bool:
+    """Whether it can do the task, and has been measured on such a core."""
+    return isa.units() in COSTS and refuses(task) is None
+
+
+def gain(task: Task) -> NDArray[np.floating[Any]]:
+    """By how much it is expected to be faster than the direct convolution, for each sample."""
+    found: NDArray[np.floating[Any]] = _direct(task, _costs(task.operation)) / np.maximum(spent(task), 1)
+    return found
+
+
+def _direct(task: Task, costs: Costs) -> NDArray[np.floating[Any]]:
+    """What the direct convolution is expected to cost beside this, for each sample."""
+    does, tap = task.operation, 1.0
+    partial = does.kind == "weight" and does.filters % isa.lanes(does.dtype.itemsize) and not direct.swaps(does)
+    if costs.partial is not None and partial:
+        whole = does.channels * winograd.whole_vectors(does.filters, 1, task)
+        tap = costs.partial * whole / winograd.direct_products(task)
+    return costs.direct * winograd.direct(task, tap)
 
 
 def spent(task: Task) -> NDArray[np.floating[Any]]:
@@ -131,11 +166,12 @@ def _spent(problem: Problem) -> NDArray[np.float64]:
         each = -(-size // cut.apart)
         tiles, whole = (cut.apart * winograd.pieces(each, cut.outputs, axes) for axes in (rank, 0))
         core_blocks.tiles_read(
-            shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.dtype.itemsize, read
+            shapes, does.geometry, cut.apart, cut.taps, cut.alpha, does.channels, does.filters, does.dtype.itemsize,
+            read,
         )  # fmt: skip
         count = rows * tiles
         if does.kind != "weight":  # a sample's last ones take as long as a whole product's
-            at_once = core.tiles_at_once(does.dtype.itemsize, cut.alpha)
+            at_once = core.tiles_at_once(does.dtype.itemsize, does.filters, cut.alpha)
             count = at_once * winograd.pieces(count, at_once, rank)
         again = read / np.maximum(whole, 1)  # how often rows are read
         spent[:] = count * cut.tile + again * (tiles * cut.input + cut.row)
@@ -152,7 +188,8 @@ def _cuts(operation: Operation) -> list[Cut]:
     kernel, stride, dilation = (int(row[-1]) for row in operation.geometry)
     outer, _, spread = operation.geometry[:, :-1]
     rows, reach = int(outer.prod()), float(((outer - 1) * spread + 1).prod())
-    lanes, panel = isa.lanes(operation.dtype.itemsize), core.panel_lanes(operation.dtype.itemsize)
+    sized = operation.dtype.itemsize, operation.filters
+    lanes, panel = isa.lanes(operation.dtype.itemsize), core.panel_lanes(*sized)
     filters = -(-operation.filters // panel) * panel
     costs = _costs(operation)
     made = []
@@ -161,7 +198,7 @@ def _cuts(operation: Operation) -> list[Cut]:
         for apart in [dilation] if dilation > 1 else range(1, kernel // stride + 1):
             unit = 1 if dilation > 1 else apart * stride
             taps, width = -(-kernel // unit), unit * operation.channels
-            few = core.fewest_tiles(operation.dtype.itemsize, alpha)
+            few = core.fewest_tiles(*sized, alpha)
             least = reach * few * width * 8 * operation.dtype.itemsize  # bytes of what they read
             if 2 <= taps <= MOST_TAPS and least <= MOST_BYTES:
                 end = costs.first * lanes + costs.output * (filters - lanes)
@@ -243,7 +280,7 @@ def _packed_weight(task: Task, cut: Cut) -> Array:
         weight = np.pad(weight, [(0, 0), (0, cut.taps * cut.unit - kernel), (0, 0), (0, 0)])
     weight = weight.reshape(rows, cut.taps, cut.unit * channels, filters).swapaxes(0, 1)
     weight = np.ascontiguousarray(weight).reshape(cut.taps, -1, filters)
-    lanes = core.panel_lanes(weight.itemsize)
+    lanes = core.panel_lanes(weight.itemsize, filters)
     packed: Array = empty(1, -(-filters // lanes) * lanes * weight.shape[1] * cut.alpha, weight.dtype)[0]
     core.pack(weight, cut.alpha, packed)
     if task.packs is not None:

@@ -29,17 +29,17 @@ class Costs:
     open: float  # of a result
     matrix: float  # to make one of a matrix
     direct: float  # a multiply-add of the direct convolution
-    few: float  # and where a vector has lanes that aren't filters
 
 
 # By isa.units(): forth and back, and the gradient of the weight.
-_ONE = Costs(8.6, 1, 1.1, 3.5, 76, 1.05, 1.7), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1, 2.2)
+_ONE = Costs(8.6, 1, 1.1, 3.5, 76, 1.05), Costs(6.1, 8.3, 1.1, 8.2, 73, 1.1)
 DENSE = {
     "2x256": _ONE,  # not fitted by itself
     "1x512": _ONE,
-    "2x512": (Costs(10, 0.5, 0.93, 3.5, 76, 0.73, 1.7), Costs(15, 45, 2.4, 100, 125, 1.75, 2.6)),
+    "2x512": (Costs(10, 0.5, 0.93, 3.5, 76, 0.73), Costs(15, 45, 2.4, 100, 125, 1.75)),
+    "2x512 Zen": (Costs(10, 0.5, 0.93, 3.5, 76, 1.1), Costs(15, 45, 2.4, 100, 125, 2.8)),  # the last alone is its own
 }
-DEPTHWISE = Costs(8, 24, 0, 0, 0, 2.5, 2.5)  # whose spectra never leave the cache
+DEPTHWISE = Costs(8, 24, 0, 0, 0, 2.5)  # whose spectra never leave the cache
 # Samples that are thought to share a weight's matrices, and its gradient's: a choice may not depend on the batch.
 SHARING = (8, 2)
 
@@ -53,6 +53,7 @@ class Channels:
     groups: int
     lanes: int
     units: str  # of a core, see isa
+    tap: float  # of an output: multiply-adds of the direct convolution
 
     @property
     def depth(self) -> int:
@@ -164,8 +165,5 @@ def _block_cost(grid: list[NDArray[np.float64]], channels: Channels, costs: Cost
 
 def _direct_cost(channels: Channels, costs: Costs) -> float:
     """Of a tap of an output."""
-    if channels.depthwise:
-        return channels.outputs / channels.lanes * costs.direct
-    if channels.width < channels.lanes:
-        return channels.inputs * channels.width / channels.lanes * costs.few
-    return channels.inputs * -(-channels.width // channels.lanes) * costs.direct
+    numbers = channels.outputs if channels.depthwise else channels.tap
+    return numbers / channels.lanes * costs.direct
