@@ -37,6 +37,8 @@ cdef int64_t COLS = 64
 # Intel's cores, by measurement, gain from bands, and from asking memory for the second cache alone. (Zen 4 gains a
 # tenth where operands are in the caches, and loses more where they aren't.)
 cdef bint INTEL = isa.intel()
+# Zen 5 foresees what is read of operands that are in its caches: memory is asked for of larger ones.
+cdef int64_t ASK_BYTES = 8 * 1024 * 1024 if isa.zen_5() else 0
 
 cdef struct Share:      # one of `count` equal parts of a sample
     int64_t sample, index, count
@@ -55,6 +57,7 @@ cdef struct Depthwise:
     Window window
     Batch batch
     bint streams        # outputs go past the caches
+    int64_t asks        # of a tile
     Share *shares
     int64_t *runs       # scratch
     int64_t runs_size
@@ -166,7 +169,7 @@ cdef void run_phase(const Depthwise *job, const Share *share, const Axis *axes, 
     args.x_step, args.runs, args.activation = job.channels, runs, job.activation
     cols = band(rank, axes, job.channels * size, high - low) if INTEL else 0
     args.x_row, args.out_row = row_step(rank, axes) * job.channels, output_row_step(rank, axes) * job.channels
-    args.below, args.first = cols > 0, not INTEL
+    args.below, args.asks = cols > 0, job.asks
     if cols == 0:
         cols = high - low
     here.inner = inner
@@ -258,6 +261,9 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.x, job.w, job.out = <const char *>&x[0, 0], <const char *>&packed[0], <char *>&out[0, 0]
     job.streams = activation == 0 and streams(
         job.out, job.channels * sizeof(real), out.shape[0] * job.channels * sizeof(real))
+    job.asks = 1 if INTEL else 2
+    if (x.shape[0] + out.shape[0]) * job.channels * <int64_t>sizeof(real) < ASK_BYTES:
+        job.asks = 0
     with nogil:
         start = <real *>calloc(count_lanes(job.spans, job.n_spans, job.tiles.lanes), sizeof(real))
         n = share_list(&job, NULL)

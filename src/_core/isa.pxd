@@ -60,7 +60,7 @@ cdef extern from "tile/tile.h":
         int64_t x_row
         int64_t out_row
         int64_t below
-        int64_t first
+        int64_t asks
         int64_t tiles
         int64_t panels
         int64_t pack

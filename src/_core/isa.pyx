@@ -63,13 +63,18 @@ def units():
     "2x256" with AVX2, and with shorter vectors, to which nothing was fitted.
     """
     if chosen_name == "x86-64-v4":
-        return "1x512" if not wide else "2x512 Zen" if convnd_amd() else "2x512"
+        return "1x512" if not wide else "2x512 Zen" if zen_5() else "2x512"
     return "2x256"
 
 
 def intel():
     """Whether the processor is one of Intel's, which have caches of their own kind."""
     return bool(convnd_intel())
+
+
+def zen_5():
+    """Whether the processor is one of AMD's with two units as wide as AVX-512, in use or not."""
+    return bool(wide and convnd_amd())
 
 
 def lanes(int64_t itemsize):

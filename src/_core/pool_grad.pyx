@@ -23,6 +23,9 @@ ctypedef fused real:
 # About so many tasks, each of some positions of the first axis.
 cdef int64_t SCATTER = 1
 cdef int64_t SCATTER_TASKS = 16
+# A gradient without a normalisation goes past the caches if it is so many times as large as other results that do: in
+# between, stored as usual, it takes less time, since hardly anything is read beside it.
+cdef int64_t STREAM_TIMES = 2
 cdef int64_t SCATTER_LEAST = 16
 
 
@@ -215,7 +218,8 @@ cdef int run_grad(Job *job, int64_t inputs, int64_t outputs) except -1:
         else:
             measure_holders(job)
             job.streams = job.channels % job.tiles.lanes == 0 and streams(
-                job.out, job.channels * job.tiles.itemsize, inputs * job.channels * job.tiles.itemsize)
+                job.out, job.channels * job.tiles.itemsize,
+                inputs * job.channels * job.tiles.itemsize // (1 if job.x else STREAM_TIMES))
             done = run_blocks(job, grad_task, True, work)
     if not done:
         raise MemoryError("no memory for the tasks of a pool's gradient")

@@ -47,7 +47,7 @@ static void check_forward(int64_t vectors, int64_t height, int64_t lanes, int cl
         .x = input(&w, width), .w = numbers(panels * all * panel), .start = numbers(width), .out = out,
         .x_step = w.x_step, .out_step = out_step, .stride = w.stride, .dilation = w.dilation, .low = w.low,
         .high = w.high, .runs = w.runs, .n_runs = n_runs, .taps = taps, .new_runs = draw(0, n_runs), .rows = w.rows,
-        .x_row = w.x_row, .out_row = out_row, .below = draw(0, 1), .first = draw(0, 1), .tiles = n_tiles,
+        .x_row = w.x_row, .out_row = out_row, .below = draw(0, 1), .asks = draw(0, 2), .tiles = n_tiles,
         .panels = panels, .pack = all * panel,
         .activation = draw(ACT_NONE, ACT_SOFTPLUS), .streams = out_step % tiles->lanes == 0};
     wanted *want = as_is(out, n);

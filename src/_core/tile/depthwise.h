@@ -137,7 +137,7 @@ INLINE void NAME(depthwise_outputs)(const int height, const int vectors, const i
     }
 }
 
-#define ASK(p) { if (a->first) NAME(ask_twice)(p, second, vectors); else NAME(ask)(p, vectors, NAME(TO_SECOND)); }
+#define ASK(p) { if (a->asks > 1) NAME(ask_twice)(p, second, vectors); else NAME(ask)(p, vectors, NAME(TO_SECOND)); }
 INLINE void NAME(depthwise_body)(const int height, const int vectors, const convnd_depthwise_args *args) {
     const convnd_depthwise_args own = *args, *const a = &own; /* a copy that no store can change */
     const int64_t panel = vectors * VL, step = a->stride * a->x_step, out_step = a->out_step, panels = a->panels;
@@ -149,11 +149,11 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
     const int64_t ahead = a->below ? a->x_row : height * step + (a->taps - 1) * a->dilation * a->x_step;
     const int64_t second = height * step;
     const int64_t out_ahead = a->below ? a->out_row : height * out_step;
-    const int64_t asks = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
+    const int64_t inputs = slides ? height : height * a->stride, ask_step = slides ? step : a->x_step;
     /* Where that is one run of all channels, panels ask for it as it lies: memory answers fastest so. */
     const int64_t width = panels * panel, reach = (height - 1) * a->stride + (a->taps - 1) * a->dilation;
     const int x_runs_on = ask_step == width && a->x_step == width, out_runs_on = out_step == width;
-    const int64_t x_line = x_runs_on ? panel : ask_step, x_skip = x_runs_on ? (asks - 1) * panel : 0;
+    const int64_t x_line = x_runs_on ? panel : ask_step, x_skip = x_runs_on ? (inputs - 1) * panel : 0;
     const int64_t out_line = out_runs_on ? panel : out_step, out_skip = out_runs_on ? (height - 1) * panel : 0;
     const int64_t edge = slides ? a->taps - 1 : (a->taps - 1) * a->dilation - (a->stride - 1);
     for (int64_t row = 0; row < a->rows; row++) {
@@ -165,14 +165,14 @@ INLINE void NAME(depthwise_body)(const int height, const int vectors, const conv
             const real *w = (const real *)a->w, *start = (const real *)a->start, *x_next = x + ahead;
             real *out_next = out + out_ahead;
             for (int64_t p = 0; p < panels; p++) {
-                if (!a->streams) UNROLL for (int m = 0; m < height; m++)
+                if (a->asks && !a->streams) UNROLL for (int m = 0; m < height; m++)
                     NAME(ask)(out_next + m * out_line, vectors, NAME(TO_WRITE));
-                for (int64_t r = a->n_runs - a->new_runs; r < a->n_runs; r++) {
+                for (int64_t r = a->asks ? a->n_runs - a->new_runs : a->n_runs; r < a->n_runs; r++) {
                     const real *next = x_next + a->runs[2 * r];
                     if (slides) UNROLL for (int i = 0; i < height; i++) ASK(next + i * x_line)
-                    else for (int64_t i = 0; i < asks; i++) ASK(next + i * x_line)
+                    else for (int64_t i = 0; i < inputs; i++) ASK(next + i * x_line)
                     if (a->below && t == 1) /* what the columns beside have left out */
-                        for (int64_t i = 0; i < edge; i++) ASK(x + ahead + a->runs[2 * r] + (asks + i) * ask_step)
+                        for (int64_t i = 0; i < edge; i++) ASK(x + ahead + a->runs[2 * r] + (inputs + i) * ask_step)
                 }
                 NAME(depthwise_outputs)(height, vectors, whole, apart, a, x, w, start, out, at);
                 if (a->activation != ACT_NONE) NAME(activate_rows)(out, out_step, height, panel, a->activation);

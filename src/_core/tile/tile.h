@@ -76,7 +76,7 @@ typedef struct {
     int64_t new_runs;    /* of these, the last: their inputs are first read in this row of outputs */
     int64_t rows, x_row, out_row; /* how many, and from one to the next */
     int64_t below;       /* the next row comes before what follows in this one: memory is asked for that */
-    int64_t first;       /* into the first-level cache as well, not only the second */
+    int64_t asks;        /* memory for what comes next: 1 into the second cache, 2 into the first as well */
     int64_t tiles;
     int64_t panels, pack; /* how many, and from one's weights to the next's */
     int64_t activation;
