@@ -122,8 +122,8 @@ def gain(task: Task) -> NDArray[np.floating[Any]]:
 def _direct(task: Task, costs: Costs) -> NDArray[np.floating[Any]]:
     """What the direct convolution is expected to cost beside this, for each sample."""
     does, tap = task.operation, 1.0
-    partial = does.kind == "weight" and does.filters % isa.lanes(does.dtype.itemsize) and not direct.swaps(does)
-    if costs.partial is not None and partial:
+    partial = does.kind == "weight" and does.filters > 1 and does.filters % isa.lanes(does.dtype.itemsize)
+    if costs.partial is not None and partial and not direct.swaps(does):
         whole = does.channels * winograd.whole_vectors(does.filters, 1, task)
         tap = costs.partial * whole / winograd.direct_products(task)
     return costs.direct * winograd.direct(task, tap)
