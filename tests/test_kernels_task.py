@@ -73,7 +73,7 @@ def ways_of(place, kind, channels, filters, kernel):
 
 
 @pytest.mark.parametrize("kind", ["forward", "transposed", "weight"])
-@pytest.mark.parametrize(("channels", "filters", "kernel", "longest"), [(64, 64, (3,), 90), (64, 128, (3, 3), 12)])
+@pytest.mark.parametrize(("channels", "filters", "kernel", "longest"), [(32, 32, (25,), 300), (64, 128, (3, 3), 12)])
 def test_the_choice_is_each_samples_own(kind, channels, filters, kernel, longest, rng, monkeypatch):
     """Whatever batches came before: the ways of a batch are those of its samples, asked one by one."""
     monkeypatch.setattr(task_module, "MOST_KEPT", 20)
@@ -93,7 +93,7 @@ def test_the_choice_is_each_samples_own(kind, channels, filters, kernel, longest
         assert ways(batch) == [alone[tuple(shape)] for shape in batch]
 
 
-@pytest.mark.parametrize("units", ["2x256", "1x512", "2x512"])
+@pytest.mark.parametrize("units", ["2x256", "1x512", "2x512", "2x512 Zen"])
 @pytest.mark.parametrize("kind", ["forward", "transposed", "weight"])
 @pytest.mark.parametrize(("channels", "filters"), [(64, 64), (64, 128), (128, 256)])
 def test_sequences_of_like_length_go_the_same_way(kind, channels, filters, units, monkeypatch):
@@ -104,7 +104,7 @@ def test_sequences_of_like_length_go_the_same_way(kind, channels, filters, units
     ways = ways_of(Window.of(1, 3, padding="same").on(layout), kind, channels, filters, (3,))
     module._operation.cache_clear()
     changes = [ways[0], *(after for before, after in itertools.pairwise(ways) if after != before)]
-    assert 2 <= len(changes) == len(set(changes)) <= 3
+    assert len(changes) == len(set(changes)) <= 3
 
 
 def test_threads_of_python_ask_at_once(operation, rng, monkeypatch):

@@ -34,11 +34,11 @@ cdef int64_t WAY_BYTES = 4096, WAYS = 8     # of the first-level cache
 cdef int64_t TASK_NUMBERS = 1 << 17
 # Outputs of a row that all panels are taken through at a time, at most.
 cdef int64_t COLS = 64
-# Intel's cores, by measurement, gain from bands, and from asking memory for the second cache alone. (Zen 4 gains a
-# tenth where operands are in the caches, and loses more where they aren't.)
-cdef bint INTEL = isa.intel()
+# By measurement Intel's cores and Zen 5 gain from bands, Intel's from asking memory for the second cache alone. (Zen 4
+# gains a tenth by bands where operands are in the caches, and loses more where they aren't.)
+cdef bint INTEL = isa.intel(), BANDS = INTEL or isa.zen_5()
 # Zen 5 foresees what is read of operands that are in its caches: memory is asked for of larger ones.
-cdef int64_t ASK_BYTES = 8 * 1024 * 1024 if isa.zen_5() else 0
+cdef int64_t ASK_BYTES = 20 * 1024 * 1024 if isa.zen_5() else 0
 
 cdef struct Share:      # one of `count` equal parts of a sample
     int64_t sample, index, count
@@ -167,7 +167,7 @@ cdef void run_phase(const Depthwise *job, const Share *share, const Axis *axes, 
     else:
         low, high = share.index * high // share.count, (share.index + 1) * high // share.count
     args.x_step, args.runs, args.activation = job.channels, runs, job.activation
-    cols = band(rank, axes, job.channels * size, high - low) if INTEL else 0
+    cols = band(rank, axes, job.channels * size, high - low) if BANDS else 0
     args.x_row, args.out_row = row_step(rank, axes) * job.channels, output_row_step(rank, axes) * job.channels
     args.below, args.asks = cols > 0, job.asks
     if cols == 0:

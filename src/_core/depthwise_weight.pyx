@@ -34,7 +34,9 @@ cdef int64_t PARTIALS = 16
 cdef int64_t PARTIAL_BYTES = 4 * 1024 * 1024
 
 # Intel's cores, by measurement, gain from bands of columns, and in groups from not asking.
-cdef bint INTEL = isa.intel()
+cdef bint INTEL = isa.intel(), ZEN_5 = isa.zen_5()
+# Zen 5 foresees what is read of operands that are in its caches: memory is asked for of larger ones.
+cdef int64_t ASK_BYTES = 20 * 1024 * 1024 if ZEN_5 else 0
 
 cdef struct Unit:
     int64_t sample, row, col, cols
@@ -49,6 +51,7 @@ cdef struct DepthwiseWeight:
     int64_t channels
     int64_t taps
     int64_t group       # channels of one
+    int64_t asks        # of a tile
     int64_t n_spans
     Span spans[MAX_SPANS]
     Window window
@@ -125,7 +128,7 @@ cdef void run_piece(const DepthwiseWeight *job, const Axis *inner, const int64_t
     cdef int64_t size = job.tiles.itemsize, n, taps, e, r, rows, most
     cdef int64_t runs[6]
     args.runs = runs
-    args.asks = 1 if job.group == 1 else 0 if INTEL else 2
+    args.asks = job.asks
     most = most_taps(job)
     n = (end - j + most - 1) // most
     while n > 0:
@@ -226,6 +229,12 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] g, const int64_t[:, ::1
     read_window(&job.window, geometry, False)
     job.taps, job.channels, job.group = count_taps(&job.window), x.shape[1], weight.shape[1]
     job.batch.samples = in_shapes.shape[0]
+    if job.group > 1:
+        job.asks = 0 if INTEL else 2
+    else:
+        job.asks = 2 if ZEN_5 else 1
+    if (x.shape[0] + g.shape[0]) * job.channels * <int64_t>sizeof(real) < ASK_BYTES:
+        job.asks = 0
     if weight.shape[0] == 0 or job.channels == 0:
         return
     if g.shape[0] == 0:

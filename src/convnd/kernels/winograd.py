@@ -37,14 +37,14 @@ COSTS = {  # by isa.units()
     # The last of 1x512's, and of 2x512's on one axis and two, are those of 2x256: they haven't been measured.
     "1x512": ((0.83, 18, 10, 2), (0.85, 18, 10, 0.75), (1.15, 18, 9, 1), (1.3, 28, 20, 0)),
     "2x512": ((1, 20, 20, 2), (1.3, 19, 17, 0.75), (1.7, 14, 17, 6), (1, 42, 33, 0)),
-    "2x512 Zen": ((0.73, 10, 19, 1.55), (0.97, 6, 17, 0.4), (0.84, 4.8, 17, 0.53), (1.1, 3, 16, 0)),
+    "2x512 Zen": ((0.7, 10.5, 20, 0.75), (0.97, 6, 17, 0.4), (0.84, 4.8, 17, 0.53), (1.1, 3, 16, 0)),
 }
 # Of the weight gradient: its products; transforming a number of x, and of the gradient; a weight's frequency.
 WEIGHT_COSTS = {
     "2x256": ((0.8, 9, 8, 3), (1.95, 12, 10, 0.75), (3, 17, 11, 1.5), (1.2, 26, 20, 4)),
     "1x512": ((0.8, 12, 8, 4), (0.82, 17, 11, 2.6), (1.1, 17, 11, 4), (1.2, 26, 20, 4)),
     "2x512": ((1.1, 11, 9, 9), (1.7, 10, 10, 1.8), (3.9, 7.7, 10, 10), (1.2, 60, 60, 6)),
-    "2x512 Zen": ((0.75, 15, 7.4, 2.3), (1.1, 14, 11, 4.3), (1.9, 5.6, 13, 5.8), (3, 0, 9.4, 0)),
+    "2x512 Zen": ((0.72, 14, 8.7, 0.5), (1.1, 14, 11, 4.3), (1.9, 5.6, 13, 5.8), (3, 0, 9.4, 0)),
 }
 USUALLY_MET = 0.95  # share of rows of taps that met inputs where these were fitted
 END = 6  # multiply-adds of the direct convolution: to begin and end a vector of sums
