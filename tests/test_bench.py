@@ -196,7 +196,8 @@ def test_command_prints_json():
     assert all(row["rate"]["convnd"] > 0 and row["error"]["convnd"] <= TOLERANCE for row in found["rows"])
     here = [peer.name for peer in PEERS if peer.installed()]
     assert all(name in found["absent"] for name in {peer.name for peer in PEERS} - {*here})
-    assert ("forward" in found["summary"]) == bool(here)
+    short = found["rows"][0]["measures_call"]  # on a fast machine: left out of the means
+    assert ("forward" in found["summary"]) == (bool(here) and not short)
 
 
 @pytest.mark.usefixtures("_threads_back")

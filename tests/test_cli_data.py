@@ -179,7 +179,7 @@ def test_the_time_that_training_waits(tmp_path):
     said = f"{seconds:.1f} s, of which training waited {waited:.2f} s for data ({waited / seconds:.1%})"
     assert shown.splitlines()[-1] == said
     result = json.loads(convnd("train", data, *SMALL, "--out", out, "--force", *QUICK, "--json"))
-    assert 0 < result["waited"] <= result["seconds"]
+    assert 0 <= result["waited"] <= result["seconds"]  # to the millisecond: a fast machine may not wait for one
 
 
 # Labels of every position
