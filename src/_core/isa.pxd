@@ -466,7 +466,7 @@ cdef extern from "tile/tile.h":
 
 cdef const convnd_tiles *tiles(int64_t itemsize) noexcept nogil
 
-# Whether a core has two multiply-add units as wide as an AVX-512 vector, if that is in use.
+# Whether a core has two multiply-add units as wide as an AVX-512 vector, whatever instruction set is in use.
 cdef bint two_wide() noexcept nogil
 
 # Bytes of results from which they go straight to memory (see stream).

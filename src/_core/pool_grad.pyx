@@ -23,10 +23,10 @@ ctypedef fused real:
 # About so many tasks, each of some positions of the first axis.
 cdef int64_t SCATTER = 1
 cdef int64_t SCATTER_TASKS = 16
+cdef int64_t SCATTER_LEAST = 16
 # A gradient without a normalisation goes past the caches if it is so many times as large as other results that do: in
 # between, stored as usual, it takes less time, since hardly anything is read beside it.
 cdef int64_t STREAM_TIMES = 2
-cdef int64_t SCATTER_LEAST = 16
 
 
 cdef int64_t add_axis(const Regions *r, int64_t sample, int64_t axis, int64_t i, const convnd_holder *held, int64_t n,

@@ -110,7 +110,7 @@ def fewest_tiles(int64_t itemsize, int64_t filters, int64_t alpha):
 
 
 def tiles_at_once(int64_t itemsize, int64_t filters, int64_t alpha):
-    """How many tiles a product takes, as long as there are as many."""
+    """How many tiles a product takes at the least: rows are filled up to that."""
     return tiles_for(itemsize, filters).height[alpha]
 
 

@@ -66,7 +66,7 @@ cdef int64_t panel_filter(int64_t p, int64_t filters, int64_t lanes) noexcept no
 # The tiles for so many filters.
 cdef const convnd_rowwise_tiles *tiles_for(int64_t itemsize, int64_t filters) noexcept nogil
 
-# Of a row, a block has so many tiles at least: two or four products' at once.
+# Of a row, a block has so many tiles at least: two or four products', or a tall one's.
 cdef int64_t least_tiles(const convnd_rowwise_tiles *table, int64_t alpha) noexcept nogil
 
 cdef void read_geometry(Rowwise *job, int64_t itemsize, const int64_t[:, ::1] geometry, int64_t apart, int64_t taps,

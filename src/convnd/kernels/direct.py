@@ -46,7 +46,7 @@ def run_conv(task: Task, lanes: str = "filters") -> None:
 def run_weight(task: Task) -> None:
     """A weight gradient.
 
-    The core's vectors are filters. Of few filters and many channels, stride 1, it is given x for the gradient and the
+    The core's vectors are filters. Where channels fill vectors better, stride 1, it is given x for the gradient and the
     gradient for x: w[t, c, f] = sum_q x[q + t d - low, c] grad[q, f] = sum_p grad[p - (t d - low), f] x[p, c], a weight
     gradient whose taps run backwards.
     """

@@ -198,7 +198,7 @@ def direct_products(task: Task) -> float:
     if task.kind == "weight":
         if swaps(task.operation):
             return whole_vectors(channels, 1, task) * (width + NARROW)
-        few = width <= FEW and task.groups == 1 and near  # lanes are positions
+        few = width <= FEW and task.groups == 1 and near
     else:  # lanes are channels, or positions that are neighbours
         few = narrow.fits(task.operation) or (width <= FEW and channels == 1 and near)
     return channels * (width + NARROW if few else whole_vectors(task.filters, task.groups, task) / task.groups)
