@@ -26,6 +26,7 @@ CASES = {  # shapes, channels, filters, kernel, settings
     "rows far apart": ([[60, 8]], 4, 9, (3, 2), {"padding": "full", "dilation": (25, 1)}),
     "inputs skipped": ([[40, 45], [21, 33]], 18, 12, (1, 1), {"stride": 3}),
     "few filters": ([[40, 30], [5, 5]], 33, 3, (3, 3), {"padding": (1, 0)}),
+    "filters that fill vectors less than channels": ([[40], [7]], 64, 20, (3,), {"padding": 1}),
     "few filters, dilated": ([[300], [19]], 16, 1, (4,), {"padding": "causal", "dilation": 3}),
     "few filters, strided": ([[300], [19]], 16, 2, (4,), {"padding": 2, "stride": 2}),
     "one to one": ([[70, 90], [3, 20]], 1, 1, (2, 3), {"padding": "same"}),

@@ -52,6 +52,9 @@ typedef struct {
 moments draw_moments(int64_t columns);
 void compare_moments(const moments *m, int64_t rows, const double *values);
 
+/* Winograd's convolution along rows, by the tiles of one table. */
+void check_rows_of(const convnd_rowwise_tiles *table);
+
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t whole(int64_t columns) { return (columns + tiles->lanes - 1) / tiles->lanes * tiles->lanes; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -1,7 +1,6 @@
 /* Winograd's convolution along rows, against matrices and plain loops. */
 #include "check.h"
 #include "points.h"
-#include "rowwise.h"
 
 enum { EIGHT = 8 };
 
