@@ -133,7 +133,7 @@ def test_counts_what_it_has(case, rng):
 def test_is_the_way_of_a_first_layer_where_that_was_measured(monkeypatch, rng):
     _, place, x, g, w = operands("a waveform", rng, np.float32, [16000])
     taken = (
-        ("2x512", 64, True, True), ("2x512 Zen", 64, False, True), ("1x512", 64, False, False),
+        ("2x512", 64, False, True), ("2x512 Zen", 64, False, True), ("1x512", 64, False, False),
         ("2x256", 32, False, True),
     )  # fmt: skip
     for units, size, forth, back in taken:

@@ -230,8 +230,8 @@ def test_flipped_kernels(rng):
 @pytest.mark.parametrize(
     ("channels", "filters", "settings", "shape", "taken"),
     [
-        (1, 64, {"kernel": 80, "stride": 4}, [16000], ("1x512", "2x256")),
-        (3, 64, {"kernel": 7, "stride": 2, "padding": 3}, [224, 224], ("1x512", "2x256")),
+        (1, 64, {"kernel": 80, "stride": 4}, [16000], ("2x512", "1x512", "2x256")),
+        (3, 64, {"kernel": 7, "stride": 2, "padding": 3}, [224, 224], ("2x512", "1x512", "2x256")),
         (1, 16, {"kernel": 3, "padding": 1}, [64, 64, 64], ("1x512",)),
         (1, 16, {"kernel": 3, "padding": 1}, [128, 64], ()),
         (64, 64, {"kernel": 3, "padding": 1}, [56, 56], ()),

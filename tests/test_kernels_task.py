@@ -73,7 +73,7 @@ def ways_of(place, kind, channels, filters, kernel):
 
 
 @pytest.mark.parametrize("kind", ["forward", "transposed", "weight"])
-@pytest.mark.parametrize(("channels", "filters", "kernel", "longest"), [(32, 32, (25,), 300), (64, 128, (3, 3), 12)])
+@pytest.mark.parametrize(("channels", "filters", "kernel", "longest"), [(32, 32, (25,), 600), (64, 128, (3, 3), 12)])
 def test_the_choice_is_each_samples_own(kind, channels, filters, kernel, longest, rng, monkeypatch):
     """Whatever batches came before: the ways of a batch are those of its samples, asked one by one."""
     monkeypatch.setattr(task_module, "MOST_KEPT", 20)

@@ -52,8 +52,7 @@ class Costs:
     partial: float | None = None  # directly, a weight gradient's vectors that filters don't fill; None: as rules say
 
 
-# By isa.units(): forth and back, the gradient of the weight. On Intel's cores of two AVX-512 units it hasn't been
-# measured.
+# By isa.units(): forth and back, the gradient of the weight.
 COSTS = {
     "1x512": (  # its costs of a weight's number are those of 2x256: they haven't been measured
         Costs(1.07, 0.1, 8.4, 8.4, 11, 7, 2000, 3, 0.9, 1.2, 0.9),
@@ -63,12 +62,20 @@ COSTS = {
         Costs(1.28, 0.03, 17, 14, 11.5, 9, 1350, 3, 1.07, 1.17, 0.99),
         Costs(1.3, 0.2, 16, 13, 11.5, 12, 1100, 10, 1, 0.95, 1),
     ),
+    "2x512": (
+        Costs(0.73, 0.15, 12, 34, 38, 25, 1480, 4.9, 1, 0.82, 0.81),
+        Costs(1.3, 0.28, 9.2, 4.7, 50, 45, 1270, 130, 1, 1.3, 1.2, 1.2),
+    ),
     "2x512 Zen": (
         Costs(0.81, 0.14, 15, 11, 35, 9.2, 880, 2.8, 1.13, 0.93, 0.69),
         Costs(0.79, 0.22, 7.4, 14, 31, 39, 780, 15, 0.9, 0.83, 0.67, 1.2),
     ),
 }
 FEW_COSTS = {  # of no more filters than a vector holds, where others take two at a time and 32 registers
+    "2x512": (
+        Costs(0.58, 0.41, 20, 0, 30, 16, 500, 2.1, 1, 0.82, 0.86),
+        Costs(1, 0.27, 0.83, 0, 49, 48, 1280, 460, 1, 1.4, 1.1, 2.6),
+    ),
     "2x512 Zen": (
         Costs(0.78, 0.35, 9.8, 0, 31, 13, 620, 1.6, 0.91, 1.35, 1.13),
         Costs(0.73, 0.28, 5.3, 0, 36, 43, 530, 16, 0.74, 0.84, 0.99, 2.4),
@@ -90,8 +97,6 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: against the direct convolution's and those of all axes at once."""
-    if isa.units() not in COSTS:
-        return False
     costs = _costs(task.operation)
     rival = _direct(task, costs)
     if winograd.refuses(task) is None:
@@ -105,7 +110,7 @@ def takes(task: Task) -> bool | Mask:
 def _costs(operation: Operation) -> Costs:
     units, few = isa.units(), operation.filters <= isa.lanes(operation.dtype.itemsize)
     costs = FEW_COSTS if few and units in FEW_COSTS else COSTS
-    return costs.get(units, COSTS["1x512"])[operation.kind == "weight"]
+    return costs[units][operation.kind == "weight"]
 
 
 def offers(task: Task) -> bool:
