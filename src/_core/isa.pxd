@@ -161,6 +161,7 @@ cdef extern from "tile/tile.h":
         int64_t channels
         int64_t pitch
         double divisor
+        int64_t asks
 
     ctypedef struct convnd_holder:
         int64_t output

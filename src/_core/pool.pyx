@@ -23,6 +23,8 @@ cdef int64_t LEAST = 16 * 1024
 cdef int64_t FEW = 8
 cdef int64_t LARGE = 64 * 1024
 cdef int64_t CHANNEL_BYTES = 256
+# Bytes of an input from which on sums ask memory for what comes next.
+cdef int64_t ASK_BYTES = 4 * 1024 * 1024
 
 
 cdef void read_regions(Regions *r, const int64_t[:, ::1] in_shapes, const int64_t[:, ::1] out_shapes,
@@ -204,6 +206,7 @@ cdef void pool_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     cdef convnd_pool_args args
     args.x_end = job.x + r.in_offsets[r.samples] * job.channels * size
     args.channels, args.pitch, args.norm = block.channels, job.channels, job.norm
+    args.asks = r.in_offsets[r.samples] * job.channels * size >= ASK_BYTES
     if job.norm.scale:
         args.norm.scale += block.channel * size
         args.norm.shift += block.channel * size

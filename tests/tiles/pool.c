@@ -21,7 +21,7 @@ static convnd_pool_args arguments(const regions *s, const char *x) {
     return (convnd_pool_args){
         .x = x, .x_end = x + s->n_x * tiles->itemsize, .out = numbers(s->n_out), .runs = s->runs, .n_runs = s->n_runs,
         .length = s->length, .x_step = s->x_step, .outputs = s->outputs, .x_next = s->x_next, .first = s->first,
-        .channels = s->channels, .pitch = s->pitch, .divisor = (double)draw(1, 9)};
+        .channels = s->channels, .pitch = s->pitch, .divisor = (double)draw(1, 9), .asks = draw(0, 1)};
 }
 
 /* The k-th position of an output's region. */

@@ -4,7 +4,7 @@
 typedef int32_t NAME(number) __attribute__((vector_size(CONVND_VECTOR / sizeof(real) * 4), aligned(4), may_alias));
 typedef integer NAME(mask_u) __attribute__((vector_size(CONVND_VECTOR), aligned(sizeof(real)), may_alias));
 /* Vectors that go together: as wide as the registers allow, so that memory is read in long pieces. */
-enum { NAME(LEVEL) = 256, NAME(GROUP) = 4, NAME(NORM_GROUP) = 2, NAME(SUM_GROUP) = 8 };
+enum { NAME(LEVEL) = 256, NAME(GROUP) = 4, NAME(NORM_GROUP) = 2, NAME(SUM_GROUP) = 8, NAME(AHEAD) = 1024 /* bytes */ };
 
 /* A vector of which `lanes` count. What follows in memory may be read along, as lanes don't mix. */
 INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
@@ -117,8 +117,8 @@ INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_p
     }
 }
 
-INLINE void NAME(sum_body)(const int squares, const int vectors, const convnd_pool_args *a, const real *x, real *out,
-                           int64_t lanes) {
+INLINE void NAME(sum_body)(const int squares, const int asks, const int vectors, const convnd_pool_args *a, const real *x,
+                           real *out, int64_t lanes) {
     const int64_t step = a->x_step * a->pitch;
     vec sum[NAME(SUM_GROUP)], middle[NAME(SUM_GROUP)], high[NAME(SUM_GROUP)];
     int64_t filled = 0, full = 0;
@@ -129,6 +129,9 @@ INLINE void NAME(sum_body)(const int squares, const int vectors, const convnd_po
         while (left > 0) {
             const int64_t n = left < NAME(LEVEL) - filled ? left : NAME(LEVEL) - filled;
             for (int64_t k = 0; k < n; k++) {
+                if (asks)
+                    UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64)
+                        __builtin_prefetch((const char *)p + NAME(AHEAD) + b, 0, 2);
                 UNROLL for (int v = 0; v < vectors; v++) {
                     const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes);
                     if (squares) sum[v] += t * t;
@@ -168,18 +171,21 @@ static void NAME(pool_max)(const convnd_pool_args *a) {
 #undef ALL
 }
 
-INLINE void NAME(sum_all)(const int squares, const convnd_pool_args *a) {
+INLINE void NAME(sum_all)(const int squares, const int asks, const convnd_pool_args *a) {
     for (int64_t o = 0; o < a->outputs; o++) {
         const real *x = (const real *)a->x + o * a->x_next * a->pitch;
         real *out = (real *)a->out + o * a->pitch;
-#define BODY(vectors, f, lanes) NAME(sum_body)(squares, vectors, a, x + (f), out + (f), lanes)
+#define BODY(vectors, f, lanes) NAME(sum_body)(squares, asks, vectors, a, x + (f), out + (f), lanes)
         EACH_GROUP(BODY, NAME(SUM_GROUP), a->channels);
 #undef BODY
     }
 }
 
-static void NAME(pool_sum)(const convnd_pool_args *a) { NAME(sum_all)(0, a); }
-static void NAME(pool_squares)(const convnd_pool_args *a) { NAME(sum_all)(1, a); }
+static void NAME(pool_sum)(const convnd_pool_args *a) {
+    if (a->asks) NAME(sum_all)(0, 1, a);
+    else NAME(sum_all)(0, 0, a);
+}
+static void NAME(pool_squares)(const convnd_pool_args *a) { NAME(sum_all)(1, 0, a); }
 
 SLOW mask NAME(load_index_part)(const int32_t *p, int64_t lanes) {
     integer a[VL];

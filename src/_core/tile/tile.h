@@ -236,6 +236,7 @@ typedef struct {
     int64_t outputs, x_next, first;
     int64_t channels, pitch;
     double divisor;
+    int64_t asks;        /* a sum asks memory for what comes next */
 } convnd_pool_args;
 
 /* Some columns of a row of a pool's gradient: a position sums over the outputs whose regions hold it.
