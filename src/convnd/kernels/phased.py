@@ -40,11 +40,11 @@ class Fit:
     spill: float = 0  # of a frequency's number that waits in a slower cache: where SPILL_TILES take twice SPILL_BYTES
 
 
-# By isa.units(): forth and back, the gradient of the weight.
-FITS = {
+# By isa.units(): forth and back, the gradient of the weight, and that on one axis alone where it differs.
+FITS: dict[str, tuple[Fit, ...]] = {
     "2x256": (Fit(5, 1.12, 0.03, size=0.03, spill=30), Fit(2, 0.98, 0.03, size=0.2)),
     "1x512": (Fit(4, 1.2, 0.06, size=0.05, spill=30), Fit(2, 1.3, 0.04, size=0.08)),
-    "2x512": (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0)),
+    "2x512": (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0), Fit(15, 1.8, 0.05)),
     "2x512 Zen": (Fit(12, 1.28, 0.03, spill=40), Fit(12, 1.22, 0.0)),
 }
 # With two AVX-512 units, how much longer the way back to less than a vector of channels takes directly than to one.
@@ -73,9 +73,11 @@ def takes(task: Task) -> bool | Mask:
 def spent(task: Task) -> NDArray[np.floating[Any]]:
     """What it is expected to cost for each sample, in multiply-adds of the direct convolution."""
     folding, inner, of_weight = _folding(task.problem), _inner(task), task.kind == "weight"
-    fit, bytes_ = FITS[isa.units()][of_weight], winograd.tile_frequencies(inner) * task.operation.dtype.itemsize
+    fits, axes = FITS[isa.units()], int((inner.geometry[0] > 1).sum())
+    fit = fits[0] if not of_weight else fits[-1] if axes == 1 else fits[1]
+    bytes_ = winograd.tile_frequencies(inner) * task.operation.dtype.itemsize
     share = fit.share * max(1, inner.channels * inner.filters / PRODUCTS) ** fit.power
-    share *= max(1, bytes_ * inner.channels * inner.filters / CACHE) ** (fit.size * int((inner.geometry[0] > 1).sum()))
+    share *= max(1, bytes_ * inner.channels * inner.filters / CACHE) ** (fit.size * axes)
     copy = 0 if _gathers(task) else fit.copy
     found: NDArray[np.floating[Any]] = share * winograd.spent(inner)
     found = found + copy * folding.width * np.multiply.reduce(folding.folded.shapes, axis=1)
