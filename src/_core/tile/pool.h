@@ -4,7 +4,7 @@
 typedef int32_t NAME(number) __attribute__((vector_size(CONVND_VECTOR / sizeof(real) * 4), aligned(4), may_alias));
 typedef integer NAME(mask_u) __attribute__((vector_size(CONVND_VECTOR), aligned(sizeof(real)), may_alias));
 /* Vectors that go together: as wide as the registers allow, so that memory is read in long pieces. */
-enum { NAME(LEVEL) = 256, NAME(GROUP) = 4, NAME(NORM_GROUP) = 2, NAME(SUM_GROUP) = 8, NAME(AHEAD) = 1024 /* bytes */ };
+enum { NAME(LEVEL) = 256, NAME(GROUP) = 4, NAME(NORM_GROUP) = 2, NAME(SUM_GROUP) = 8, NAME(AHEAD) = 1024 /* bytes, at least */ };
 
 /* A vector of which `lanes` count. What follows in memory may be read along, as lanes don't mix. */
 INLINE vec NAME(load_lanes)(const real *p, const char *end, int64_t lanes) {
@@ -119,7 +119,8 @@ INLINE void NAME(max_body)(const int64_t kind, const int vectors, const convnd_p
 
 INLINE void NAME(sum_body)(const int squares, const int asks, const int vectors, const convnd_pool_args *a, const real *x,
                            real *out, int64_t lanes) {
-    const int64_t step = a->x_step * a->pitch;
+    const int64_t step = a->x_step * a->pitch, bytes = step * (int64_t)sizeof(real);
+    const int64_t ahead = asks ? (NAME(AHEAD) + bytes - 1) / bytes * bytes : 0; /* whole positions */
     vec sum[NAME(SUM_GROUP)], middle[NAME(SUM_GROUP)], high[NAME(SUM_GROUP)];
     int64_t filled = 0, full = 0;
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = middle[v] = high[v] = (vec){0};
@@ -131,7 +132,7 @@ INLINE void NAME(sum_body)(const int squares, const int asks, const int vectors,
             for (int64_t k = 0; k < n; k++) {
                 if (asks)
                     UNROLL for (int b = 0; b < vectors * CONVND_VECTOR; b += 64)
-                        __builtin_prefetch((const char *)p + NAME(AHEAD) + b, 0, 2);
+                        __builtin_prefetch((const char *)p + ahead + b, 0, 2);
                 UNROLL for (int v = 0; v < vectors; v++) {
                     const vec t = NAME(load_lanes)(p + v * VL, a->x_end, lanes);
                     if (squares) sum[v] += t * t;

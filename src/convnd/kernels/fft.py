@@ -92,7 +92,7 @@ def takes(task: Task) -> bool | Mask:
     if winograd.refuses(task) is None:
         mask &= gain * winograd.rows_met(task) > winograd.gain(task)
     if rowwise.offers(task):
-        mask &= gain * winograd.rows_met(task) > rowwise.gain(task)
+        mask &= gain * winograd.rows_met(task) > rowwise.gain(task) * rowwise.share_of_fft(task)
     return mask
 
 

@@ -50,6 +50,7 @@ class Costs:
     winograd: float
     phased: float
     partial: float | None = None  # directly, a weight gradient's vectors that filters don't fill; None: as rules say
+    fft: float = 1.0
 
 
 # By isa.units(): forth and back, the gradient of the weight.
@@ -63,7 +64,7 @@ COSTS = {
         Costs(1.3, 0.2, 16, 13, 11.5, 12, 1100, 10, 1, 0.95, 1),
     ),
     "2x512": (
-        Costs(0.73, 0.15, 12, 34, 38, 25, 1480, 4.9, 1, 0.82, 0.81),
+        Costs(0.73, 0.15, 12, 34, 38, 25, 1480, 4.9, 1, 0.82, 0.81, fft=0.77),
         Costs(1.3, 0.28, 9.2, 4.7, 50, 45, 1270, 130, 1, 1.3, 1.2, 1.2),
     ),
     "2x512 Zen": (
@@ -73,7 +74,7 @@ COSTS = {
 }
 FEW_COSTS = {  # of no more filters than a vector holds, where others take two at a time and 32 registers
     "2x512": (
-        Costs(0.58, 0.41, 20, 0, 30, 16, 500, 2.1, 1, 0.82, 0.86),
+        Costs(0.58, 0.41, 20, 0, 30, 16, 500, 2.1, 1, 0.82, 0.86, fft=0.77),
         Costs(1, 0.27, 0.83, 0, 49, 48, 1280, 460, 1, 1.4, 1.1, 2.6),
     ),
     "2x512 Zen": (
@@ -116,6 +117,11 @@ def _costs(operation: Operation) -> Costs:
 def offers(task: Task) -> bool:
     """Whether it can do the task, and has been measured on such a core."""
     return isa.units() in COSTS and refuses(task) is None
+
+
+def share_of_fft(task: Task) -> float:
+    """How many times what their rule expects Fourier transforms take, beside this."""
+    return _costs(task.operation).fft
 
 
 def gain(task: Task) -> NDArray[np.floating[Any]]:
