@@ -253,6 +253,25 @@ def test_is_the_way_of_first_layers_where_measured(channels, filters, settings, 
     conv_module._operation.cache_clear()
 
 
+@pytest.mark.parametrize("units", ["2x512", "1x512", "2x256"])
+@pytest.mark.parametrize(("channels", "kernel", "shape"), [(128, 9, [1000]), (64, 5, [56, 56])])
+def test_leaves_long_kernels_of_many_channels_to_transforms(channels, kernel, shape, units, monkeypatch, rng):
+    own, size = rowwise.isa.lanes(4), 64 if units.endswith("512") else 32
+    if own * 4 < size:
+        pytest.skip("panels follow this machine's shorter vectors")
+    monkeypatch.setattr(rowwise.isa, "units", lambda: units)
+    monkeypatch.setattr(rowwise.isa, "lanes", lambda itemsize: size // itemsize)
+    window = Window.of(len(shape), kernel, padding=kernel // 2)
+    places = [window.on(Layout([shape])) for _ in range(2)]
+    x = rng.standard_normal((int(np.prod(shape)), channels)).astype(np.float32)
+    w = rng.standard_normal((*window.kernel, channels, channels)).astype(np.float32)
+    conv_module._operation.cache_clear()
+    kernels.conv(x, places[0], w)
+    kernels.conv_transpose(x, places[1], w)
+    conv_module._operation.cache_clear()
+    assert [chosen(place) for place in places] == [["fft"], ["fft"]]
+
+
 @pytest.mark.usefixtures("only_this")
 @pytest.mark.parametrize(
     ("settings", "groups", "reason"),

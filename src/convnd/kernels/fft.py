@@ -91,7 +91,7 @@ def takes(task: Task) -> bool | Mask:
     mask: Mask = gain * task.problem.met.prod(axis=1) > 1
     if winograd.refuses(task) is None:
         mask &= gain * winograd.rows_met(task) > winograd.gain(task)
-    if rowwise.offers(task):
+    if rowwise.refuses(task) is None:
         mask &= gain * winograd.rows_met(task) > rowwise.gain(task) * rowwise.share_of_fft(task)
     return mask
 

@@ -23,7 +23,7 @@ LINE = 64  # bytes of the cache's
 MOST_TAPS = winograd.MOST_TAPS[1]
 LONG = 1 << 16  # outputs of a sample that the way to cut a kernel is chosen for
 # By isa.units(): how many times what Winograd's rule expects it takes, forth and for weights. Elsewhere, and with AVX2
-# forth, kernels.rowwise is faster; with AVX-512 it mostly is, forth.
+# forth, kernels.rowwise is faster, and the rule isn't asked.
 FITS: dict[str, tuple[float | None, float]] = {"2x512": (0.9, 1.7), "2x512 Zen": (0.9, 1), "2x256": (None, 1.05)}
 
 
@@ -43,7 +43,7 @@ def takes(task: Task) -> bool | Mask:
     if fit is None:
         return False
     rival = winograd.direct(task)
-    if rowwise.offers(task):
+    if rowwise.refuses(task) is None:
         rival = np.minimum(rival, rowwise.spent(task))
     mask: Mask = fit * winograd.spent(Task(_problem(task.problem), task.x, task.x)) < rival
     return mask

@@ -50,7 +50,7 @@ class Costs:
     winograd: float
     phased: float
     partial: float | None = None  # directly, a weight gradient's vectors that filters don't fill; None: as rules say
-    fft: float = 1.0
+    fft: float = 1.0  # and Fourier transforms, of what theirs does
 
 
 # By isa.units(): forth and back, the gradient of the weight.
@@ -112,11 +112,6 @@ def _costs(operation: Operation) -> Costs:
     units, few = isa.units(), operation.filters <= isa.lanes(operation.dtype.itemsize)
     costs = FEW_COSTS if few and units in FEW_COSTS else COSTS
     return costs[units][operation.kind == "weight"]
-
-
-def offers(task: Task) -> bool:
-    """Whether it can do the task, and has been measured on such a core."""
-    return isa.units() in COSTS and refuses(task) is None
 
 
 def share_of_fft(task: Task) -> float:
