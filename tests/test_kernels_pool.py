@@ -163,9 +163,9 @@ def check_normalised(rng, regions, channels, dtype, activation):
     np.testing.assert_array_equal(index, winners)
     np.testing.assert_array_equal(kernels.scale_shift(winner, scale, shift, activation), out)
     g = rng.standard_normal(out.shape).astype(dtype)
-    found = kernels.scale_shift_pool_grad(g, x, regions, index, scale, b, c)
+    found = kernels.scale_shift_pool_grad(g, x, regions, index, scale, shift, b, c, activation)
     back = kernels.pool_grad(g, regions, "max", index)
-    np.testing.assert_array_equal(found, kernels.batch_norm_grad(back, x, scale, shift, b, c))
+    np.testing.assert_array_equal(found, kernels.batch_norm_grad(back, x, scale, shift, b, c, activation))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -296,7 +296,7 @@ def test_any_number_of_threads_gives_the_same_bits(rng, mode, case):
             results = [out, kernels.pool_grad(out, regions, mode, index)]
             if mode == "max":
                 results += kernels.scale_shift_pool(x, regions, x[0], x[1], "relu")
-                results.append(kernels.scale_shift_pool_grad(out, x, regions, index, *x[:3]))
+                results.append(kernels.scale_shift_pool_grad(out, x, regions, index, *x[:4], "relu"))
             found.append(results)
     threads.set_num_threads(0)
     for results in found[1:]:

@@ -173,7 +173,7 @@ cdef extern from "tile/tile.h":
         const int32_t *index
         char *out
         const char *x
-        const char *a
+        convnd_norm norm
         const char *b
         const char *c
         const convnd_holder *outer

@@ -67,7 +67,7 @@ cdef void grad_task(void *context, int64_t number, int64_t slot) noexcept nogil:
     args.g = job.g + r.out_offsets[block.sample] * position
     args.g_end = job.g + r.out_offsets[r.samples] * position
     args.index = job.index + r.out_offsets[block.sample] * job.channels if job.mode == MAX else NULL
-    args.a, args.b, args.c, args.x = job.norm.scale, job.b, job.c, NULL
+    args.norm, args.b, args.c, args.x = job.norm, job.b, job.c, NULL
     args.outputs = r.out_shapes[block.sample * r.rank + last]
     args.column, args.columns, args.channels = block.col, block.cols, job.channels
     args.divisor = 0 if job.mode == MEAN else divisor(job, 1)   # 0: the tile counts a region's positions
@@ -195,15 +195,17 @@ def norm_pool_grad(const real[:, ::1] g, const real[:, ::1] x, const int64_t[:, 
                    const int64_t[:, ::1] out_shapes, const int64_t[::1] in_offsets, const int64_t[::1] out_offsets,
                    const int64_t[::1] in_tables, const int64_t[::1] out_tables, const int64_t[::1] step,
                    const int64_t[:, ::1] outputs, const int64_t[:, ::1] inputs, const int32_t[:, ::1] index,
-                   const real[::1] a, const real[::1] b, const real[::1] c, real[:, ::1] out):
-    """out = (the gradient to x of a maximum) a + x b + c, by channel."""
+                   const real[::1] scale, const real[::1] shift, int64_t activation, const real[::1] b,
+                   const real[::1] c, real[:, ::1] out):
+    """out = (the gradient to x of a maximum) times the activation's slope at x scale + shift, times scale, + x b + c,
+    by channel."""
     cdef Job job
     job.tiles, job.mode, job.window = tiles(sizeof(real)), MAX, 0
     read_regions(&job.regions, in_shapes, out_shapes, in_offsets, out_offsets, in_tables, out_tables, step, outputs,
                  inputs)
     job.g, job.out, job.index = <const char *>&g[0, 0], <char *>&out[0, 0], <int32_t *>&index[0, 0]
-    job.x, job.norm.scale, job.channels = <const char *>&x[0, 0], <const char *>&a[0], g.shape[1]
-    job.b, job.c = <const char *>&b[0], <const char *>&c[0]
+    job.x, job.channels, job.b, job.c = <const char *>&x[0, 0], g.shape[1], <const char *>&b[0], <const char *>&c[0]
+    job.norm.scale, job.norm.shift, job.norm.activation = <const char *>&scale[0], <const char *>&shift[0], activation
     run_grad(&job, out.shape[0], g.shape[0])
 
 

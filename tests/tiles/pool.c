@@ -96,13 +96,14 @@ static void check_sum(int squares, int64_t channels, int64_t length) {
     compare(args.out, want, s.n_out);
 }
 
-/* Some columns of a row of inputs. The outputs' regions on the last axis begin anywhere and are as long as they like. */
-static void check_grad(int64_t channels, int of_max, int with_norm) {
+/* Some columns of a row of inputs. The outputs' regions on the last axis begin anywhere and are as long as they like.
+ * `kind` is the activation of a normalisation, or -1 without one. */
+static void check_grad(int64_t channels, int of_max, int64_t kind) {
     enum { OUTPUTS = 4, INPUTS = 7, ROWS = 3, OUTER = 2 };
     const int64_t n_g = ROWS * OUTPUTS * channels, n = INPUTS * channels;
     int64_t first[OUTPUTS], count[OUTPUTS], step = draw(1, 2), inner_first[INPUTS + 1], n_inner = 0;
     convnd_holder outer[OUTER], inner[INPUTS * OUTPUTS];
-    begin("pool: gradient of %lld channels", (long long)channels);
+    begin("pool: gradient of %lld channels, activation %lld", (long long)channels, (long long)kind);
     for (int64_t q = 0; q < OUTPUTS; q++) first[q] = draw(-2, INPUTS), count[q] = draw(1, 4);
     for (int64_t i = 0; i < INPUTS; i++) {
         inner_first[i] = n_inner;
@@ -122,7 +123,10 @@ static void check_grad(int64_t channels, int of_max, int with_norm) {
         .first = 20, .divisor = (double)draw(0, 3),
         .streams = channels % tiles->lanes == 0};
     args.columns = draw(1, INPUTS - args.column);
-    if (with_norm) args.x = numbers(n), args.a = numbers(channels), args.b = numbers(channels), args.c = numbers(channels);
+    if (kind >= 0) {
+        args.x = numbers(n), args.b = numbers(channels), args.c = numbers(channels);
+        args.norm = (convnd_norm){.scale = numbers(channels), .shift = numbers(channels), .activation = kind};
+    }
     wanted *want = as_is(out, n);
     for (int64_t k = args.column * channels; k < (args.column + args.columns) * channels; k++) {
         const int64_t i = k / channels, c = k % channels;
@@ -136,8 +140,9 @@ static void check_grad(int64_t channels, int of_max, int with_norm) {
                     if (!of_max) add(&want[k], get(g, at) * scale);
                     else if (index[at] == 20 + i) add(&want[k], get(g, at));
                 }
-        if (with_norm) {
-            want[k].value *= get(args.a, c);
+        if (kind >= 0) {
+            const double scale = get(args.norm.scale, c);
+            want[k].value *= scale * slope(activated(get(args.x, k) * scale + get(args.norm.shift, c), kind), kind);
             add(&want[k], get(args.x, k) * get(args.b, c));
             add(&want[k], get(args.c, c));
         }
@@ -168,7 +173,7 @@ void check_pool(void) {
             check_max(channels, -1);
             check_max(channels, draw(ACT_NONE, ACT_ELU));
             for (int squares = 0; squares < 2; squares++) check_sum(squares, channels, draw(1, 5));
-            check_grad(channels, round & 1, round & 2);
+            check_grad(channels, round & 1, round & 2 ? draw(ACT_NONE, ACT_ELU) : -1);
             check_scatter(channels, round & 1);
         }
     check_sum(0, tiles->lanes + 1, 700);

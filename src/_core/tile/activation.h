@@ -223,6 +223,13 @@ INLINE vec NAME(fused_grad)(vec x, vec g, const int64_t kind) {
     return kind == ACT_RELU ? choose_up_to(x, splat(0), splat(0), g) : NAME(slope_slow)(x, g, kind);
 }
 
+/* A normalisation's gradient to x: g times the slope at x scale + shift, times scale, + x b + c. */
+INLINE vec NAME(norm_grad_vec)(vec g, vec x, vec scale, vec shift, vec b, vec c, const int64_t kind) {
+    const vec v = x * scale + shift;
+    const vec t = x * b + c;
+    return NAME(fused_grad)(v, g, kind) * scale + t;
+}
+
 /* F(kind), with the kind known as it is compiled where that matters. */
 #define EACH_FUSED(F, kind) do { \
     if ((kind) == ACT_NONE) { F(ACT_NONE); } \

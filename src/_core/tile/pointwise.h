@@ -92,12 +92,6 @@ static void NAME(scale_shift)(const char *x_, const char *scale_, const char *sh
 #undef ALL
 }
 
-INLINE vec NAME(norm_grad_vec)(vec g, vec x, vec scale, vec shift, vec b, vec c, const int64_t kind) {
-    const vec v = x * scale + shift;
-    const vec t = x * b + c;
-    return NAME(fused_grad)(v, g, kind) * scale + t;
-}
-
 static void NAME(norm_grad)(const char *g_, const char *x_, const convnd_norm *norm, const char *b_, const char *c_,
                             char *out_, int64_t n, int64_t width, int64_t streams) {
     const real *g = (const real *)g_, *x = (const real *)x_, *b = (const real *)b_, *c = (const real *)c_;

@@ -200,8 +200,8 @@ INLINE mask NAME(load_index)(const int32_t *p, const real *g, const char *g_end,
     return __builtin_convertvector(*(const NAME(number) *)p, mask);
 }
 
-INLINE void NAME(grad_body)(const int vectors, const int streams, const convnd_pool_grad_args *a, int64_t i, int64_t f,
-                            int64_t lanes) {
+INLINE void NAME(grad_body)(const int64_t kind, const int vectors, const int streams, const convnd_pool_grad_args *a,
+                            int64_t i, int64_t f, int64_t lanes) {
     vec sum[NAME(GROUP)];
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = (vec){0};
     const convnd_holder *first = a->inner + a->inner_first[i], *last = a->inner + a->inner_first[i + 1];
@@ -233,11 +233,10 @@ INLINE void NAME(grad_body)(const int vectors, const int streams, const convnd_p
     const int64_t at = i * a->channels + f;
     real *out = (real *)a->out + at;
     UNROLL for (int v = 0; v < vectors; v++) {
-        if (a->x) {
-#define PART(p) (lanes >= VL ? load((const real *)(p)) : load_part((const real *)(p), lanes))
-            const vec x = PART((const real *)a->x + at + v * VL);
-            const vec t = x * PART((const real *)a->b + f + v * VL) + PART((const real *)a->c + f + v * VL);
-            sum[v] = sum[v] * PART((const real *)a->a + f + v * VL) + t;
+        if (kind != NAME(PLAIN)) {
+#define PART(p, at) (lanes >= VL ? load((const real *)(p) + (at) + v * VL) : load_part((const real *)(p) + (at), lanes))
+            sum[v] = NAME(norm_grad_vec)(sum[v], PART(a->x, at), PART(a->norm.scale, f), PART(a->norm.shift, f),
+                                         PART(a->b, f), PART(a->c, f), kind);
 #undef PART
         }
         if (streams) stream(out + v * VL, sum[v]);
@@ -246,15 +245,20 @@ INLINE void NAME(grad_body)(const int vectors, const int streams, const convnd_p
     }
 }
 
-static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
-    for (int64_t i = a->column; i < a->column + a->columns; i++) {
-#define BODY(vectors, f, lanes) NAME(grad_body)(vectors, 0, a, i, f, lanes)
-#define STREAM_BODY(vectors, f, lanes) NAME(grad_body)(vectors, 1, a, i, f, lanes)
-        if (a->streams) EACH_GROUP(STREAM_BODY, NAME(GROUP), a->channels);
-        else EACH_GROUP(BODY, NAME(GROUP), a->channels);
-#undef STREAM_BODY
+INLINE void NAME(grad_all)(const int64_t kind, const int streams, const convnd_pool_grad_args *a) {
+#define BODY(vectors, f, lanes) NAME(grad_body)(kind, vectors, streams, a, i, f, lanes)
+    for (int64_t i = a->column; i < a->column + a->columns; i++) EACH_GROUP(BODY, NAME(GROUP), a->channels);
 #undef BODY
-    }
+}
+
+static void NAME(pool_grad)(const convnd_pool_grad_args *a) {
+#define ALL(kind) do { \
+    if (a->streams) NAME(grad_all)(kind, 1, a); \
+    else NAME(grad_all)(kind, 0, a); \
+} while (0)
+    if (a->x) EACH_FUSED(ALL, a->norm.activation);
+    else ALL(NAME(PLAIN));
+#undef ALL
 }
 #undef EACH_GROUP
 

@@ -244,7 +244,7 @@ typedef struct {
  *     out[i][c] = sum over these outputs o of g[o][c] scale, or of g[o][c] where index[o][c] is the position: first + i
  *
  * A region's scale is 1 / divisor, or 1 / its positions if the divisor is 0. Where there is an x, a normalisation's
- * gradient follows: out a + x b + c. */
+ * gradient follows: out times the activation's slope times scale, + x b + c. */
 typedef struct {
     int64_t output; /* its number among the outputs, of these axes */
     int64_t count;  /* positions of its region */
@@ -255,7 +255,8 @@ typedef struct {
     const int32_t *index;       /* IN  of max, else NULL */
     char *out;                  /* OUT the row's first */
     const char *x;              /* IN  the row's first, or NULL */
-    const char *a, *b, *c;      /* IN  by channel */
+    convnd_norm norm;
+    const char *b, *c;          /* IN  by channel */
     const convnd_holder *outer; /* IN  what holds the row on the axes before the last */
     int64_t n_outer;
     const convnd_holder *inner; /* IN  what holds the columns on the last axis; column i's begin at inner_first[i] */

@@ -136,19 +136,25 @@ def pool_grad(g: Array, regions: Regions, mode: str, index: Index | None = None)
 
 
 def scale_shift_pool_grad(
-    g: Array, x: Array, regions: Regions, index: Index, a: Array, b: Array, c: Array
+    g: Array, x: Array, regions: Regions, index: Index, scale: Array, shift: Array, b: Array, c: Array,
+    activation: str | None = None,
 ) -> Array:
-    """``pool_grad(g, regions, "max", index) a + x b + c``, a, b and c (C,)."""
-    floats(grad=g, x=x, a=a, b=b, c=c)
+    """``batch_norm_grad(pool_grad(g, regions, "max", index), x, scale, shift, b, c, activation)``.
+
+    If several outputs have one maximum, the activation's slope there is a factor of the sum of their gradients.
+    """
+    floats(grad=g, x=x, scale=scale, shift=shift, b=b, c=c)
+    number = activation_number(activation, fused=True)
     g, x = rows("grad", g, regions.output.positions), rows("x", x, regions.input.positions)
     if x.shape[1] != g.shape[1]:
         raise ShapeError(f"grad must have the channels of x, {x.shape[1]}. Received: {g.shape}")
     out = empty_like(x)
-    vectors = [vector(name, v, x.shape[1]) for name, v in (("a", a), ("b", b), ("c", c))]
+    named = (("scale", scale), ("shift", shift), ("b", b), ("c", c))
+    scale, shift, b, c = (vector(name, v, x.shape[1]) for name, v in named)
     if x.size and g.size:
-        core_grad.norm_pool_grad(g, x, *_tables(regions), _winners(g, index), *vectors, out)
+        core_grad.norm_pool_grad(g, x, *_tables(regions), _winners(g, index), scale, shift, number, b, c, out)
     elif x.size:
-        out[...] = x * vectors[1] + vectors[2]
+        out[...] = x * b + c
     return out
 
 

@@ -169,13 +169,15 @@ def _normalise_and_pool(x: Tensor, gamma: Tensor, beta: Tensor, norm: _Norm, reg
     y, index, winner = kernels.scale_shift_pool(x.values, regions, *by_x)
 
     def grad_fn(g: Array) -> tuple[Any, Any, Any]:
-        if norm.activation is not None:
-            g = kernels.activate_grad(y, g, norm.activation)
-        sums = kernels.batch_norm_sums(g, winner, norm.mean, norm.scale, norm.shift)
+        activation = norm.activation
+        if activation not in (None, "relu"):    # its slope costs something, and here it is asked for at maxima alone
+            g, activation = kernels.activate_grad(y, g, activation), None
+        sums = kernels.batch_norm_sums(g, winner, norm.mean, norm.scale, norm.shift, activation)
         to_x = None
         if x.requires_grad:
             slope, level = norm.through_moments(*sums, len(x.values))
-            to_x = kernels.scale_shift_pool_grad(g, x.values, regions, index, norm.scale, slope, level)
+            to_x = kernels.scale_shift_pool_grad(
+                g, x.values, regions, index, norm.scale, norm.shift, slope, level, activation)
         return to_x, *norm.to_parameters(*sums)
 
     return record(y, regions.output, x.kind, (x, gamma, beta), grad_fn)
