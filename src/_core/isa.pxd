@@ -114,6 +114,7 @@ cdef extern from "tile/tile.h":
         int64_t channels
         int64_t activation
         int64_t streams
+        int64_t asks
         convnd_moments moments
         int64_t counted
 

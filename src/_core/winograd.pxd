@@ -22,6 +22,8 @@ cdef struct Pack:
     char *scratch       # each slot's: the weights of a piece
 
 
+cdef bint on_one_axis(const Winograd *job) noexcept nogil
+cdef bint in_row(const Winograd *job) noexcept nogil
 cdef void panel_args(const Pack *pack, const Panel *panel, convnd_winograd_args *args) noexcept nogil
 cdef int64_t setup(Winograd *job, int64_t itemsize, const int64_t[:, ::1] geometry, const int64_t[::1] outputs,
                    int64_t channels, int64_t filters, int64_t groups) noexcept nogil

@@ -44,6 +44,16 @@ cdef int64_t STREAM_TIMES = 8
 # Bytes of an input from which on memory is asked for what the next block reads.
 cdef int64_t ASK_BYTES = 4 * 1024 * 1024
 
+cdef bint on_one_axis(const Winograd *job) noexcept nogil:
+    """Whether a tile is a line."""
+    return job.axes[CONVND_WINOGRAD_AXES - 2].alpha == 1
+
+
+cdef bint in_row(const Winograd *job) noexcept nogil:
+    """Whether the next tile of a row begins where a tile's outputs end."""
+    return job.place[job.rank - 1] == CONVND_WINOGRAD_AXES - 1 and job.dilation[job.rank - 1] == 1
+
+
 cdef inline int64_t panel_of(const Winograd *job, int64_t frequency, int64_t p) noexcept nogil:
     """Where a panel of the packed weight starts at a frequency, in bytes."""
     cdef const Panel *panel = &job.panels[p]
@@ -102,7 +112,7 @@ cdef void conv_block(void *context, int64_t index, int64_t slot) noexcept nogil:
     cdef convnd_winograd_args args
     cdef Spot start, spot
     cdef bint along = False
-    args.axes, args.x_end, args.activation = job.axes, job.x_end, job.activation
+    args.axes, args.x_end, args.activation, args.asks = job.axes, job.x_end, job.activation, job.asks_along
     args.moments.mean, args.counted = NULL, 0
     args.channels, args.frequency_step = channels, job.row
     find_tile(job, first, &start)
@@ -301,6 +311,7 @@ def conv(const real[:, ::1] x, const int64_t[:, ::1] in_shapes, const int64_t[:,
     job.scratch_size = job.block * (job.tile_step + job.grad_tile_step) * sizeof(real) + ahead_bytes(&job, job.block)
     job.asks = x.shape[0] * x.shape[1] * <int64_t>sizeof(real) >= ASK_BYTES and (    # while whole tiles are multiplied
         job.block >= job.tiles.height[job.panels[0].vectors])
+    job.asks_along = in_row(&job) and on_one_axis(&job)
     scratch = Buffer(slots() * job.scratch_size)
     cdef char[::1] scratch_view = scratch
     job.scratch = &scratch_view[0]

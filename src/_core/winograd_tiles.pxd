@@ -47,6 +47,7 @@ cdef struct Winograd:
     int64_t activation
     bint streams            # outputs, or weights, go past the caches
     bint asks               # memory is asked for what comes next
+    bint asks_along         # and by a tile for what the next of its row reads
     int64_t n_panels
     Panel *panels
     convnd_winograd_axis axes[4]

@@ -14,7 +14,7 @@ from convnd._core.panels cimport Panel
 from convnd._core.plan cimport ceil_div
 from convnd._core.stream cimport STREAM_LINE, streams
 from convnd._core.threads cimport parallel_for, slots
-from convnd._core.winograd cimport PACK_WORK, SKEW, Pack, panel_args, setup
+from convnd._core.winograd cimport PACK_WORK, SKEW, Pack, in_row, on_one_axis, panel_args, setup
 from convnd._core.winograd_tiles cimport (
     ASK_LINE, Ahead, Fold, Spot, Winograd, ahead_bytes, begin_ahead, count_tiles, find_tile, locate_next, look_ahead,
     next_tile, read_fold, share_of, take_lines)
@@ -57,8 +57,8 @@ cdef void transform_task(void *context, int64_t index, int64_t slot) noexcept no
     cdef bint along = False
     cdef convnd_winograd_args args, of_grad
     cdef Spot spot
-    args.axes = job.axes
-    of_grad.axes = job.axes
+    args.axes, args.asks = job.axes, job.asks_along
+    of_grad.axes, of_grad.asks = job.axes, job.asks_along
     args.x_end, args.channels, args.frequency_step = job.x_end, job.channels // job.in_phases, data_step
     of_grad.x_end, of_grad.channels, of_grad.frequency_step = job.grad_end, width, grad_step
     find_tile(job, job.tile + index * TRANSFORM_TILES, &spot)
@@ -245,6 +245,8 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
             size *= chunks
     job.scratch_size = job.block * n + 2 * SKEW * job.frequencies * sizeof(real) + ahead_bytes(&job, job.block)
     job.asks = (x.shape[0] * x.shape[1] + grad.shape[0] * grad.shape[1]) * <int64_t>sizeof(real) >= ASK_BYTES
+    # On several axes it takes long to say all that a tile reads: less than it saves if nobody else asks in time.
+    job.asks_along = in_row(&job) and (job.asks or on_one_axis(&job))
     job.ahead.line = job.ahead.end = 0      # nothing
     sums = Buffer(size * sizeof(real))
     scratch = Buffer((min(slots(), chunks) if chunks > 1 else 1) * job.scratch_size)

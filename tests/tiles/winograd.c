@@ -81,7 +81,7 @@ static void check_to_frequencies(transform what, const convnd_winograd_axis *axe
     const int64_t channels = draw(1, 2 * tiles->lanes + 1), row = channels + draw(0, 2), n_f = count(axes, NULL);
     const int64_t n_e = count(axes, size), step = whole(channels) + draw(0, 3), n = (n_f - 1) * step + whole(channels);
     begin("winograd: %s, %lld channels", what == INTERPOLATE ? "input" : "gradient", (long long)channels);
-    convnd_winograd_args args = {.axes = axes, .frequency_step = step, .channels = channels};
+    convnd_winograd_args args = {.axes = axes, .frequency_step = step, .channels = channels, .asks = draw(0, 1)};
     const place p = draw_place(axes, size, &args, row, sticks_out);
     const char *x = numbers(p.n);
     args.x = box_start(&p, &args, x);

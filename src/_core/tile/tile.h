@@ -130,6 +130,7 @@ typedef struct {
     int64_t channels;
     int64_t activation;
     int64_t streams;        /* outputs, or weights, go past the caches: only where channels fill whole lines of it */
+    int64_t asks;           /* memory is asked for what the next tile of the row reads */
     convnd_moments moments; /* of `counted` outputs before; NULL: none are wanted */
     int64_t counted;
 } convnd_winograd_args;

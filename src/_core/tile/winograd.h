@@ -84,7 +84,6 @@ SLOW void NAME(collect_planes)(int64_t n, const NAME(lines) *a) {
     EACH_OUTPUT(CASE)
 #undef CASE
 }
-#undef EACH_OUTPUT
 #undef EACH_PLANE
 
 /* And so it is here. */
@@ -229,50 +228,9 @@ INLINE void NAME(to_frequencies)(const NAME(transform) what, const convnd_winogr
     for (int64_t c = 0; c < a->channels; c += VL) {
         const int64_t lanes = a->channels - c;
         const real *x = (const real *)a->x + c;
-        if (c % IN_LINE == 0) NAME(prefetch_next)(a, size, x);
+        if (a->asks && c % IN_LINE == 0) NAME(prefetch_next)(a, size, x);
         NAME(run)(&passes, x, (real *)a->y + c, whole && lanes >= VL ? NULL : a, lanes);
     }
-}
-
-/* A tile on one axis is a line: without the passes' description, which takes longer than the line. */
-INLINE int NAME(is_line)(const convnd_winograd_axis *axes) {
-    return axes[0].alpha == 1 && axes[1].alpha == 1 && axes[2].alpha == 1;
-}
-INLINE void NAME(line_to_frequencies)(const NAME(transform) what, const int alpha, const int n,
-                                      const convnd_winograd_args *args) {
-    const convnd_winograd_args a = *args; /* stores may not change it */
-    const int length = what == NAME(INTERPOLATE) ? alpha : n;
-    const int64_t first[3] = {0}, box[CONVND_WINOGRAD_AXES] = {1, 1, 1, length};
-    const int whole = a.from[0] == 0 && a.to[0] == 1 && a.from[1] == 0 && a.to[1] == 1 && a.from[2] == 0 && a.to[2] == 1 &&
-        a.from[3] == 0 && a.to[3] == length;
-    for (int64_t c = 0; c < a.channels; c += VL) {
-        const real *x = (const real *)a.x + c;
-        real *y = (real *)a.y + c, copy[8 * VL];
-        int64_t step = a.step[3];
-        if (c % IN_LINE == 0) NAME(prefetch_next)(args, box, x);
-        if (!whole || a.channels - c < VL) {
-            const NAME(lines) line = {.clip = args, .length = length, .lanes = a.channels - c};
-            x = NAME(clip_line)(&line, first, x, &step, copy);
-        }
-        if (what == NAME(EVALUATE)) NAME(evaluate)(alpha, n, x, step, y, a.frequency_step);
-        else if (alpha == 4) NAME(interpolate4)(x, step, y, a.frequency_step);
-        else if (alpha == 8) NAME(interpolate8)(x, step, y, a.frequency_step);
-        else NAME(interpolate6)(x, step, y, a.frequency_step);
-    }
-}
-
-/* A tile of the input, or of the output's gradient, to its frequencies; vectors are stored whole. */
-static void NAME(winograd_input)(const convnd_winograd_args *a) {
-    if (!NAME(is_line)(a->axes)) NAME(to_frequencies)(NAME(INTERPOLATE), a);
-    else if (a->axes[3].alpha == 4) NAME(line_to_frequencies)(NAME(INTERPOLATE), 4, 0, a);
-    else if (a->axes[3].alpha == 8) NAME(line_to_frequencies)(NAME(INTERPOLATE), 8, 0, a);
-    else NAME(line_to_frequencies)(NAME(INTERPOLATE), 6, 0, a);
-}
-static void NAME(winograd_gradient)(const convnd_winograd_args *a) {
-    if (!NAME(is_line)(a->axes)) NAME(to_frequencies)(NAME(EVALUATE), a);
-#define CASE(A, N) else if (a->axes[3].alpha == A && a->axes[3].outputs == N) NAME(line_to_frequencies)(NAME(EVALUATE), A, N, a);
-    EACH_TRANSFORM(CASE)
-#undef CASE
 }
 
 /* Whole lines past the caches: the vectors before wait in `line` until the one at channel c fills it. */
@@ -285,39 +243,6 @@ INLINE void NAME(stream_line)(real *out, vec y, int64_t c, real *line) {
     UNROLL for (int64_t i = 0; i < IN_LINE - VL; i += VL) stream(out - (IN_LINE - VL) + i, load(line + i));
     stream(out, y);
 }
-INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_winograd_args *args) {
-    const convnd_winograd_args a = *args; /* stores may not change it */
-    const int64_t rows = a.moments.mean ? a.to[3] - a.from[3] : 0;
-    const NAME(joining) by = rows ? NAME(to_join)(rows, a.counted) : (NAME(joining)){0};
-    real line[7 * IN_LINE];
-    for (int64_t c = 0; c < a.channels; c += VL) {
-        const vec start = load((const real *)a.start + c);
-        real *out = (real *)a.y + c;
-        vec v[8], y[7];
-        UNROLL for (int j = 0; j < alpha; j++) v[j] = load((const real *)a.x + c + j * a.frequency_step);
-        NAME(collected)(alpha, n, v, y);
-        UNROLL for (int k = 0; k < n; k++) {
-            if (k < a.from[3] || k >= a.to[3]) continue;
-            y[k] = NAME(finish)(y[k] + start, a.activation);
-            if (a.streams) NAME(stream_line)(out + k * a.step[3], y[k], c, line + k * IN_LINE);
-            else if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
-            else store_part(out + k * a.step[3], y[k], a.channels - c);
-        }
-        if (rows) {
-            vec near = {0}, sum = {0}, square = {0};
-            UNROLL for (int k = 0; k < n; k++)
-                if (k >= a.from[3] && k < a.to[3]) near += y[k];
-            near *= splat(by.inverse);
-            UNROLL for (int k = 0; k < n; k++) {
-                if (k < a.from[3] || k >= a.to[3]) continue;
-                sum += y[k] - near;
-                square += (y[k] - near) * (y[k] - near);
-            }
-            NAME(join)(&by, &a.moments, c, near, sum, square);
-        }
-    }
-}
-
 INLINE int64_t NAME(product)(const int64_t *size) { return size[0] * size[1] * size[2] * size[3]; }
 
 /* The moments of a vector of a tile's outputs, which lie side by side, those that don't exist as well. */
@@ -356,8 +281,43 @@ INLINE void NAME(count_box)(const real *y, const int64_t *size, int64_t rows, co
                (square[0] + square[1]) + (square[2] + square[3]));
 }
 
+/* A frequency's rows of vectors to where they belong. */
+INLINE void NAME(weight_rows)(const real *x, real *y, int64_t n, real scale, int64_t streams) {
+    const vec by = splat(scale);
+    if (streams)
+        for (int64_t j = 0; j < n; j += VL) stream(y + j, load(x + j) * by);
+    else
+        for (int64_t j = 0; j < n; j += VL) store(y + j, load(x + j) * by);
+}
+#include "winograd_flat.h"
+
+/* A tile of the input, or of the output's gradient, to its frequencies; vectors are stored whole. */
+static void NAME(winograd_input)(const convnd_winograd_args *a) {
+    if (NAME(is_plane)(a->axes)) NAME(plane_to_frequencies)(NAME(INTERPOLATE), 0, a);
+    else if (!NAME(is_line)(a->axes)) NAME(to_frequencies)(NAME(INTERPOLATE), a);
+    else if (a->axes[3].alpha == 4) NAME(line_to_frequencies)(NAME(INTERPOLATE), 4, 0, a);
+    else if (a->axes[3].alpha == 8) NAME(line_to_frequencies)(NAME(INTERPOLATE), 8, 0, a);
+    else NAME(line_to_frequencies)(NAME(INTERPOLATE), 6, 0, a);
+}
+static void NAME(winograd_gradient)(const convnd_winograd_args *a) {
+    if (NAME(is_plane)(a->axes)) {
+#define CASE(N) if (a->axes[3].outputs == N) NAME(plane_to_frequencies)(NAME(EVALUATE), N, a);
+        EACH_OUTPUT(CASE)
+#undef CASE
+    } else if (!NAME(is_line)(a->axes)) NAME(to_frequencies)(NAME(EVALUATE), a);
+#define CASE(A, N) else if (a->axes[3].alpha == A && a->axes[3].outputs == N) NAME(line_to_frequencies)(NAME(EVALUATE), A, N, a);
+    EACH_TRANSFORM(CASE)
+#undef CASE
+}
+
 /* The frequencies of a tile to its outputs. */
 static void NAME(winograd_output)(const convnd_winograd_args *args) {
+    if (NAME(is_plane)(args->axes)) {
+#define CASE(N) if (args->axes[3].outputs == N) NAME(plane_of_outputs)(N, args);
+        EACH_OUTPUT(CASE)
+#undef CASE
+        return;
+    }
     if (NAME(is_line)(args->axes)) {
         if (args->to[0] * args->to[1] * args->to[2] == 0) return;
 #define CASE(A, N) if (args->axes[3].alpha == A && args->axes[3].outputs == N) NAME(line_of_outputs)(A, N, args);
@@ -417,38 +377,6 @@ INLINE int64_t NAME(frequency_scales)(const convnd_winograd_axis *axes, real *sc
     return n;
 }
 
-/* A frequency's rows of vectors to where they belong. */
-INLINE void NAME(weight_rows)(const real *x, real *y, int64_t n, real scale, int64_t streams) {
-    const vec by = splat(scale);
-    if (streams)
-        for (int64_t j = 0; j < n; j += VL) stream(y + j, load(x + j) * by);
-    else
-        for (int64_t j = 0; j < n; j += VL) store(y + j, load(x + j) * by);
-}
-/* The weight of a line, some rows at a time: without the passes' description, and each frequency scaled as it is made. */
-INLINE void NAME(line_weight)(const int alpha, const int n, const convnd_winograd_args *args) {
-    const convnd_winograd_args a = *args; /* stores may not change it */
-    enum { ROWS = 4 };
-    const int64_t row = a.step[2];
-    real made[ROWS * 8 * CONVND_MAX_VECTORS * VL];
-    for (int64_t k = a.from[0]; k < a.to[0]; k += ROWS) {
-        const int64_t rows = a.to[0] - k < ROWS ? a.to[0] - k : ROWS;
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t c = 0; c < a.channels; c += VL) {
-                const real *x = (const real *)a.x + (k + r) * a.step[1] + c;
-                vec taps[7], v[8];
-                UNROLL for (int t = 0; t < n; t++)
-                    taps[t] = a.channels - c < VL ? load_part(x + t * a.step[0], a.channels - c) : load(x + t * a.step[0]);
-                NAME(evaluated)(alpha, n, taps, v);
-                UNROLL for (int j = 0; j < alpha; j++)
-                    store(made + (j * ROWS + r) * row + c, v[j] * NAME(point_scale)(alpha, j));
-            }
-        UNROLL for (int j = 0; j < alpha; j++) {
-            real *y = (real *)a.y + j * a.frequency_step + k * row;
-            NAME(weight_rows)(made + j * ROWS * row, y, rows * row, 1, a.streams);
-        }
-    }
-}
 /* All taps, step[0] apart, of input channels from[0] ... to[0] - 1 and of `channels` filters to their frequencies; zeros
  * for the rest of a vector. From one input channel to the next it is step[1] in x and step[2] in y: a row of vectors.
  *
@@ -498,29 +426,18 @@ static void NAME(winograd_weight)(const convnd_winograd_args *args) {
         }
     }
 }
-/* The transpose for a line. */
-INLINE void NAME(line_weight_gradient)(const int alpha, const int n, const convnd_winograd_args *args) {
-    const convnd_winograd_args a = *args;
-    real lines[7 * IN_LINE];
-    for (int64_t k = a.from[0]; k < a.to[0]; k++)
-        for (int64_t c = 0; c < a.channels; c += VL) {
-            const real *x = (const real *)a.x + k * a.step[2] + c;
-            real *y = (real *)a.y + k * a.step[1] + c;
-            vec v[8], taps[7];
-            UNROLL for (int j = 0; j < alpha; j++) v[j] = load(x + j * a.frequency_step) * NAME(point_scale)(alpha, j);
-            NAME(collected)(alpha, n, v, taps);
-            UNROLL for (int t = 0; t < n; t++)
-                if (a.streams) NAME(stream_line)(y + t * a.step[0], taps[t], c, lines + t * IN_LINE);
-                else if (a.channels - c >= VL) store(y + t * a.step[0], taps[t]);
-                else store_part(y + t * a.step[0], taps[t], a.channels - c);
-        }
-}
 /* The transpose: the gradient's frequencies to its taps; step[1] is y's and step[2] is x's. */
 static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args;
     if (NAME(is_line)(a.axes)) {
 #define CASE(A, N) if (a.axes[3].alpha == A && a.axes[3].taps == N) NAME(line_weight_gradient)(A, N, args);
         EACH_TRANSFORM(CASE)
+#undef CASE
+        return;
+    }
+    if (NAME(is_plane)(a.axes)) {
+#define CASE(N) if (a.axes[3].taps == N) NAME(plane_weight_gradient)(N, args);
+        EACH_OUTPUT(CASE)
 #undef CASE
         return;
     }
@@ -555,5 +472,6 @@ const convnd_winograd_tiles NAME(convnd_winograd_tiles) = {
     .weight = NAME(winograd_weight), .weight_gradient = NAME(winograd_weight_gradient),
     .multiply = {NULL, NAME(multiply_1), NAME(multiply_2), NULL, MULTIPLY_4}, .any_count = {ANY_COUNT}};
 #undef EACH_TRANSFORM
+#undef EACH_OUTPUT
 #undef MULTIPLY_4
 #undef ANY_COUNT

@@ -190,13 +190,17 @@ INLINE void NAME(evaluate6_plane)(const int n, const real *f, int64_t f_row, int
         UNROLL for (int i = 0; i < 6; i++) store(t + i * t_row + j * t_col, v[i]);
     }
 }
-INLINE void NAME(collect6_plane)(const int n, const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row,
-                                int64_t t_col) {
-    vec v[6], of[6][5], y[5];
+INLINE void NAME(collect6_rows)(const int n, const real *f, int64_t f_row, int64_t f_col, vec (*of)[5]) {
     UNROLL for (int i = 0; i < 6; i++) {
+        vec v[6];
         UNROLL for (int j = 0; j < 6; j++) v[j] = load(f + i * f_row + j * f_col);
         NAME(collected)(6, n, v, of[i]);
     }
+}
+INLINE void NAME(collect6_plane)(const int n, const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row,
+                                int64_t t_col) {
+    vec v[6], of[6][5], y[5];
+    NAME(collect6_rows)(n, f, f_row, f_col, of);
     UNROLL for (int j = 0; j < n; j++) {
         UNROLL for (int i = 0; i < 6; i++) v[i] = of[i][j];
         NAME(collected)(6, n, v, y);
