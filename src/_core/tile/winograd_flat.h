@@ -98,17 +98,20 @@ INLINE void NAME(plane_of_outputs)(const int n, const convnd_winograd_args *args
         vec of[6][5], v[6], y[5];
         NAME(collect6_rows)(n, (const real *)a.x + c, 6 * a.frequency_step, a.frequency_step, of);
         UNROLL for (int j = 0; j < n; j++) {
+            real *to = out;
+            ONWARD(out, a.step[3])
             if (j < a.from[3] || j >= a.to[3]) continue;
             UNROLL for (int i = 0; i < 6; i++) v[i] = of[i][j];
             NAME(collected)(6, n, v, y);
             UNROLL for (int i = 0; i < n; i++) {
-                if (i < a.from[2] || i >= a.to[2]) continue;
-                real *to = out + i * a.step[2] + j * a.step[3];
-                y[i] = NAME(finish)(y[i] + start, a.activation);
-                if (a.streams) NAME(stream_line)(to, y[i], c, lines + (i * n + j) * IN_LINE);
-                else if (a.channels - c >= VL) store(to, y[i]);
-                else store_part(to, y[i], a.channels - c);
-                if (rows) store(result + (i * n + j) * VL, y[i]);
+                if (i >= a.from[2] && i < a.to[2]) {
+                    y[i] = NAME(finish)(y[i] + start, a.activation);
+                    if (a.streams) NAME(stream_line)(to, y[i], c, lines + (i * n + j) * IN_LINE);
+                    else if (a.channels - c >= VL) store(to, y[i]);
+                    else store_part(to, y[i], a.channels - c);
+                    if (rows) store(result + (i * n + j) * VL, y[i]);
+                }
+                ONWARD(to, a.step[2])
             }
         }
         if (rows) NAME(count_box)(result, size, rows, &by, &a, c);

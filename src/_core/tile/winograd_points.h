@@ -150,51 +150,64 @@ INLINE real NAME(point_scale)(int64_t alpha, int64_t f) {
  * column of frequencies or two are made from all rows, then transformed. */
 INLINE void NAME(interpolate6_plane)(const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row, int64_t t_col) {
     vec a[6], b[6];
-#define D(J) load(f + i * f_row + J * f_col)
-    UNROLL for (int i = 0; i < 6; i++) {
+#define D(J) load(row + J * f_col)
+#define ROWS(...) do { \
+    const real *row = f; \
+    UNROLL for (int i = 0; i < 6; i++) { \
+        __VA_ARGS__ \
+        ONWARD(row, f_row) \
+    } \
+} while (0)
+#define COLUMN(OF) NAME(interpolated6)(OF, t, t_row); ONWARD(t, t_col)
+    ROWS(
         const vec zero = D(0) + D(4);
         a[i] = zero - (real)2.5 * D(2);
-    }
-    NAME(interpolated6)(a, t, t_row);
-    UNROLL for (int i = 0; i < 6; i++) {
+    );
+    COLUMN(a)
+    ROWS(
         const vec even = D(4) - 2 * D(2), odd = D(3) - 2 * D(1);
         a[i] = even + A1 * odd;
         b[i] = even - A1 * odd;
-    }
-    NAME(interpolated6)(a, t + t_col, t_row);
-    NAME(interpolated6)(b, t + 2 * t_col, t_row);
-    UNROLL for (int i = 0; i < 6; i++) {
+    );
+    COLUMN(a)
+    COLUMN(b)
+    ROWS(
         const vec even = D(4) - (real)0.5 * D(2), odd = D(3) - (real)0.5 * D(1);
         a[i] = even + B1 * odd;
         b[i] = even - B1 * odd;
-    }
-    NAME(interpolated6)(a, t + 3 * t_col, t_row);
-    NAME(interpolated6)(b, t + 4 * t_col, t_row);
-    UNROLL for (int i = 0; i < 6; i++) {
+    );
+    COLUMN(a)
+    COLUMN(b)
+    ROWS(
         const vec infinity = D(1) + D(5);
         a[i] = infinity - (real)2.5 * D(3);
-    }
-    NAME(interpolated6)(a, t + 5 * t_col, t_row);
+    );
+    NAME(interpolated6)(a, t, t_row);
+#undef COLUMN
+#undef ROWS
 #undef D
 }
 INLINE void NAME(evaluate6_plane)(const int n, const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row,
                                  int64_t t_col) {
     vec c[5], of[5][6], v[6];
     UNROLL for (int i = 0; i < n; i++) {
-        UNROLL for (int j = 0; j < n; j++) c[j] = load(f + i * f_row + j * f_col);
+        UNROLL for (int j = 0; j < n; j++) c[j] = load(f + j * f_col);
         NAME(evaluated)(6, n, c, of[i]);
+        ONWARD(f, f_row)
     }
     UNROLL for (int j = 0; j < 6; j++) {
         UNROLL for (int i = 0; i < n; i++) c[i] = of[i][j];
         NAME(evaluated)(6, n, c, v);
-        UNROLL for (int i = 0; i < 6; i++) store(t + i * t_row + j * t_col, v[i]);
+        UNROLL for (int i = 0; i < 6; i++) store(t + i * t_row, v[i]);
+        ONWARD(t, t_col)
     }
 }
 INLINE void NAME(collect6_rows)(const int n, const real *f, int64_t f_row, int64_t f_col, vec (*of)[5]) {
     UNROLL for (int i = 0; i < 6; i++) {
         vec v[6];
-        UNROLL for (int j = 0; j < 6; j++) v[j] = load(f + i * f_row + j * f_col);
+        UNROLL for (int j = 0; j < 6; j++) v[j] = load(f + j * f_col);
         NAME(collected)(6, n, v, of[i]);
+        ONWARD(f, f_row)
     }
 }
 INLINE void NAME(collect6_plane)(const int n, const real *f, int64_t f_row, int64_t f_col, real *t, int64_t t_row,
@@ -204,7 +217,8 @@ INLINE void NAME(collect6_plane)(const int n, const real *f, int64_t f_row, int6
     UNROLL for (int j = 0; j < n; j++) {
         UNROLL for (int i = 0; i < 6; i++) v[i] = of[i][j];
         NAME(collected)(6, n, v, y);
-        UNROLL for (int i = 0; i < n; i++) store(t + i * t_row + j * t_col, y[i]);
+        UNROLL for (int i = 0; i < n; i++) store(t + i * t_row, y[i]);
+        ONWARD(t, t_col)
     }
 }
 #undef A1
