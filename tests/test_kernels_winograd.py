@@ -321,3 +321,36 @@ def test_auto_takes_it_with_many_channels(channels, taken, rng):
     place = replace(Window.of(2, 3).on(Layout.dense(1, (28, 28))), memo=Memo())
     kernels.conv(rng.standard_normal((28 * 28, channels)), place, rng.standard_normal((3, 3, channels, 64)))
     assert (kernels.chosen(place) == ["winograd"]) == taken
+
+
+def waiting(monkeypatch, shapes, kernel, filters, kind="forward"):
+    monkeypatch.setattr(winograd.isa, "units", lambda: "2x512")
+    monkeypatch.setattr(winograd.isa, "lanes", lambda size: 64 // size)
+    place = Window.of(len(kernel), kernel, padding="same").on(Layout(shapes))
+    side = Side(place.input.shapes, place.input.offsets)
+    operation = Operation(kind, place.window.rows[:3], 16, filters, 1, np.dtype(np.float32))
+    x = np.zeros((place.input.positions, 16), np.float32)
+    return winograd.waiting(Task(Problem(operation, side, side, place.low), x, x))
+
+
+def tiles_of(shape, kernel):
+    """Direct tiles: a row's outputs that have all its taps; those that lack some, with those below that lack the same."""
+    def lacking(at, size, k):
+        return min(at - k // 2, 0), max(at - k // 2 + k - size, 0)
+
+    tiles = set()
+    for *planes, i, j in np.ndindex(*shape):
+        inner = lacking(j, shape[-1], kernel[-1])
+        tiles.add((*planes, i) if inner == (0, 0) else (*planes, j, inner, lacking(i, shape[-2], kernel[-2])))
+    return len(tiles)
+
+
+def test_low_direct_tiles_wait(monkeypatch):
+    shapes = [[3, 4, 2], [6, 2, 3], [1, 8, 4], [2, 3, 8]]
+    for kernel in ((3, 3, 3), (2, 5, 3), (3, 1, 5)):
+        found = waiting(monkeypatch, shapes, kernel, 16)
+        heights = [np.prod(shape) / tiles_of(shape, kernel) for shape in shapes]
+        np.testing.assert_allclose(found, np.maximum(4 / np.array(heights), 1))
+    assert (waiting(monkeypatch, [[32, 32, 32]], (3, 3, 3), 64) == 1).all()
+    assert waiting(monkeypatch, shapes, (3, 3, 3), 16, "weight") == 1
+    assert waiting(monkeypatch, [[4, 2]], (3, 3), 16) == 1

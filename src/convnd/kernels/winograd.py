@@ -49,6 +49,9 @@ WEIGHT_COSTS = {
 USUALLY_MET = 0.95  # share of rows of taps that met inputs where these were fitted
 END = 6  # multiply-adds of the direct convolution: to begin and end a vector of sums
 FEW, NARROW = 4, 2  # filters that don't take a vector each time, and what those cost beside their number
+# A direct tile of few sums waits for them, and one of few outputs reads a weight for few multiply-adds: as long as so
+# many vectors of sums, and so many outputs, would take. By isa.units(), where it was measured; on three axes and more.
+LEAST_SUMS = {"2x512": (4.0, 2.5)}
 
 
 def refuses(task: Task) -> str | None:
@@ -176,6 +179,31 @@ def direct(task: Task, tap: float = 1) -> NDArray[np.floating[Any]]:
     windows = np.multiply.reduce(_windows(task) / np.maximum(task.target.shapes, 1), axis=1)
     taps = outputs * np.minimum(windows * rows_met(task), 1) * task.geometry[0].prod()
     found: NDArray[np.floating[Any]] = taps * (tap * direct_products(task)) + outputs * direct_end(task)
+    return found * waiting(task)
+
+
+def waiting(task: Task) -> Any:
+    """How many times as long the direct convolution takes because its tiles are low."""
+    sums, rows = LEAST_SUMS.get(isa.units(), (0.0, 0.0))
+    if task.kind == "weight" or task.rank < 3 or not rows or (task.geometry[1] > 1).any():
+        return 1.0
+    vectors = whole_vectors(task.filters, task.groups, task) / task.groups / isa.lanes(task.operation.dtype.itemsize)
+    return np.maximum(np.maximum(sums / min(vectors, 4), rows) / np.maximum(_heights(task), 1), 1)
+
+
+def _heights(task: Task) -> NDArray[np.floating[Any]]:
+    """Outputs of a tile of the direct convolution, on the mean, for each sample.
+
+    A row's inner outputs make a tile, and those at its edges, which lack taps, one each with those below them that lack
+    the same taps.
+    """
+    sizes = task.problem.like
+    edge = (task.geometry[0] - 1) * task.geometry[2]
+    inner = sizes > edge
+    planes = np.multiply.reduce(sizes[:, :-2], axis=1)
+    upright = inner[:, -2] + np.minimum(sizes[:, -2], edge[-2])
+    tiles = planes * (sizes[:, -2] * inner[:, -1] + np.minimum(sizes[:, -1], edge[-1]) * upright)
+    found: NDArray[np.floating[Any]] = np.multiply.reduce(sizes, axis=1) / np.maximum(tiles, 1)
     return found
 
 
