@@ -334,7 +334,7 @@ def waiting(monkeypatch, shapes, kernel, filters, kind="forward"):
 
 
 def tiles_of(shape, kernel):
-    """Direct tiles: a row's outputs that have all its taps; those that lack some, with those below that lack the same."""
+    """Direct tiles: a row's outputs that have all its taps, and others with those below that lack the same taps."""
     def lacking(at, size, k):
         return min(at - k // 2, 0), max(at - k // 2 + k - size, 0)
 
