@@ -47,8 +47,8 @@ FITS: dict[str, tuple[Fit, ...]] = {
     "2x512": (Fit(15, 1.08, 0.03, spill=80), Fit(9, 1.12, 0.0), Fit(15, 1.8, 0.05)),
     "2x512 Zen": (Fit(12, 1.28, 0.03, spill=40), Fit(12, 1.22, 0.0)),
 }
-# With two AVX-512 units, how much longer the way back to less than a vector of channels takes directly than to one.
-NARROW = 2.4
+# How much longer the way back to less than a vector of channels takes directly than to one; 1 where none is given.
+NARROW = {"2x512 Zen": 2.4}
 
 
 def refuses(task: Task) -> str | None:
@@ -61,12 +61,12 @@ def refuses(task: Task) -> str | None:
 
 def takes(task: Task) -> bool | Mask:
     """By multiply-adds: of Winograd's convolution, and what copies take, against the direct convolution's."""
-    lanes = isa.lanes(task.operation.dtype.itemsize)
-    few, two_wide = task.filters < lanes, isa.units().startswith("2x512")
-    if few and task.kind != "transposed" and two_wide:
+    lanes, units = isa.lanes(task.operation.dtype.itemsize), isa.units()
+    few = task.filters < lanes
+    if few and task.kind != "transposed" and units.startswith("2x512"):
         return False
-    narrow = few and task.filters > winograd.FEW and lanes == 16 and two_wide
-    mask: Mask = spent(task) < winograd.direct(task, NARROW if narrow else 1)
+    narrow = few and task.filters > winograd.FEW and lanes == 16
+    mask: Mask = spent(task) < winograd.direct(task, NARROW.get(units, 1.0) if narrow else 1.0)
     return mask
 
 
