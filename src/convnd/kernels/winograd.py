@@ -52,6 +52,7 @@ FEW, NARROW = 4, 2  # filters that don't take a vector each time, and what those
 # A direct tile of few sums waits for them, and one of few outputs reads a weight for few multiply-adds: as long as so
 # many vectors of sums, and so many outputs, would take. By isa.units(), where it was measured; on three axes and more.
 LEAST_SUMS = {"2x512": (4.0, 2.5)}
+PANEL = 4  # vectors of filters that a direct tile takes at the most
 
 
 def refuses(task: Task) -> str | None:
@@ -178,17 +179,20 @@ def direct(task: Task, tap: float = 1) -> NDArray[np.floating[Any]]:
     outputs = np.multiply.reduce(task.problem.like, axis=1)
     windows = np.multiply.reduce(_windows(task) / np.maximum(task.target.shapes, 1), axis=1)
     taps = outputs * np.minimum(windows * rows_met(task), 1) * task.geometry[0].prod()
-    found: NDArray[np.floating[Any]] = taps * (tap * direct_products(task)) + outputs * direct_end(task)
-    return found * waiting(task)
+    products = taps * (tap * direct_products(task)) + outputs * direct_end(task)
+    found: NDArray[np.floating[Any]] = products * waiting(task)
+    return found
 
 
-def waiting(task: Task) -> Any:
+def waiting(task: Task) -> NDArray[np.floating[Any]] | float:
     """How many times as long the direct convolution takes because its tiles are low."""
     sums, rows = LEAST_SUMS.get(isa.units(), (0.0, 0.0))
     if task.kind == "weight" or task.rank < 3 or not rows or (task.geometry[1] > 1).any():
         return 1.0
     vectors = whole_vectors(task.filters, task.groups, task) / task.groups / isa.lanes(task.operation.dtype.itemsize)
-    return np.maximum(np.maximum(sums / min(vectors, 4), rows) / np.maximum(_heights(task), 1), 1)
+    most = max(sums / min(vectors, PANEL), rows)
+    found: NDArray[np.floating[Any]] = np.maximum(most / np.maximum(_heights(task), 1), 1)
+    return found
 
 
 def _heights(task: Task) -> NDArray[np.floating[Any]]:
