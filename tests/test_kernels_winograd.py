@@ -323,34 +323,65 @@ def test_auto_takes_it_with_many_channels(channels, taken, rng):
     assert (kernels.chosen(place) == ["winograd"]) == taken
 
 
-def waiting(monkeypatch, shapes, kernel, filters, kind="forward"):
+def low_task(monkeypatch, shapes, kernel, filters, kind="forward", padding="same", channels=16, groups=1):
     monkeypatch.setattr(winograd.isa, "units", lambda: "2x512")
     monkeypatch.setattr(winograd.isa, "lanes", lambda size: 64 // size)
-    place = Window.of(len(kernel), kernel, padding="same").on(Layout(shapes))
-    side = Side(place.input.shapes, place.input.offsets)
-    operation = Operation(kind, place.window.rows[:3], 16, filters, 1, np.dtype(np.float32))
-    x = np.zeros((place.input.positions, 16), np.float32)
-    return winograd.waiting(Task(Problem(operation, side, side, place.low), x, x))
+    place = Window.of(len(kernel), kernel, padding=padding).on(Layout(shapes))
+    sides = [Side(layout.shapes, layout.offsets) for layout in (place.input, place.output)]
+    operation = Operation(kind, place.window.rows[:3], channels, filters, groups, np.dtype(np.float32))
+    problem = Problem(operation, *(sides[::-1] if kind == "transposed" else sides), place.low)
+    x = np.zeros((int(problem.source.offsets[-1]), channels), np.float32)
+    return Task(problem, x, x)
 
 
-def tiles_of(shape, kernel):
+def tiles_of(source, target, low, kernel):
     """Direct tiles: a row's outputs that have all its taps, and others with those below that lack the same taps."""
-    def lacking(at, size, k):
-        return min(at - k // 2, 0), max(at - k // 2 + k - size, 0)
+    def lacking(at, axis):
+        first = at - low[axis]
+        return min(first, 0), max(first + kernel[axis] - source[axis], 0)
 
-    tiles = set()
-    for *planes, i, j in np.ndindex(*shape):
-        inner = lacking(j, shape[-1], kernel[-1])
-        tiles.add((*planes, i) if inner == (0, 0) else (*planes, j, inner, lacking(i, shape[-2], kernel[-2])))
+    tiles, last = set(), len(target) - 1
+    for *planes, i, j in np.ndindex(*target):
+        inner = lacking(j, last)
+        tiles.add((*planes, i) if inner == (0, 0) else (*planes, j, inner, lacking(i, last - 1)))
     return len(tiles)
 
 
-def test_low_direct_tiles_wait(monkeypatch):
-    shapes = [[3, 4, 2], [6, 2, 3], [1, 8, 4], [2, 3, 8]]
+@pytest.mark.parametrize("kind", ["forward", "transposed"])
+@pytest.mark.parametrize("padding", ["same", "valid", "full", "causal"])
+def test_low_direct_tiles_wait(kind, padding, monkeypatch):
     for kernel in ((3, 3, 3), (2, 5, 3), (3, 1, 5)):
-        found = waiting(monkeypatch, shapes, kernel, 16)
-        heights = [np.prod(shape) / tiles_of(shape, kernel) for shape in shapes]
-        np.testing.assert_allclose(found, np.maximum(4 / np.array(heights), 1))
-    assert (waiting(monkeypatch, [[32, 32, 32]], (3, 3, 3), 64) == 1).all()
-    assert waiting(monkeypatch, shapes, (3, 3, 3), 16, "weight") == 1
-    assert waiting(monkeypatch, [[4, 2]], (3, 3), 16) == 1
+        # Sizes as rules see them.
+        targets = np.array([[3, 4, 2], [6, 2, 3], [1, 8, 4], [2, 3, 8], [4, 8, 6], [3, 6, 4]])
+        reach = np.array(kernel) - 1
+        grows = {"same": 0, "causal": 0, "valid": reach, "full": -reach}[padding]
+        sources = targets + (-1 if kind == "transposed" else 1) * grows
+        some = (sources > 0).all(axis=1)
+        shapes = (targets if kind == "transposed" else sources)[some]
+        assert some.any()
+        for filters, least in ((16, 4), (64, 2.5)):
+            task = low_task(monkeypatch, shapes, kernel, filters, kind, padding)
+            before = reach - task.low if kind == "transposed" else task.low
+            wanted = [
+                max(least * tiles_of(source, target, low, kernel) / np.prod(target), 1)
+                for source, target, low in zip(task.source.shapes, task.target.shapes, before, strict=True)
+            ]
+            np.testing.assert_allclose(winograd.waiting(task), wanted)
+
+
+def test_what_does_not_wait(monkeypatch):
+    assert (winograd.waiting(low_task(monkeypatch, [[32, 32, 32]], (3, 3, 3), 64)) == 1).all()
+    assert winograd.waiting(low_task(monkeypatch, [[3, 4, 2]], (3, 3, 3), 16, "weight")) == 1
+    assert winograd.waiting(low_task(monkeypatch, [[4, 2]], (3, 3), 16)) == 1
+
+
+def test_never_is_never(monkeypatch, rng):
+    """What is left out from the start isn't expected to gain."""
+    for _ in range(200):
+        channels, filters = (2 * int(n) for n in rng.integers(1, 40, 2))
+        shapes = rng.integers(1, 8, (5, 3))
+        kernel = tuple(int(n) for n in rng.integers(1, 4, 3))
+        kind = "forward" if rng.random() < 0.5 else "transposed"
+        task = low_task(monkeypatch, shapes, kernel, filters, kind, channels=channels, groups=int(rng.integers(1, 3)))
+        if max(kernel) > 1 and winograd._Costs.of(task).never:
+            assert (winograd.gain(task) <= 1.0001).all()

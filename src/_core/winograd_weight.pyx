@@ -245,7 +245,7 @@ def conv_weight(const real[:, ::1] x, const real[:, ::1] grad, const int64_t[:, 
             size *= chunks
     job.scratch_size = job.block * n + 2 * SKEW * job.frequencies * sizeof(real) + ahead_bytes(&job, job.block)
     job.asks = (x.shape[0] * x.shape[1] + grad.shape[0] * grad.shape[1]) * <int64_t>sizeof(real) >= ASK_BYTES
-    # On several axes it takes long to say all that a tile reads: less than it saves if nobody else asks in time.
+    # On several axes it takes long to say all that a tile reads: that pays where no cache has it. Planes never ask.
     job.asks_along = in_row(&job) and (job.asks or on_one_axis(&job))
     job.ahead.line = job.ahead.end = 0      # nothing
     sums = Buffer(size * sizeof(real))

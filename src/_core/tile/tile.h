@@ -130,7 +130,7 @@ typedef struct {
     int64_t channels;
     int64_t activation;
     int64_t streams;        /* outputs, or weights, go past the caches: only where channels fill whole lines of it */
-    int64_t asks;           /* memory is asked for what the next tile of the row reads */
+    int64_t asks;           /* memory is asked for what the next tile of the row reads, but by planes */
     convnd_moments moments; /* of `counted` outputs before; NULL: none are wanted */
     int64_t counted;
 } convnd_winograd_args;
@@ -245,7 +245,7 @@ typedef struct {
  *     out[i][c] = sum over these outputs o of g[o][c] scale, or of g[o][c] where index[o][c] is the position: first + i
  *
  * A region's scale is 1 / divisor, or 1 / its positions if the divisor is 0. Where there is an x, a normalisation's
- * gradient follows: out times the activation's slope times scale, + x b + c. */
+ * gradient follows: out times the activation's slope at x scale + shift, times scale, + x b + c. */
 typedef struct {
     int64_t output; /* its number among the outputs, of these axes */
     int64_t count;  /* positions of its region */

@@ -65,7 +65,7 @@ def takes(task: Task) -> bool | Mask:
     few = task.filters < lanes
     if few and task.kind != "transposed" and units.startswith("2x512"):
         return False
-    narrow = few and task.filters > winograd.FEW and lanes == 16
+    narrow = task.kind == "transposed" and few and task.filters > winograd.FEW and lanes == 16
     mask: Mask = spent(task) < winograd.direct(task, NARROW.get(units, 1.0) if narrow else 1.0)
     return mask
 

@@ -136,7 +136,7 @@ class _Costs:
         product = task.channels * filters / groups
         products, to, back, weight = (WEIGHT_COSTS if task.kind == "weight" else COSTS)[isa.units()][axes - 1]
         frequency = products * product + to * channels + back * filters
-        output = float(kernel.prod() * direct_products(task) + direct_end(task))
+        output = float(kernel.prod() * direct_products(task) + direct_end(task)) * _most_waiting(task)
         tiles = [tile[kernel] for tile in (_LARGE, _SMALL, *([_LONG] if axes == 1 else []))]
         share = np.min([(kernel + outputs - 1) / outputs for outputs in tiles], axis=0).prod()
         spread = np.where(kernel > 1, dilation, 1)
@@ -186,27 +186,36 @@ def direct(task: Task, tap: float = 1) -> NDArray[np.floating[Any]]:
 
 def waiting(task: Task) -> NDArray[np.floating[Any]] | float:
     """How many times as long the direct convolution takes because its tiles are low."""
-    sums, rows = LEAST_SUMS.get(isa.units(), (0.0, 0.0))
-    if task.kind == "weight" or task.rank < 3 or not rows or (task.geometry[1] > 1).any():
+    most = _most_waiting(task)
+    if most == 1:
         return 1.0
-    vectors = whole_vectors(task.filters, task.groups, task) / task.groups / isa.lanes(task.operation.dtype.itemsize)
-    most = max(sums / min(vectors, PANEL), rows)
     found: NDArray[np.floating[Any]] = np.maximum(most / np.maximum(_heights(task), 1), 1)
     return found
 
 
-def _heights(task: Task) -> NDArray[np.floating[Any]]:
-    """Outputs of a tile of the direct convolution, on the mean, for each sample.
+def _most_waiting(task: Task) -> float:
+    """That of tiles of one output: 1 where tiles aren't thought to wait."""
+    least = LEAST_SUMS.get(isa.units())
+    if task.kind == "weight" or task.rank < 3 or least is None or (task.geometry[1] > 1).any():
+        return 1.0
+    vectors = whole_vectors(task.filters, task.groups, task) / task.groups / isa.lanes(task.operation.dtype.itemsize)
+    most: float = max(least[0] / min(vectors, PANEL), least[1], 1.0)
+    return most
 
-    A row's inner outputs make a tile, and those at its edges, which lack taps, one each with those below them that lack
-    the same taps.
+
+def _heights(task: Task) -> NDArray[np.floating[Any]]:
+    """About how many outputs a tile of the direct convolution has, on the mean, for each sample.
+
+    As if a row's inner outputs made a tile, and those at its edges, which lack taps, one each with those below them
+    that lack the same taps. (Short rows may stand upright as a whole, and edges of many channels go row by row.)
     """
-    sizes = task.problem.like
-    edge = (task.geometry[0] - 1) * task.geometry[2]
-    inner = sizes > edge
+    sizes, shapes, reach = task.problem.like, task.target.shapes, (task.geometry[0] - 1) * task.geometry[2]
+    before = reach - task.low if task.kind == "transposed" else task.low
+    edge = np.maximum(before, 0) + np.maximum(shapes - task.source.shapes + reach - before, 0)
+    inner, outer = sizes > edge, np.minimum(sizes, edge)
     planes = np.multiply.reduce(sizes[:, :-2], axis=1)
-    upright = inner[:, -2] + np.minimum(sizes[:, -2], edge[-2])
-    tiles = planes * (sizes[:, -2] * inner[:, -1] + np.minimum(sizes[:, -1], edge[-1]) * upright)
+    upright = inner[:, -2] + outer[:, -2]
+    tiles = planes * (sizes[:, -2] * inner[:, -1] + outer[:, -1] * upright)
     found: NDArray[np.floating[Any]] = np.multiply.reduce(sizes, axis=1) / np.maximum(tiles, 1)
     return found
 
