@@ -243,6 +243,12 @@ INLINE void NAME(stream_line)(real *out, vec y, int64_t c, real *line) {
     UNROLL for (int64_t i = 0; i < IN_LINE - VL; i += VL) stream(out - (IN_LINE - VL) + i, load(line + i));
     stream(out, y);
 }
+/* A vector at channel c to its place, of which `lanes` exist. */
+INLINE void NAME(put_channels)(real *out, vec y, int64_t c, int64_t lanes, int64_t streams, real *line) {
+    if (streams) NAME(stream_line)(out, y, c, line);
+    else if (lanes >= VL) store(out, y);
+    else store_part(out, y, lanes);
+}
 INLINE int64_t NAME(product)(const int64_t *size) { return size[0] * size[1] * size[2] * size[3]; }
 
 /* The moments of a vector of a tile's outputs, which lie side by side, those that don't exist as well. */
@@ -349,9 +355,7 @@ static void NAME(winograd_output)(const convnd_winograd_args *args) {
                     for (int64_t k = a.from[3]; k < a.to[3]; k++) {
                         const vec y = NAME(finish)(load(row + k * VL) + start, a.activation);
                         real *line = lines + (row - result + k * VL) / VL * IN_LINE;
-                        if (a.streams) NAME(stream_line)(out + k * a.step[3], y, c, line);
-                        else if (lanes >= VL) store(out + k * a.step[3], y);
-                        else store_part(out + k * a.step[3], y, lanes);
+                        NAME(put_channels)(out + k * a.step[3], y, c, lanes, a.streams, line);
                         if (a.moments.mean) store(row + k * VL, y);
                     }
                 }
@@ -400,16 +404,15 @@ static void NAME(winograd_weight)(const convnd_winograd_args *args) {
     NAME(pack_steps)(from, taps, VL);
     NAME(pack_steps)(to, alpha, most * row);
     NAME(prepare)(&passes, NAME(EVALUATE), a.axes, NAME(TAPS), from, to);
-    const int is_plane = passes.plane && passes.n == 1;
     for (int64_t k = a.from[0]; k < a.to[0]; k += most) {
         const int64_t rows = a.to[0] - k < most ? a.to[0] - k : most;
         for (int64_t r = 0; r < rows; r++)
             for (int64_t c = 0; c < a.channels; c += VL) {
                 const real *x = (const real *)a.x + (k + r) * a.step[1] + c;
-                if (is_plane && a.channels - c >= VL) {
+                if (NAME(is_plane)(a.axes) && a.channels - c >= VL) {
                     real *y = made + r * row + c;
 #define CASE(N) if (taps[3] == N) NAME(evaluate6_plane)(N, x, N * a.step[0], a.step[0], y, 6 * most * row, most * row);
-                    CASE(2) CASE(3) CASE(4) CASE(5)
+                    EACH_OUTPUT(CASE)
 #undef CASE
                     continue;
                 }
@@ -457,13 +460,8 @@ static void NAME(winograd_weight_gradient)(const convnd_winograd_args *args) {
             real *y = (real *)a.y + k * a.step[1] + c;
             for (int64_t i = 0; i < n; i++) store(copy + i * VL, load(x + i * a.frequency_step) * splat(scale[i]));
             NAME(run)(&passes, copy, result, NULL, VL);
-            if (a.streams)
-                for (int64_t t = 0; t < n_taps; t++)
-                    NAME(stream_line)(y + t * a.step[0], load(result + t * VL), c, lines + t * IN_LINE);
-            else if (a.channels - c >= VL)
-                for (int64_t t = 0; t < n_taps; t++) store(y + t * a.step[0], load(result + t * VL));
-            else
-                for (int64_t t = 0; t < n_taps; t++) store_part(y + t * a.step[0], load(result + t * VL), a.channels - c);
+            for (int64_t t = 0; t < n_taps; t++)
+                NAME(put_channels)(y + t * a.step[0], load(result + t * VL), c, a.channels - c, a.streams, lines + t * IN_LINE);
         }
 }
 

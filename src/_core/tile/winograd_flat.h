@@ -67,9 +67,7 @@ INLINE void NAME(line_of_outputs)(const int alpha, const int n, const convnd_win
         UNROLL for (int k = 0; k < n; k++) {
             if (k < a.from[3] || k >= a.to[3]) continue;
             y[k] = NAME(finish)(y[k] + start, a.activation);
-            if (a.streams) NAME(stream_line)(out + k * a.step[3], y[k], c, line + k * IN_LINE);
-            else if (a.channels - c >= VL) store(out + k * a.step[3], y[k]);
-            else store_part(out + k * a.step[3], y[k], a.channels - c);
+            NAME(put_channels)(out + k * a.step[3], y[k], c, a.channels - c, a.streams, line + k * IN_LINE);
         }
         if (rows) {
             vec near = {0}, sum = {0}, square = {0};
@@ -106,9 +104,7 @@ INLINE void NAME(plane_of_outputs)(const int n, const convnd_winograd_args *args
             UNROLL for (int i = 0; i < n; i++) {
                 if (i >= a.from[2] && i < a.to[2]) {
                     y[i] = NAME(finish)(y[i] + start, a.activation);
-                    if (a.streams) NAME(stream_line)(to, y[i], c, lines + (i * n + j) * IN_LINE);
-                    else if (a.channels - c >= VL) store(to, y[i]);
-                    else store_part(to, y[i], a.channels - c);
+                    NAME(put_channels)(to, y[i], c, a.channels - c, a.streams, lines + (i * n + j) * IN_LINE);
                     if (rows) store(result + (i * n + j) * VL, y[i]);
                 }
                 ONWARD(to, a.step[2])
@@ -155,11 +151,10 @@ INLINE void NAME(line_weight_gradient)(const int alpha, const int n, const convn
             UNROLL for (int j = 0; j < alpha; j++) v[j] = load(x + j * a.frequency_step) * NAME(point_scale)(alpha, j);
             NAME(collected)(alpha, n, v, taps);
             UNROLL for (int t = 0; t < n; t++)
-                if (a.streams) NAME(stream_line)(y + t * a.step[0], taps[t], c, lines + t * IN_LINE);
-                else if (a.channels - c >= VL) store(y + t * a.step[0], taps[t]);
-                else store_part(y + t * a.step[0], taps[t], a.channels - c);
+                NAME(put_channels)(y + t * a.step[0], taps[t], c, a.channels - c, a.streams, lines + t * IN_LINE);
         }
 }
+/* And for a plane. */
 INLINE void NAME(plane_weight_gradient)(const int n, const convnd_winograd_args *args) {
     const convnd_winograd_args a = *args;
     real lines[25 * IN_LINE];
@@ -177,10 +172,8 @@ INLINE void NAME(plane_weight_gradient)(const int n, const convnd_winograd_args 
                 UNROLL for (int i = 0; i < 6; i++) v[i] = of[i][j] * splat(NAME(point_scale)(6, i));
                 NAME(collected)(6, n, v, taps);
                 UNROLL for (int i = 0; i < n; i++) {
-                    real *to = y + (i * n + j) * a.step[0];
-                    if (a.streams) NAME(stream_line)(to, taps[i], c, lines + (i * n + j) * IN_LINE);
-                    else if (a.channels - c >= VL) store(to, taps[i]);
-                    else store_part(to, taps[i], a.channels - c);
+                    const int64_t tap = i * n + j;
+                    NAME(put_channels)(y + tap * a.step[0], taps[i], c, a.channels - c, a.streams, lines + tap * IN_LINE);
                 }
             }
         }
